@@ -1,0 +1,23 @@
+"""Every error that a user of the nodes can see.
+
+    WanRelayError               one sentence: what was expected, what came, which input
+    ├── InvalidInput            a value or a combination of values that cannot work
+    ├── FileRefused             a model or LoRA file that would load and give a wrong video, or not load at all
+    └── VideoNotSaved           the video file could not be written; nothing was left behind
+"""
+
+
+class WanRelayError(ValueError):
+    """Base of all errors that the nodes raise on purpose."""
+
+
+class InvalidInput(WanRelayError):
+    """An input, or a combination of inputs, that cannot work."""
+
+
+class FileRefused(WanRelayError):
+    """A model or LoRA file that must not be used where it was put."""
+
+
+class VideoNotSaved(WanRelayError):
+    """The video could not be written; no partial file remains."""
