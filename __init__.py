@@ -1,13 +1,18 @@
 """ComfyUI-WanRelay: Wan2.2 image-to-video with both experts in one sampler run."""
 
 from comfy_api.latest import ComfyExtension, io
+from server import PromptServer
 
 from .nodes.node_list import NODES
+from .nodes.routes import add_routes
 
 WEB_DIRECTORY = "./js"
 
 
 class WanRelayExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        add_routes(PromptServer.instance.routes)
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES
 

@@ -1,0 +1,111 @@
+// On Sample: every step as a bar as high as its sigma, coloured by the expert that takes it; then the run, step by step.
+import { api } from "../../scripts/api.js";
+import { isLinked, readValues, sourceOf, valueOf } from "./graph_values.mjs";
+import { chain, watch } from "./live.mjs";
+import { addPanel, make, notes } from "./panel.mjs";
+import { text } from "./text.mjs";
+
+const INPUTS = ["steps", "scheduler", "sampler", "shift", "denoise", "switch", "boundary", "switch_step"];
+const WIDTH = 300;
+const HEIGHT = 96;
+
+export function addSchedulePlot(node) {
+  const panel = addPanel(node, "schedule");
+  const run = { step: undefined, report: undefined, preview: undefined };
+  let plan;
+  const draw = () => panel.fill(...(plan ? [plot(plan, run.step), ...legend(plan, run)] : []), ...notes(plan));
+
+  watch(node, () => question(node), (answer, asked) => {
+    plan = answer ?? { warnings: [text("unknown", { inputs: asked.unknown.join(", ") })] };
+    plan.isSingle = asked.isSingle;
+    run.report = undefined;
+    draw();
+  });
+  follow(node, run, draw);
+}
+
+function question(node) {
+  const { values, unknown } = readValues(node, INPUTS);
+  const isSingle = hasOneExpert(node);
+  return unknown.length ? { unknown, isSingle } : { route: "schedule", query: values, isSingle };
+}
+
+/** True where no low-noise model arrives: the input is free, or the loader at the start of the chain has "none" for it. */
+function hasOneExpert(node) {
+  let source = node;
+  do {
+    if (!isLinked(source, "low_noise")) return true;
+    source = sourceOf(source, "low_noise");
+  } while (source?.comfyClass === "WanRelay_ApplyLoraPair");
+  return source?.comfyClass === "WanRelay_LoadExperts" && valueOf(source, "low_noise") === "none";
+}
+
+function plot({ sigmas, switch_step, boundary, switch: mode, isSingle }, step) {
+  const steps = (sigmas?.length ?? 0) - 1;
+  if (steps < 1) return "";
+  const top = Math.max(1, sigmas[0]);
+  const y = (sigma) => HEIGHT - 2 - ((HEIGHT - 14) * sigma) / top;
+  const width = WIDTH / steps;
+  const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
+  for (let i = 0; i < steps; i++) {
+    const expert = isSingle || i < switch_step ? "high" : "low";
+    const state = step === undefined ? "" : i < step ? " done" : i === step ? " now" : "";
+    const bar = { x: i * width, y: y(sigmas[i]), width: Math.max(width - 1, 0.5), height: HEIGHT - y(sigmas[i]) };
+    svg.append(
+      make("rect", { ...bar, class: expert + state }, make("title", {}, `${i + 1}: sigma ${sigmas[i].toFixed(4)}`)),
+    );
+  }
+  if (!isSingle) {
+    const at = mode === "boundary" ? y(boundary) : 0;
+    const x = switch_step * width - 0.5;
+    const ends = mode === "boundary" ? { x1: 0, x2: WIDTH, y1: at, y2: at } : { x1: x, x2: x, y1: 0, y2: HEIGHT };
+    svg.append(make("line", ends));
+  }
+  return svg;
+}
+
+function legend({ n_high, n_low, switch: mode, boundary, switch_step, isSingle }, { step, report, preview }) {
+  const total = n_high + n_low;
+  const split = isSingle
+    ? [text("oneModel", { steps: total })]
+    : [
+        make("span", { class: "high" }, text("high", { steps: n_high })),
+        ", ",
+        make("span", { class: "low" }, text("low", { steps: n_low })),
+        " · ",
+        mode === "boundary" ? text("boundary", { boundary }) : text("switchStep", { step: switch_step }),
+      ];
+  const lines = [make("div", { class: "split" }, ...split)];
+  if (step !== undefined) {
+    const key = isSingle ? "running" : step < n_high ? "runningHigh" : "runningLow";
+    lines.push(make("div", { class: "run" }, text(key, { step: Math.min(step + 1, total), steps: total })));
+  } else if (report) {
+    const { high_noise = 0, low_noise = 0 } = report.seconds;
+    const seconds = { high: high_noise.toFixed(1), low: low_noise.toFixed(1) };
+    lines.push(make("div", { class: "took" }, text(isSingle ? "tookOne" : "took", seconds)));
+    lines.push(...notes({ warnings: report.warnings }));
+  }
+  if (preview) lines.push(make("img", { src: preview, alt: "" }));
+  return lines;
+}
+
+/** Keep `run` up to date with what the server says about this node, and draw after every change. */
+function follow(node, run, draw) {
+  const isOurs = (id) => String(id ?? "").split(":").pop() === String(node.id);
+  const set = (change) => {
+    Object.assign(run, change);
+    draw();
+  };
+  const listeners = {
+    executing: ({ detail }) => {
+      if (isOurs(detail)) set({ step: 0, report: undefined });
+      else if (run.step !== undefined) set({ step: undefined });
+    },
+    progress: ({ detail }) => isOurs(detail.node) && set({ step: detail.value }),
+    execution_error: () => set({ step: undefined }),
+    execution_interrupted: () => set({ step: undefined }),
+  };
+  chain(node, "onAdded", () => Object.entries(listeners).forEach(([name, heard]) => api.addEventListener(name, heard)));
+  chain(node, "onRemoved", () => Object.entries(listeners).forEach(([name, heard]) => api.removeEventListener(name, heard)));
+  chain(node, "onExecuted", (output) => output?.wan_relay && set({ step: undefined, report: output.wan_relay[0] }));
+}

@@ -1,0 +1,97 @@
+// On PrepareLatent: what will really be rendered from the connected image, and pick lists for the usual sizes and lengths.
+import { api } from "../../scripts/api.js";
+import { isLinked, readValues, setWidget, sourceOf, valueOf, widgetOf } from "./graph_values.mjs";
+import { chain, watch } from "./live.mjs";
+import { addPanel, make, notes } from "./panel.mjs";
+import { text } from "./text.mjs";
+
+const INPUTS = ["sizing", "width", "height", "fit", "length", "batch_size"];
+const RESOLUTIONS = ["528x768", "608x1072", "768x528", "720x720", "832x480", "480x832", "1280x720", "720x1280"];
+const DURATIONS = { 49: 3, 81: 5, 113: 7, 161: 10 };
+
+export function addSizeReadout(node) {
+  const panel = addPanel(node, "size");
+  const last = { image: undefined };
+  watch(node, () => question(node, last), (answer, asked) => {
+    panel.fill(
+      make("div", { class: "row" }, resolutionList(node), durationList(node)),
+      answer?.width ? make("div", { class: "readout" }, readout(answer)) : "",
+      ...notes(answer ?? { warnings: [text("unknown", { inputs: asked.unknown.join(", ") })] }),
+    );
+  });
+  chain(node, "onExecuted", (output) => {
+    const report = output?.wan_relay?.[0];
+    if (report?.image_width) last.image = { source: imageSource(node)?.id, width: report.image_width, height: report.image_height };
+  });
+}
+
+const imageSource = (node) => sourceOf(node, "start_image") ?? sourceOf(node, "end_image");
+
+function question(node, last) {
+  const { values, unknown } = readValues(node, INPUTS);
+  if (unknown.length) return { unknown };
+  const query = { ...values, fps: framesPerSecond(node) };
+  const image = imageSize(imageSource(node), last.image);
+  if (image) Object.assign(query, { image_width: image.width, image_height: image.height });
+  else if (values.sizing === "match image" && (isLinked(node, "start_image") || isLinked(node, "end_image"))) {
+    return { unknown: ["start_image"] };
+  }
+  const vae = sourceOf(node, "vae");
+  if (vae?.comfyClass === "VAELoader") query.vae = valueOf(vae, "vae_name");
+  return { route: "size", query };
+}
+
+/** The frame rate of the one SaveVideo in the graph, where there is exactly one; else Wan's own 16. */
+function framesPerSecond(node) {
+  const savers = node.graph._nodes.filter(({ comfyClass }) => comfyClass === "WanRelay_SaveVideo");
+  return (savers.length === 1 && valueOf(savers[0], "fps")) || 16;
+}
+
+const images = new Map();
+
+/** {width, height} of what a LoadImage holds, else of what the same source gave in the last run. */
+function imageSize(source, last) {
+  const widget = source?.comfyClass === "LoadImage" && widgetOf(source, "image");
+  if (!widget) return last && last.source === source?.id ? last : undefined;
+  if (!widget.options.values?.includes(widget.value)) return undefined;
+  if (!images.has(widget.value)) loadImage(widget.value);
+  return images.get(widget.value);
+}
+
+function loadImage(name) {
+  images.set(name, undefined);
+  const [, folder, filename] = /^(?:(.*)\/)?([^/]*?)(?: \[input\])?$/.exec(name);
+  const image = new Image();
+  image.onload = () => images.set(name, { width: image.naturalWidth, height: image.naturalHeight });
+  image.src = api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: folder ?? "", type: "input" })}`);
+}
+
+function readout({ image_width, image_height, width, height, fit, length, duration_s, fps }) {
+  const values = { width, height, fit, length, seconds: duration_s.toFixed(2), fps };
+  return image_width ? text("sizeFrom", { ...values, image_width, image_height }) : text("size", values);
+}
+
+function pickList(kind, choices, current, pick) {
+  const options = Object.entries(choices).map(([value, label]) => make("option", { value }, label));
+  if (!(current in choices)) options.unshift(make("option", { value: current }, text("custom")));
+  const list = make("select", { class: kind, title: text(kind), "aria-label": text(kind) }, ...options);
+  list.value = current;
+  list.addEventListener("change", () => pick(list.value));
+  return list;
+}
+
+function resolutionList(node) {
+  const choices = Object.fromEntries(RESOLUTIONS.map((size) => [size, size.replace("x", " × ")]));
+  const current = `${valueOf(node, "width")}x${valueOf(node, "height")}`;
+  return pickList("resolution", choices, current, (size) => {
+    const [width, height] = size.split("x").map(Number);
+    setWidget(node, "width", width);
+    setWidget(node, "height", height);
+  });
+}
+
+function durationList(node) {
+  const label = ([length, seconds]) => [length, text("duration_choice", { seconds, length })];
+  const choices = Object.fromEntries(Object.entries(DURATIONS).map(label));
+  return pickList("duration", choices, String(valueOf(node, "length")), (length) => setWidget(node, "length", Number(length)));
+}

@@ -1,0 +1,23 @@
+// The texts of the panels, from locales/<language>/main.json, in the language that the editor is set to.
+import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+
+let languages;
+let loading;
+
+export const language = () => app.extensionManager.setting.get("Comfy.Locale") ?? "en";
+
+/** Fetch the texts once; every later call waits for the same answer. */
+export function loadTexts() {
+  loading ??= api
+    .fetchApi("/i18n")
+    .then((response) => response.json())
+    .then((answer) => (languages = answer));
+  return loading;
+}
+
+/** The text of `key` with its {placeholders} filled in; English where a language lacks it. */
+export function text(key, values = {}) {
+  const found = languages?.[language()]?.wanRelay?.[key] ?? languages?.en?.wanRelay?.[key] ?? key;
+  return found.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
