@@ -1,0 +1,172 @@
+"""Writes the toy Wan2.2 family into a ComfyUI models folder.
+
+Every file is in its real format and is loaded by ComfyUI's own loaders:
+
+- `diffusion_models/`, by `comfy.sd.load_diffusion_model` (UNETLoader). The file's metadata entry `config` is JSON;
+  ComfyUI itself merges its `transformer` object (text_dim, num_heads) into what it reads from the tensors.
+- `vae/`, by `comfy.sd.VAE` (VAELoader).
+- `loras/`, by `comfy.sd.load_lora_for_models`.
+- `text_encoders/toy_umt5.safetensors`, by `comfy.sd.load_clip` with `clip_type=CLIPType.WAN`. ComfyUI builds the full
+  UMT5-XXL unless `model_options["umt5xxl_model_config"]` says otherwise, so whoever loads this file passes what
+  `text_encoder_config(path)` returns: the object `text_encoder` of the JSON in the file's metadata entry `config`
+  (d_model, d_ff, d_kv, num_heads, num_layers, vocab_size). A file without that entry is a full-size encoder.
+  The sentencepiece tokenizer is the tensor `spiece_model`.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from . import layout, sizes
+from .initial_weights import fresh_weights
+from .text_encoder import text_encoder_weights
+from .tokenizer import TOKENIZER_FILE
+
+WEIGHTS = Path(__file__).parent / "weights"
+EXPERTS = ("high", "low")
+Tensors = dict[str, torch.Tensor]
+
+
+def ensure_family(models_dir: Path) -> None:
+    """Write every toy file that is missing or of another edition into `models_dir`.
+
+    Seconds, and safe beside another process that does the same: each file is written under a temporary name and
+    then renamed. Raises OSError where the folder cannot be written.
+    """
+    for name, build in family_files().items():
+        path = Path(models_dir) / name
+        if not _is_current(path):
+            tensors, config = build()
+            _write(path, tensors, config)
+
+
+def family_files() -> dict[str, Callable[[], tuple[Tensors, dict]]]:
+    """{path inside the models folder: a function that returns the file's tensors and its `config` metadata}."""
+    files: dict[str, Callable[[], tuple[Tensors, dict]]] = {}
+    for expert in EXPERTS:
+        folder = "diffusion_models/toy_wan2.2"
+        files[f"{folder}_i2v_{expert}_noise.safetensors"] = lambda e=expert: (base_expert(e), _expert_config(sizes.I2V))
+        files[f"{folder}_i2v_{expert}_noise_4step.safetensors"] = lambda e=expert: (
+            merged_expert(e),
+            _expert_config(sizes.I2V),
+        )
+        files[f"{folder}_t2v_{expert}_noise_4step.safetensors"] = lambda e=expert: (
+            text_to_video_expert(e),
+            _expert_config(sizes.T2V),
+        )
+        files[f"loras/toy_wan2.2_i2v_{expert}_noise_4step_lora.safetensors"] = lambda e=expert: (lora(e), {})
+    files["diffusion_models/toy_wan2.2_ti2v_5b.safetensors"] = lambda: (
+        fresh_weights(layout.expert(sizes.TI2V_5B), seed=5),
+        _expert_config(sizes.TI2V_5B),
+    )
+    files["vae/toy_wan_2.1_vae.safetensors"] = lambda: (_committed("vae", layout.vae(sizes.VAE_2_1), seed=11), {})
+    files["vae/toy_wan2.2_vae.safetensors"] = lambda: (fresh_weights(layout.tiny_vae(), seed=12), {})
+    files["text_encoders/toy_umt5.safetensors"] = lambda: (_text_encoder(), {"text_encoder": _text_encoder_config()})
+    return files
+
+
+def text_encoder_config(path: Path) -> dict | None:
+    """The UMT5 sizes that a text encoder file names in its metadata, or None for a full-size file."""
+    with safe_open(str(path), framework="pt") as file:
+        metadata = file.metadata() or {}
+    return json.loads(metadata.get("config", "{}")).get("text_encoder")
+
+
+def base_expert(expert: str) -> Tensors:
+    """The I2V expert `high` or `low` before distillation."""
+    return _committed(f"i2v_{expert}_noise", layout.expert(sizes.I2V), seed=1 if expert == "high" else 2)
+
+
+def lora(expert: str) -> Tensors:
+    """The 4-step LoRA of one expert."""
+    tensors = _committed(
+        f"i2v_{expert}_noise_4step_lora",
+        layout.lora(sizes.I2V, sizes.LORA_RANK),
+        seed=3 if expert == "high" else 4,
+    )
+    return {name: torch.tensor(sizes.LORA_ALPHA) if name.endswith(".alpha") else t for name, t in tensors.items()}
+
+
+def merged_expert(expert: str) -> Tensors:
+    """The I2V expert with its 4-step LoRA merged in, as distilled checkpoints are shipped."""
+    weights, low_rank = base_expert(expert), lora(expert)
+    for name in [name for name in low_rank if name.endswith(".alpha")]:
+        key = name.removesuffix(".alpha")
+        down, up = low_rank[f"{key}.lora_down.weight"].float(), low_rank[f"{key}.lora_up.weight"].float()
+        target = key.removeprefix("diffusion_model.") + ".weight"
+        scale = low_rank[name].item() / down.shape[0]
+        weights[target] = weights[target].float() + scale * (up @ down)
+    return weights
+
+
+def text_to_video_expert(expert: str) -> Tensors:
+    """The merged I2V expert without its image channels: what it computes when no image is given."""
+    weights = merged_expert(expert)
+    noise_channels = sizes.T2V.in_dim
+    weights["patch_embedding.weight"] = weights["patch_embedding.weight"][:, :noise_channels].contiguous()
+    return weights
+
+
+def _committed(name: str, shapes: layout.Shapes, seed: int) -> Tensors:
+    path = WEIGHTS / f"{name}.safetensors"
+    return load_file(str(path)) if path.is_file() else fresh_weights(shapes, seed)
+
+
+def _text_encoder() -> Tensors:
+    tokenizer = torch.frombuffer(bytearray(TOKENIZER_FILE.read_bytes()), dtype=torch.uint8)
+    return text_encoder_weights() | {"spiece_model": tokenizer}
+
+
+def _expert_config(size: sizes.ExpertSize) -> dict:
+    return {"transformer": {"text_dim": size.text_dim, "num_heads": size.num_heads}}
+
+
+def _text_encoder_config() -> dict:
+    size = sizes.TEXT
+    names = ("d_model", "d_ff", "d_kv", "num_heads", "num_layers", "vocab_size")
+    return {name: getattr(size, name) for name in names}
+
+
+@cache
+def edition() -> str:
+    """A short hash of everything that the files are made from."""
+    digest = hashlib.sha256()
+    for path in sorted([*Path(__file__).parent.glob("*.py"), *WEIGHTS.iterdir()]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _is_current(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with safe_open(str(path), framework="pt") as file:
+        return (file.metadata() or {}).get("wan_relay_toy") == edition()
+
+
+def _write(path: Path, tensors: Tensors, config: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    metadata = {"wan_relay_toy": edition()} | ({"config": json.dumps(config)} if config else {})
+    descriptor, temporary = tempfile.mkstemp(prefix=path.name, suffix=".partial", dir=path.parent)
+    os.close(descriptor)
+    try:
+        save_file(half, temporary, metadata=metadata)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+if __name__ == "__main__":
+    import sys
+
+    ensure_family(Path(sys.argv[1]))
+    print(sys.argv[1])
