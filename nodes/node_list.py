@@ -2,4 +2,10 @@
 
 from comfy_api.latest import io
 
-NODES: list[type[io.ComfyNode]] = []
+from .encode_prompts import EncodePrompts
+from .prepare_latent import PrepareLatent
+
+NODES: list[type[io.ComfyNode]] = [
+    EncodePrompts,
+    PrepareLatent,
+]

@@ -135,10 +135,9 @@ def describe_placement(name: str, image_size: tuple[int, int], width: int, heigh
     place = place_image(image_width, image_height, width, height, fit)
     head = f"{name} of {image_width}x{image_height}"
     if fit == "stretch":
-        percent = 100 * (Fraction(width * image_height, height * image_width) - 1)
-        return [
-            f"{head} is stretched to {width}x{height}, {abs(float(percent)):.1f}% {'wider' if percent > 0 else 'narrower'}."
-        ]
+        percent = 100 * (width * image_height / (height * image_width) - 1)
+        how = "wider" if percent > 0 else "narrower"
+        return [f"{head} is stretched to {width}x{height}, {abs(percent):.1f}% {how}."]
     sentences = []
     for side, scaled, frame in (("width", place.scaled_width, width), ("height", place.scaled_height, height)):
         if scaled > frame:

@@ -5,8 +5,26 @@ from wan_relay.nodes.rules.frame_count import latent_frames, plan_length, snap_l
 
 @pytest.mark.parametrize(
     ("length", "snapped"),
-    [(1, 1), (2, 1), (3, 5), (4, 5), (5, 5), (6, 5), (7, 9), (16, 17), (49, 49), (79, 81), (80, 81), (81, 81)]
-    + [(82, 81), (83, 85), (120, 121), (1023, 1025), (1024, 1025), (1025, 1025)],
+    [
+        (1, 1),
+        (2, 1),
+        (3, 5),
+        (4, 5),
+        (5, 5),
+        (6, 5),
+        (7, 9),
+        (16, 17),
+        (49, 49),
+        (79, 81),
+        (80, 81),
+        (81, 81),
+        (82, 81),
+        (83, 85),
+        (120, 121),
+        (1023, 1025),
+        (1024, 1025),
+        (1025, 1025),
+    ],
 )
 def test_snaps_to_the_nearest_4n_plus_1_ties_up(length: int, snapped: int) -> None:
     assert snap_length(length) == snapped

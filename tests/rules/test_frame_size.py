@@ -45,8 +45,18 @@ def test_match_image_never_exceeds_the_budget() -> None:
 
 @pytest.mark.parametrize(
     ("side", "multiple", "snapped"),
-    [(528, 16, 528), (519, 16, 512), (520, 16, 528), (521, 16, 528), (528, 32, 544), (527, 32, 512), (1, 16, 16)]
-    + [(7, 16, 16), (16, 32, 32), (8192, 16, 8192)],
+    [
+        (528, 16, 528),
+        (519, 16, 512),
+        (520, 16, 528),
+        (521, 16, 528),
+        (528, 32, 544),
+        (527, 32, 512),
+        (1, 16, 16),
+        (7, 16, 16),
+        (16, 32, 32),
+        (8192, 16, 8192),
+    ],
 )
 def test_nearest_multiple_ties_up(side: int, multiple: int, snapped: int) -> None:
     assert nearest_multiple(side, multiple) == snapped

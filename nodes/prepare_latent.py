@@ -1,0 +1,140 @@
+"""Node: size, frame count, start and end image -> latent and conditioning."""
+
+import comfy.sd
+import torch
+from comfy_api.latest import io
+
+from .engine.image_conditioning import Clip, choose_known_frames, condition_on_images, latent_with_start
+from .engine.resize_image import check_image, describe_fit
+from .engine.wan_vae import recognise_wan_vae
+from .rules.errors import InvalidInput
+from .rules.frame_count import plan_length
+from .rules.frame_size import FITS, SIZINGS, plan_size
+
+
+class PrepareLatent(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanRelay_PrepareLatent",
+            display_name="Wan Relay: Prepare Latent",
+            category="wan relay",
+            description=(
+                "The empty video, and what the model is told about it: start image, end image, both, or neither "
+                "(text to video). Sizes and frame counts are brought to what Wan2.2 can do, and each change is said."
+            ),
+            search_aliases=["wan image to video", "first last frame", "i2v", "flf2v", "t2v", "ti2v 5b", "empty latent"],
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="What the video should show."),
+                io.Conditioning.Input("negative", tooltip="What it should not show; without effect at cfg 1."),
+                io.Vae.Input("vae", tooltip="wan_2.1_vae for the A14B experts, wan2.2_vae for TI2V-5B."),
+                io.Image.Input(
+                    "start_image",
+                    optional=True,
+                    tooltip="The first frame, in any size. Several images are the first several frames, in order.",
+                ),
+                io.Image.Input(
+                    "end_image",
+                    optional=True,
+                    tooltip="The last frame (A14B only). Works without a start image. Several images are the last "
+                    "several frames, in order.",
+                ),
+                io.Combo.Input(
+                    "sizing",
+                    options=list(SIZINGS),
+                    default="fixed",
+                    tooltip="fixed: width and height, each at its nearest multiple of 16 (32 for TI2V-5B). "
+                    "match image: the start image's aspect, with width x height as the number of pixels to spend.",
+                ),
+                io.Int.Input("width", default=528, min=16, max=8192, tooltip="Width of the video in pixels."),
+                io.Int.Input("height", default=768, min=16, max=8192, tooltip="Height of the video in pixels."),
+                io.Combo.Input(
+                    "fit",
+                    options=list(FITS),
+                    default="crop",
+                    tooltip="How an image of another aspect fills the frame. crop: its middle. pad: whole, with black "
+                    "bars. stretch: whole, distorted.",
+                ),
+                io.Int.Input(
+                    "length",
+                    default=81,
+                    min=1,
+                    max=1025,
+                    tooltip="Frames, brought to the nearest 4n+1; 81 are 5 seconds at 16 fps.",
+                ),
+                io.Int.Input(
+                    "batch_size", default=1, min=1, max=16, tooltip="Videos made at once, each from its own noise."
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output("positive", tooltip="The positive prompt with the known frames."),
+                io.Conditioning.Output("negative", tooltip="The negative prompt with the known frames."),
+                io.Latent.Output("latent", tooltip="The empty video, for Wan Relay: Sample."),
+                io.Int.Output("width", tooltip="The width that is used, in pixels."),
+                io.Int.Output("height", tooltip="The height that is used, in pixels."),
+                io.Int.Output("length", tooltip="The number of frames that is made."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        positive: list,
+        negative: list,
+        vae: comfy.sd.VAE,
+        sizing: str,
+        width: int,
+        height: int,
+        fit: str,
+        length: int,
+        batch_size: int,
+        start_image: torch.Tensor | None = None,
+        end_image: torch.Tensor | None = None,
+    ) -> io.NodeOutput:
+        kind = recognise_wan_vae(vae)
+        if kind.is_5b and end_image is not None:
+            raise InvalidInput(
+                "end_image must stay empty with wan2.2_vae: TI2V-5B can only keep the first frames; "
+                "use the A14B experts with wan_2.1_vae for an end image."
+            )
+        warnings: list[str] = []
+        if start_image is not None:
+            start_image, said = check_image("start_image", start_image)
+            warnings += said
+        if end_image is not None:
+            end_image, said = check_image("end_image", end_image)
+            warnings += said
+
+        matched = end_image if start_image is None else start_image
+        image_size = None if matched is None else (matched.shape[2], matched.shape[1])
+        size = plan_size(width, height, sizing, image_size, kind.multiple)
+        count = plan_length(length)
+        width, height, length = size["width"], size["height"], count["length"]
+        start_image, end_image, said = choose_known_frames(start_image, end_image, length)
+        warnings += size["warnings"] + count["warnings"] + said
+        for name, frames in (("start_image", start_image), ("end_image", end_image)):
+            if frames is not None:
+                warnings += describe_fit(name, frames, width, height, fit)
+
+        clip = Clip(width, height, length, batch_size, fit)
+        if kind.is_5b:
+            latent, said = latent_with_start(vae, kind, start_image, clip)
+            warnings += said
+        else:
+            positive, negative, latent = condition_on_images(
+                positive, negative, vae, kind, start_image, end_image, clip
+            )
+
+        report = {
+            "image_width": image_size and image_size[0],
+            "image_height": image_size and image_size[1],
+            "width": width,
+            "height": height,
+            "fit": fit,
+            "sizing": sizing,
+            "length": length,
+            "duration_s": count["duration_s"],
+            "batch_size": batch_size,
+            "warnings": warnings,
+        }
+        return io.NodeOutput(positive, negative, latent, width, height, length, ui={"wan_relay": [report]})
