@@ -4,8 +4,10 @@ from comfy_api.latest import io
 
 from .encode_prompts import EncodePrompts
 from .prepare_latent import PrepareLatent
+from .save_video import SaveVideo
 
 NODES: list[type[io.ComfyNode]] = [
     EncodePrompts,
     PrepareLatent,
+    SaveVideo,
 ]

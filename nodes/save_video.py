@@ -1,0 +1,219 @@
+"""Node: save images as a video file that is complete, colour-correct and knows its seed."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import torch
+from comfy.cli_args import args
+from comfy_api.latest import InputImpl, io, ui
+
+from .engine.saved_files import SavedFiles
+from .engine.sound import SoundTrack
+from .engine.video_file import VideoSpec, check_images, encode_video, even_size, save_whole
+from .engine.video_format import FORMATS, check_encoding, frame_rate, video_format
+from .rules.errors import InvalidInput
+
+SAVED = SavedFiles()
+
+
+class SaveVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanRelay_SaveVideo",
+            display_name="Wan Relay: Save Video",
+            category="wan relay",
+            description="Writes images as a video with exact BT.709 colours. The file appears when it is complete, "
+            "and carries the workflow and the sampling report.",
+            search_aliases=["save video", "export video", "video combine", "mp4", "webm", "h264", "h265", "av1", "vp9"],
+            inputs=[
+                io.Image.Input(
+                    "images", tooltip="The frames. A fourth channel is kept as transparency by webm vp9, else dropped."
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=16.0,
+                    min=1.0,
+                    max=120.0,
+                    step=0.001,
+                    tooltip="Frames per second. Wan2.2 A14B makes 16, TI2V-5B 24. 23.976 means exactly 24000/1001.",
+                ),
+                io.String.Input(
+                    "filename_prefix",
+                    default="video/wan_relay",
+                    tooltip="Folder and name under the output folder; a number is added. %date:yyyy-MM-dd%, %width% "
+                    "and the like are filled in.",
+                ),
+                io.Combo.Input(
+                    "format",
+                    options=list(FORMATS),
+                    default="mp4 h264",
+                    tooltip="Container and codec. mp4 h264 plays everywhere; the others are smaller and slow to write.",
+                ),
+                io.Int.Input(
+                    "crf",
+                    default=19,
+                    min=0,
+                    max=63,
+                    tooltip="Quality: lower is better and larger. h264 and h265 take 0-51, av1 1-63, vp9 0-63.",
+                ),
+                io.Combo.Input(
+                    "bit_depth",
+                    options=["8", "10"],
+                    default="8",
+                    advanced=True,
+                    tooltip="10 keeps smoother gradients (h264, h265, av1). Browsers do not play 10-bit h264.",
+                ),
+                io.Audio.Input("audio", optional=True, tooltip="Sound, cut to the length of the video."),
+                io.String.Input(
+                    "report",
+                    optional=True,
+                    force_input=True,
+                    tooltip="The report of Wan Relay: Sample. Its seed and settings go into the file and the history.",
+                ),
+            ],
+            outputs=[io.Video.Output("video", display_name="video", tooltip="The saved file.")],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls,
+        fps: float | None = None,
+        filename_prefix: str | None = None,
+        format: str | None = None,
+        crf: int | None = None,
+        bit_depth: str | None = None,
+    ) -> bool | str:
+        """Constants are checked before anything runs; a linked value (None here) when it arrives."""
+        try:
+            if fps is not None:
+                frame_rate(fps)
+            if filename_prefix is not None:
+                _check_prefix(filename_prefix)
+            if format is not None and crf is not None and bit_depth is not None:
+                check_encoding(format, crf, bit_depth)
+        except InvalidInput as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs: Any) -> str:
+        return SAVED.token(str(cls.hidden.unique_id))
+
+    @classmethod
+    def execute(
+        cls,
+        images: torch.Tensor,
+        fps: float,
+        filename_prefix: str,
+        format: str,
+        crf: int,
+        bit_depth: str,
+        audio: dict | None = None,
+        report: str | None = None,
+    ) -> io.NodeOutput:
+        warnings: list[str] = []
+        check_images(images)
+        _check_prefix(filename_prefix)
+        check_encoding(format, crf, bit_depth)
+        spec = VideoSpec(video_format(format), frame_rate(fps), crf, int(bit_depth))
+        duration = len(images) / spec.rate
+        sound = SoundTrack(audio, duration) if audio is not None else None
+        width, height = even_size(images)
+        if (height, width) != tuple(images.shape[1:3]):
+            warnings.append(
+                f"images of {images.shape[2]}x{images.shape[1]} were padded to {width}x{height}: sides must be even."
+            )
+        if images.shape[3] == 4 and not spec.keeps_alpha(4):
+            warnings.append(f"the transparency of images was dropped: {format} has none, webm vp9 keeps it.")
+        facts = _read_report(report, warnings)
+
+        folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
+            filename_prefix, folder_paths.get_output_directory(), width, height
+        )
+        progress = comfy.utils.ProgressBar(len(images))
+
+        def on_frame(done: int) -> None:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            progress.update_absolute(done)
+
+        path = save_whole(
+            Path(folder),
+            lambda count: f"{name}_{count:05}_.{spec.format.extension}",
+            number,
+            lambda unfinished: encode_video(unfinished, images, spec, sound, cls._metadata(facts), on_frame),
+        )
+        hidden = cls.hidden
+        if hidden is not None:
+            SAVED.add(str(hidden.unique_id), path)
+        item = {
+            **ui.SavedResult(path.name, subfolder, io.FolderType.output),
+            "format": spec.format.mime,
+            "fps": float(spec.rate),
+            "frame_count": len(images),
+            "width": width,
+            "height": height,
+            "duration": float(duration),
+            "seed": facts.get("seed"),
+        }
+        details = {
+            "codec": format.split()[1],
+            "crf": crf,
+            "bytes": path.stat().st_size,
+            "warnings": warnings,
+        }
+        return io.NodeOutput(
+            InputImpl.VideoFromFile(str(path)), ui={"images": [item], "animated": (True,), "wan_relay": [details]}
+        )
+
+    @classmethod
+    def _metadata(cls, facts: dict[str, Any]) -> dict[str, str]:
+        """Tags of the file, named as core's Save Video names them; the report is `wan_relay`."""
+        if args.disable_metadata:
+            return {}
+        values = dict((cls.hidden and cls.hidden.extra_pnginfo) or {})
+        if cls.hidden and cls.hidden.prompt is not None:
+            values["prompt"] = cls.hidden.prompt
+        if facts:
+            values["wan_relay"] = facts
+        return {key: _json_for_tags(value) for key, value in values.items()}
+
+
+def _read_report(report: str | None, warnings: list[str]) -> dict[str, Any]:
+    """The report as a dict; one that cannot be read costs a warning, not the finished frames."""
+    if report is None:
+        return {}
+    try:
+        facts = json.loads(report)
+    except (TypeError, ValueError):
+        facts = None
+    if not isinstance(facts, dict):
+        warnings.append("report was not the JSON text of Wan Relay: Sample and was left out; seed is unknown.")
+        return {}
+    return facts
+
+
+def _json_for_tags(value: Any) -> str:
+    """JSON with the braces inside strings escaped: the frontend's webm reader counts those too."""
+    return re.sub(r'"(?:\\.|[^"\\])*"', lambda string: _escape_braces(string[0]), json.dumps(value))
+
+
+def _escape_braces(text: str) -> str:
+    return text.replace("{", "\\u007b").replace("}", "\\u007d")
+
+
+def _check_prefix(filename_prefix: str) -> None:
+    output = folder_paths.get_output_directory()
+    folder, name = os.path.split(os.path.normpath(filename_prefix))
+    if not folder_paths.is_within_directory(output, os.path.join(output, folder)):
+        raise InvalidInput(f"filename_prefix must stay inside the output folder; got {filename_prefix!r}.")
+    if name in ("", ".", "..") or "\0" in filename_prefix or len(os.fsencode(name)) > 200:
+        raise InvalidInput(f"filename_prefix must end in a file name of 1 to 200 bytes; got {filename_prefix[:80]!r}.")
