@@ -823,7 +823,9 @@ def command_line() -> Parser:
         return added
 
     one = command("demo", demo, "one image to an mp4, through a ComfyUI of its own")
-    one.add_argument("--image", type=Path, metavar="FILE", help="the first frame; without it, a photograph of a coffee cup")
+    one.add_argument(
+        "--image", type=Path, metavar="FILE", help="the first frame; without it, a photograph of a coffee cup"
+    )
     one.add_argument("--end-image", type=Path, metavar="FILE", help="the last frame")
     one.add_argument("--prompt", metavar="TEXT")
     one.add_argument("--negative-prompt", metavar="TEXT")
@@ -863,6 +865,7 @@ def main(arguments: list[str]) -> int:
         say(f"dev.py needs Python 3.11 or newer, and this is {platform.python_version()}.")
         return 1
     signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
     try:
         options = command_line().parse_args(arguments)
         options.run(options)
