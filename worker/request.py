@@ -1,0 +1,329 @@
+"""What a client may send: one declaration that validates, documents and rejects.
+
+The worker checks types and ranges. Sizes, frame counts and the expert switch are computed by the nodes,
+and come back resolved with the result. A field that was not sent keeps the workflow's own value; the
+defaults written here are those of `wan22_i2v_4step`.
+"""
+
+import difflib
+import math
+import secrets
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from .errors import JobError
+
+MAX_PROMPT = 10_000
+MAX_SEED = 2**64 - 1
+MAX_DRAWN_SEED = 2**53 - 1
+
+WorkflowName = Literal[
+    "wan22_i2v_4step",
+    "wan22_i2v_4step_lora",
+    "wan22_i2v_reference",
+    "wan22_flf2v_4step",
+    "wan22_t2v_4step",
+    "wan22_ti2v_5b",
+]
+# Which images a workflow lives on: an I2V pair takes a start image, an end image or both.
+WORKFLOW_IMAGES: dict[str, Literal["one", "both", "none", "optional"]] = {
+    "wan22_i2v_4step": "one",
+    "wan22_i2v_4step_lora": "one",
+    "wan22_i2v_reference": "one",
+    "wan22_flf2v_4step": "both",
+    "wan22_t2v_4step": "none",
+    "wan22_ti2v_5b": "optional",
+}
+AREAS = {
+    "480p": {
+        "auto": (832, 480),
+        "16:9": (832, 480),
+        "9:16": (480, 832),
+        "4:3": (736, 544),
+        "3:4": (544, 736),
+        "1:1": (624, 624),
+    },
+    "720p": {
+        "auto": (1280, 720),
+        "16:9": (1280, 720),
+        "9:16": (720, 1280),
+        "4:3": (1104, 832),
+        "3:4": (832, 1104),
+        "1:1": (960, 960),
+    },
+}
+Container = Literal["mp4 h264", "mp4 h265", "mp4 av1", "webm vp9", "webm av1"]
+
+
+def whole_number(value: object) -> object:
+    if isinstance(value, str):
+        text = value.strip()
+        if text.removeprefix("-").isdecimal() and text.isascii() and len(text) <= 40:
+            return int(text)
+    elif isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        return int(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("INVALID_VALUE", "must be a finite number")
+    elif isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise PydanticCustomError("INVALID_TYPE", "must be a whole number")
+
+
+def real_number(value: object) -> object:
+    if isinstance(value, str) and len(value) <= 40:
+        try:
+            value = float(value)
+        except ValueError:
+            raise PydanticCustomError("INVALID_TYPE", "must be a number") from None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise PydanticCustomError("INVALID_TYPE", "must be a number")
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise PydanticCustomError("INVALID_VALUE", "must be a finite number")
+    return value
+
+
+def text(value: object) -> object:
+    if not isinstance(value, str):
+        raise PydanticCustomError("INVALID_TYPE", "must be a string")
+    if any((ord(c) < 32 and c not in "\t\n\r") or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in value):
+        raise PydanticCustomError("INVALID_VALUE", "must not contain control characters or broken Unicode")
+    return value
+
+
+def prompt_text(value: object) -> object:
+    value = text(value)
+    if isinstance(value, str) and len(value) > MAX_PROMPT:
+        raise PydanticCustomError("PROMPT_TOO_LONG", f"must be at most {MAX_PROMPT} characters, got {len(value)}")
+    return value
+
+
+def lower_case(value: object) -> object:
+    value = text(value)
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def yes_or_no(value: object) -> object:
+    if isinstance(value, bool):
+        return value
+    raise PydanticCustomError("INVALID_TYPE", "must be true or false")
+
+
+Whole = Annotated[int, BeforeValidator(whole_number)]
+Real = Annotated[float, BeforeValidator(real_number)]
+Text = Annotated[str, BeforeValidator(text)]
+Prompt = Annotated[str, BeforeValidator(prompt_text)]
+Flag = Annotated[bool, BeforeValidator(yes_or_no)]
+
+
+class VideoRequest(BaseModel):
+    """One video. Unknown fields are listed in the answer's warnings (an error if `strict`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: Prompt = Field(description="what should happen in the video")
+    negative_prompt: Prompt | None = Field(None, description="what should not; without effect at cfg 1")
+    image_base64: Text | None = Field(None, description="start image as base64 or data URI")
+    image_url: Text | None = Field(None, description="start image as http(s) URL")
+    image_path: Text | None = Field(None, description="start image on the network volume")
+    end_image_base64: Text | None = Field(None, description="end image as base64 or data URI")
+    end_image_url: Text | None = Field(None, description="end image as http(s) URL")
+    end_image_path: Text | None = Field(None, description="end image on the network volume")
+
+    width: Whole = Field(528, ge=64, le=2048, description="pixels, goes to the nearest multiple of 16 (5B: 32)")
+    height: Whole = Field(768, ge=64, le=2048, description="pixels, goes to the nearest multiple of 16 (5B: 32)")
+    length: Whole = Field(81, ge=5, le=257, description="frames, goes to the nearest 4n+1")
+    fps: Whole = Field(16, ge=1, le=60, description="frames a second of the file; duration = length / fps")
+    resolution: Annotated[Literal["480p", "720p"], BeforeValidator(lower_case)] | None = Field(
+        None, description="in place of width and height"
+    )
+    aspect_ratio: (
+        Annotated[Literal["auto", "16:9", "9:16", "4:3", "3:4", "1:1"], BeforeValidator(lower_case)] | None
+    ) = Field(None, description="with resolution; auto keeps the image's own")
+    duration: Real | None = Field(None, ge=0.3, le=16, description="seconds, in place of length")
+    sizing: Annotated[Literal["fixed", "match image"], BeforeValidator(lower_case)] = Field(
+        "fixed", description="match image: width x height is the pixel budget, the aspect is the image's"
+    )
+    fit: Annotated[Literal["crop", "pad", "stretch"], BeforeValidator(lower_case)] = Field(
+        "crop", description="how an image of another aspect is fitted"
+    )
+
+    steps: Whole = Field(4, ge=1, le=50, description="sampling steps over both experts")
+    cfg: Real = Field(1.0, ge=0, le=30, description="guidance scale of both experts")
+    high_noise_cfg: Real | None = Field(None, ge=0, le=30, description="cfg of the high-noise expert alone")
+    low_noise_cfg: Real | None = Field(None, ge=0, le=30, description="cfg of the low-noise expert alone")
+    sampler: Text = Field("euler", max_length=64, description="ComfyUI's sampler name, or flow_unipc, flow_dpm++")
+    scheduler: Text = Field("simple", max_length=64, description="ComfyUI's, or official_unipc, official_dpm++")
+    shift: Real = Field(5.0, ge=0, le=100, description="flow shift")
+    switch: Annotated[Literal["boundary", "step"], BeforeValidator(lower_case)] = Field(
+        "step", description="what hands over from the high-noise to the low-noise expert"
+    )
+    boundary: Real = Field(0.9, ge=0, le=1, description="noise level of the hand-over, when switch is boundary")
+    switch_step: Whole = Field(2, ge=0, le=50, description="first low-noise step, when switch is step")
+    seed: Whole = Field(-1, ge=-1, le=MAX_SEED, description="-1 or null draws one; the answer carries the seed used")
+
+    format: Annotated[Container, BeforeValidator(lower_case)] = Field("mp4 h264", description="container and codec")
+    crf: Whole = Field(19, ge=0, le=63, description="quality, lower is better and larger")
+    workflow: Annotated[WorkflowName, BeforeValidator(lower_case)] = Field(
+        "wan22_i2v_4step", description="which bundled workflow runs"
+    )
+    delivery: Annotated[Literal["auto", "base64", "url"], BeforeValidator(lower_case)] = Field(
+        "auto", description="auto: base64 if it fits, else the bucket; url: the bucket"
+    )
+    shrink: Flag = Field(True, description="re-encode once a video that is too large for the answer")
+    strict: Flag = Field(False, description="unknown fields are errors")
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> "VideoRequest":
+        if not self.prompt.strip():
+            raise PydanticCustomError("MISSING_FIELD", "prompt must not be blank", {"field": "prompt"})
+        self._images_suit_workflow()
+        sent = self.model_fields_set
+        for one, others in (("resolution", {"width", "height", "sizing"}), ("duration", {"length"})):
+            both = sorted(others & sent)
+            if one in sent and both:
+                _conflict(f"{one} and {both[0]} exclude each other", one)
+        if "aspect_ratio" in sent and "resolution" not in sent:
+            _conflict("aspect_ratio needs resolution beside it", "aspect_ratio")
+        if {"boundary", "switch_step"} <= sent and "switch" not in sent:
+            _conflict("boundary and switch_step exclude each other unless switch says which one counts", "switch")
+        return self
+
+    def _images_suit_workflow(self) -> None:
+        for prefix in ("", "end_"):
+            given = [name for name in image_fields(prefix) if getattr(self, name) is not None]
+            if len(given) > 1:
+                _conflict(f"give exactly one of {', '.join(image_fields(prefix))}; got {' and '.join(given)}", given[0])
+        start, end = self.start_image is not None, self.end_image is not None
+        need = WORKFLOW_IMAGES[self.workflow]
+        if need == "none" and (start or end):
+            _conflict(f"workflow {self.workflow} takes no image", "workflow")
+        if need == "both" and not end:
+            _missing("one of " + ", ".join(image_fields("end_")), "end_image")
+        if (need == "both" and not start) or (need == "one" and not start and not end):
+            _missing("one of " + ", ".join(image_fields("")), "image")
+
+    @property
+    def start_image(self) -> tuple[str, str] | None:
+        """(field name, value) of the start image."""
+        return self._image("")
+
+    @property
+    def end_image(self) -> tuple[str, str] | None:
+        """(field name, value) of the end image."""
+        return self._image("end_")
+
+    def _image(self, prefix: str) -> tuple[str, str] | None:
+        return next(
+            ((name, value) for name in image_fields(prefix) if (value := getattr(self, name)) is not None), None
+        )
+
+
+def image_fields(prefix: str) -> tuple[str, str, str]:
+    return (f"{prefix}image_base64", f"{prefix}image_url", f"{prefix}image_path")
+
+
+def _conflict(sentence: str, field: str) -> None:
+    raise PydanticCustomError("CONFLICT", sentence, {"field": field})  # type: ignore[arg-type]
+
+
+def _missing(what: str, field: str) -> None:
+    raise PydanticCustomError("MISSING_FIELD", what + " is needed", {"field": field})  # type: ignore[arg-type]
+
+
+def is_ping(raw: object) -> bool:
+    """Raises JobError for an action that is not known."""
+    if not isinstance(raw, dict):
+        raise JobError("INVALID_INPUT", f"input must be an object, got {_json_type(raw)}", "input")
+    action = raw.get("action")
+    if action is None:
+        return False
+    if action != "ping":
+        raise JobError("INVALID_VALUE", "action must be ping, or left out for a video", "action")
+    return True
+
+
+def parse_request(raw: dict[str, Any]) -> tuple[VideoRequest, list[str]]:
+    """The validated request and the warnings about fields that were ignored. Raises JobError."""
+    known = {name: raw[name] for name in VideoRequest.model_fields if raw.get(name) is not None}
+    for prefix in ("", "end_"):
+        for name in image_fields(prefix):
+            if known.get(name) == "":
+                del known[name]
+    if isinstance(known.get("prompt"), str) and not known["prompt"].strip():
+        del known["prompt"]
+    unknown = [_shown(key) for key in list(raw)[:1000] if key not in VideoRequest.model_fields and key != "action"]
+    if unknown and known.get("strict") is True:
+        raise JobError("UNKNOWN_FIELD", _unknown_field(unknown[0], "is not known"), unknown[0])
+    try:
+        request = VideoRequest.model_validate(known)
+    except ValidationError as error:
+        raise _job_error(error) from None
+    warnings = [_unknown_field(name, "is not known and was ignored") for name in unknown[:10]]
+    if len(unknown) > 10:
+        warnings.append(f"{len(unknown) - 10} more unknown fields were ignored")
+    return request, warnings
+
+
+def draw_seed(request: VideoRequest) -> int:
+    """The seed to use; a drawn one stays exact in JavaScript."""
+    return request.seed if request.seed >= 0 else secrets.randbelow(MAX_DRAWN_SEED + 1)
+
+
+def _unknown_field(name: str, what: str) -> str:
+    close = difflib.get_close_matches(name.lower(), list(VideoRequest.model_fields), n=1, cutoff=0.75)
+    return f"field {name} {what}" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _job_error(error: ValidationError) -> JobError:
+    """The first fault, in the order of the declaration."""
+    first = error.errors(include_url=False)[0]
+    context = first.get("ctx", {})
+    field = str(first["loc"][0]) if first["loc"] else str(context.get("field", "input"))
+    code, sentence = _fault(first, field)
+    return JobError(code, sentence, field)
+
+
+def _fault(error: ErrorDetails, field: str) -> tuple[str, str]:
+    kind = error["type"]
+    if kind == "missing":
+        return "MISSING_FIELD", f"{field} is needed"
+    if kind in ("greater_than_equal", "less_than_equal"):
+        low, high = field_range(field)
+        return "OUT_OF_RANGE", f"{field} must be from {low} to {high}, got {_shown(error['input'])}"
+    if kind == "literal_error":
+        return "INVALID_VALUE", f"{field} must be one of {error['ctx']['expected'].replace(chr(39), '')}"
+    if kind == "string_too_long":
+        return "INVALID_VALUE", f"{field} must be at most {error['ctx']['max_length']} characters"
+    if kind == "INVALID_TYPE":
+        return kind, f"{field} {error['msg']}, got {_json_type(error['input'])}"
+    if kind in ("INVALID_VALUE", "PROMPT_TOO_LONG"):
+        return kind, f"{field} {error['msg']}"
+    if kind in ("CONFLICT", "MISSING_FIELD"):
+        return kind, error["msg"]
+    return "INVALID_VALUE", f"{field} has a value that cannot be used"
+
+
+def field_range(field: str) -> tuple[Any, Any]:
+    """The smallest and largest value that the declaration allows."""
+    limits = VideoRequest.model_fields[field].metadata
+    low = next((m.ge for m in limits if hasattr(m, "ge")), None)
+    high = next((m.le for m in limits if hasattr(m, "le")), None)
+    return low, high
+
+
+def _json_type(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    names = {str: "a string", int: "a number", float: "a number", list: "a list", dict: "an object", type(None): "null"}
+    return names.get(type(value), "something else")
+
+
+def _shown(value: object) -> str:
+    shown = str(value) if not isinstance(value, float) else f"{value:g}"
+    return shown if len(shown) <= 40 else shown[:39] + "…"
