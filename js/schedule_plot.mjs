@@ -70,7 +70,7 @@ function legend({ n_high, n_low, switch: mode, boundary, switch_step, isSingle }
     ? [text("oneModel", { steps: total })]
     : [
         make("span", { class: "high" }, text("high", { steps: n_high })),
-        ", ",
+        text("separator"),
         make("span", { class: "low" }, text("low", { steps: n_low })),
         " · ",
         mode === "boundary" ? text("boundary", { boundary }) : text("switchStep", { step: switch_step }),
