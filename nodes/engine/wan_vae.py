@@ -46,5 +46,5 @@ def recognise_wan_vae(vae: comfy.sd.VAE) -> WanVae:
             return kind
     raise InvalidInput(
         f"vae must be wan_2.1_vae (A14B) or wan2.2_vae (TI2V-5B), got a {type(network).__name__} "
-        f"of {vae.latent_channels} latent channels."
+        f"of {vae.latent_channels} latent channels and {vae.output_channels} image channels."
     )
