@@ -2,12 +2,18 @@
 
 from comfy_api.latest import io
 
+from .apply_lora_pair import ApplyLoraPair
 from .encode_prompts import EncodePrompts
+from .load_experts import LoadExperts
 from .prepare_latent import PrepareLatent
+from .sample import Sample
 from .save_video import SaveVideo
 
 NODES: list[type[io.ComfyNode]] = [
+    LoadExperts,
+    ApplyLoraPair,
     EncodePrompts,
     PrepareLatent,
+    Sample,
     SaveVideo,
 ]

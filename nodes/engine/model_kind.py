@@ -1,0 +1,82 @@
+"""What kind of Wan model a loaded MODEL is, and whether it fits the other inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..rules.errors import InvalidInput
+
+KIND_NAMES = {
+    "i2v": "a Wan2.2 I2V-A14B expert",
+    "t2v": "a Wan2.2 T2V-A14B expert",
+    "ti2v_5b": "Wan2.2 TI2V-5B",
+    "i2v_2.1": "a Wan2.1 I2V model",
+}
+
+
+def model_kind(model: Any) -> str:
+    """The kind of a MODEL by its network's shape: "i2v", "t2v", "ti2v_5b", "i2v_2.1", another Wan variant's own
+    model_type (such as "vace" or "animate"), or "other" where it is no Wan model."""
+    config = getattr(getattr(model.model, "model_config", None), "unet_config", {})
+    if config.get("image_model") != "wan2.1":
+        return "other"
+    if config["model_type"] == "i2v":
+        return "i2v_2.1"
+    if config["model_type"] != "t2v":
+        return str(config["model_type"])
+    if config.get("out_dim") == 48:
+        return "ti2v_5b"
+    return {36: "i2v", 16: "t2v"}.get(config.get("in_dim"), "t2v_variant")
+
+
+def kind_name(kind: str) -> str:
+    """`kind` in words."""
+    return KIND_NAMES.get(kind, "not a Wan model" if kind == "other" else f"a Wan model of type {kind}")
+
+
+def check_models(high_noise: Any, low_noise: Any | None) -> str:
+    """The kind of the pair. Raises InvalidInput where the two do not belong together or do not belong here."""
+    high = model_kind(high_noise)
+    if high == "other":
+        raise InvalidInput("high_noise must be a Wan2.2 model, and this MODEL is not a Wan model.")
+    if low_noise is None:
+        if high != "ti2v_5b":
+            raise InvalidInput(
+                f"low_noise is missing: high_noise is {kind_name(high)}, and only TI2V-5B runs as one model."
+            )
+        return high
+    low = model_kind(low_noise)
+    if high == "ti2v_5b":
+        raise InvalidInput("low_noise must be left empty: high_noise is Wan2.2 TI2V-5B, which is one model.")
+    if high != low:
+        raise InvalidInput(
+            f"high_noise and low_noise must be two experts of one pair, but high_noise is {kind_name(high)} "
+            f"and low_noise is {kind_name(low)}."
+        )
+    return high
+
+
+def check_conditioning(kind: str, positive: list, latent: Any) -> None:
+    """Raises InvalidInput where the latent or the image conditioning does not fit a model of `kind`.
+
+    positive: ComfyUI conditioning. latent: (batch, channels, frames, height / 8, width / 8), or a nested tensor whose
+    first part is that.
+    """
+    samples = latent.unbind()[0] if getattr(latent, "is_nested", False) else latent
+    channels = 48 if kind == "ti2v_5b" else 16
+    if samples.ndim != 5 or samples.shape[1] != channels:
+        raise InvalidInput(
+            f"latent must be a video latent with {channels} channels for {kind_name(kind)}, "
+            f"not one of shape {tuple(samples.shape)}."
+        )
+    has_image = any(options.get("concat_latent_image") is not None for _, options in positive)
+    if kind == "i2v" and not has_image:
+        raise InvalidInput(
+            "positive must carry a start or end image for an I2V pair: connect an image to Prepare Latent, "
+            "or load a T2V pair."
+        )
+    if kind == "t2v" and has_image:
+        raise InvalidInput(
+            "positive carries an image, which a T2V pair ignores: disconnect the image from Prepare Latent, "
+            "or load an I2V pair."
+        )

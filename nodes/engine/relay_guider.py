@@ -1,0 +1,318 @@
+"""Both Wan2.2 experts in one sampler run.
+
+The sampler asks its guider for a prediction at each noise level. `RelayGuider` is a ComfyUI guider that lets the
+high-noise expert answer while the noise is at or above the boundary, and the low-noise expert below it. The solver, its
+history and its noise never notice: that is how the Wan2.2 reference runs its two networks.
+
+    RelayGuider      plays the expert of the run's first step, as any CFGGuider would
+    WaitingExpert    the other one: registered when the run starts, loaded when its first evaluation comes
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import comfy.hooks
+import comfy.model_management
+import comfy.model_patcher
+import comfy.multigpu
+import comfy.patcher_extension
+import comfy.sampler_helpers
+import comfy.samplers
+import torch
+from comfy.patcher_extension import WrapperExecutor, WrappersMP
+
+from ..rules.expert_boundary import ExpertRoute
+from .expert_clock import ExpertClock
+from .schedule import make_route
+
+log = logging.getLogger("wan_relay")
+
+HIGH, LOW = "high_noise", "low_noise"
+
+DPM_FAST, DPM_ADAPTIVE = "dpm_fast_function", "dpm_adaptive_function"
+"""ComfyUI's two samplers that take only the ends of a schedule, so that its steps say nothing about theirs."""
+
+
+class Baton(NamedTuple):
+    """What the expert that waits needs to join a run: the arguments that the run started with."""
+
+    noise: torch.Tensor
+    latent_image: torch.Tensor
+    denoise_mask: torch.Tensor | None
+    seed: int | None
+    sigmas: torch.Tensor
+    latent_shapes: list | None
+
+
+class WaitingExpert(comfy.samplers.CFGGuider):
+    """One expert that joins a run in the middle: what CFGGuider does around a run, in three parts.
+
+    `register` before the run, `load` at the first evaluation, `release` after the run, whatever happened in it.
+    """
+
+    def __init__(self, model_patcher: Any):
+        super().__init__(model_patcher)
+        self.loaded = False
+
+    def register(self) -> None:
+        """Copies the conditioning and options for this run and registers the hooks, without loading anything."""
+        patcher = self.model_patcher
+        self.kept_options, self.kept_hook_mode = self.model_options, patcher.hook_mode
+        self.loaded_models: list[Any] = []
+        self.multigpu_patchers: list[Any] = []
+        self.conds = {name: [cond.copy() for cond in conds] for name, conds in self.original_conds.items()}
+        comfy.samplers.preprocess_conds_hooks(self.conds)
+        self.model_options = comfy.model_patcher.create_model_options_clone(self.model_options)
+        if comfy.samplers.get_total_hook_groups_in_conds(self.conds) <= 1:
+            patcher.hook_mode = comfy.hooks.EnumHookMode.MinVram
+        comfy.sampler_helpers.prepare_model_patcher(patcher, self.conds, self.model_options)
+        comfy.samplers.filter_registered_hooks_on_conds(self.conds, self.model_options)
+
+    def load(self, baton: Baton) -> None:
+        """Lets ComfyUI load the model, the first time or again, and processes the conditioning for it once."""
+        first_time = not self.loaded
+        self.inner_model, self.conds, self.loaded_models = comfy.sampler_helpers.prepare_sampling(
+            self.model_patcher, baton.noise.shape, self.conds, self.model_options
+        )
+        if not first_time:
+            return
+        self.loaded = True
+        patcher, device = self.model_patcher, self.model_patcher.load_device
+        self.multigpu_patchers = comfy.sampler_helpers.prepare_model_patcher_multigpu_clones(
+            patcher, self.loaded_models, self.model_options
+        )
+        if self.multigpu_patchers:
+            devices = [device, *(extra.load_device for extra in self.multigpu_patchers)]
+            self.model_options["multigpu_thread_pool"] = comfy.multigpu.MultiGPUThreadPool(devices)
+        comfy.samplers.cast_to_load_options(self.model_options, device=device, dtype=patcher.model_dtype())
+        for each in (patcher, *self.multigpu_patchers):
+            each.pre_run()
+        on_device = [None if part is None else part.to(device) for part in baton[:3]]
+        noise, latent_image, denoise_mask = on_device
+        if torch.count_nonzero(latent_image) > 0:
+            latent_image = self.inner_model.process_latent_in(latent_image)
+        self.conds = comfy.samplers.process_conds(
+            self.inner_model,
+            noise,
+            self.conds,
+            device,
+            latent_image,
+            denoise_mask,
+            baton.seed,
+            latent_shapes=baton.latent_shapes,
+        )
+
+    def predict(self, x: torch.Tensor, timestep: torch.Tensor, model_options: dict, seed: int | None) -> torch.Tensor:
+        """The denoised latent for x, (batch, channels, frames, height, width), at sigma `timestep`, (batch,)."""
+        device = self.model_patcher.load_device
+        with comfy.model_management.cuda_device_context(device):
+            denoised = self.outer_predict_noise(x.to(device), timestep.to(device), model_options, seed)
+        return denoised.to(x.device)
+
+    def release(self) -> None:
+        """Undoes `register` and `load`. ComfyUI keeps the weights where they are for as long as it has room."""
+        pool = self.model_options.pop("multigpu_thread_pool", None)
+        if pool is not None:
+            pool.shutdown()
+        if self.loaded:
+            for each in (self.model_patcher, *self.multigpu_patchers):
+                each.cleanup()
+            comfy.sampler_helpers.cleanup_models(self.conds, self.loaded_models)
+        comfy.samplers.cast_to_load_options(self.model_options, device=self.model_patcher.offload_device)
+        self.model_options = self.kept_options
+        self.model_patcher.hook_mode = self.kept_hook_mode
+        self.model_patcher.restore_hook_patches()
+        self.conds, self.inner_model, self.loaded_models, self.multigpu_patchers = {}, None, [], []
+        self.loaded = False
+
+
+class RelayGuider(comfy.samplers.CFGGuider):
+    """A GUIDER of two experts, for any sampler and sigmas; of one where `low_noise` is None (TI2V-5B).
+
+    switch: "boundary" (high noise while sigma is at or above `boundary`) or "step" (the first `switch_step` steps).
+    `on_expert`, if given, is called with "high_noise" or "low_noise" whenever that expert takes over.
+    `sample` raises InvalidInput where switch_step lies outside the schedule that it is given.
+    """
+
+    def __init__(
+        self,
+        high_noise: Any,
+        low_noise: Any | None,
+        switch: str = "boundary",
+        boundary: float = 0.9,
+        switch_step: int = 2,
+        on_expert: Callable[[str], None] | None = None,
+    ):
+        super().__init__(high_noise)
+        self.switch, self.boundary, self.switch_step = switch, boundary, switch_step
+        self.on_expert = on_expert
+        self.experts = {HIGH: WaitingExpert(high_noise)}
+        if low_noise is not None:
+            self.experts[LOW] = WaitingExpert(low_noise)
+        self.route: ExpertRoute | None = None
+        self.clock = ExpertClock()
+        self._start_with(HIGH)
+
+    def inner_set_conds(self, conds: dict[str, list]) -> None:
+        for expert in self.experts.values():
+            expert.inner_set_conds(conds)
+        self._start_with(HIGH)
+
+    def set_cfg(self, high_noise_cfg: float, low_noise_cfg: float | None = None) -> None:
+        """Sets each expert's guidance scale; one value sets both. At 1.0 ComfyUI skips the negative pass."""
+        for name, expert in self.experts.items():
+            expert.set_cfg(high_noise_cfg if name == HIGH or low_noise_cfg is None else low_noise_cfg)
+        self._start_with(HIGH)
+
+    def make_route(self, sigmas: list[float]) -> ExpertRoute:
+        """Which expert takes which part of a schedule (steps + 1 sigmas)."""
+        if len(self.experts) == 1:
+            return make_route(sigmas, "boundary", 0.0, 0)
+        return make_route(sigmas, self.switch, self.boundary, self.switch_step)
+
+    def sample(
+        self,
+        noise: torch.Tensor,
+        latent_image: torch.Tensor,
+        sampler: Any,
+        sigmas: torch.Tensor,
+        denoise_mask: torch.Tensor | None = None,
+        callback: Callable | None = None,
+        disable_pbar: bool = False,
+        seed: int | None = None,
+    ) -> torch.Tensor:
+        """Runs `sampler` over `sigmas` once, as CFGGuider.sample does, with each expert where its noise level is."""
+        if len(sigmas) == 0:
+            return latent_image
+        self.route = self.make_route(sigmas.tolist())
+        begins_high = self.route.starts_high[0] if self.route.starts_high else True
+        first, second = (HIGH, LOW) if begins_high else (LOW, HIGH)
+        self.waiting = self.experts[second] if self.route.n_high and self.route.n_low else None
+        self._start_with(first)
+        self.clock.start(f"load_{first}")
+        try:
+            if self.waiting is not None:
+                self.waiting.register()
+            return super().sample(noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
+        finally:
+            if self.waiting is not None:
+                self.waiting.release()
+            self.waiting = self.baton = self.inner_model = self.conds = self.loaded_models = None
+            self.clock.stop()
+            self._start_with(HIGH)
+
+    def outer_sample(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Runs the waiting expert's own OUTER_SAMPLE wrappers inside the first expert's: they see their own guider."""
+        run = super().outer_sample
+        if self.waiting is None:
+            return run(*args, **kwargs)
+        wrappers = comfy.patcher_extension.get_all_wrappers(
+            WrappersMP.OUTER_SAMPLE, self.waiting.model_options, is_model_options=True
+        )
+        return WrapperExecutor.new_class_executor(run, self.waiting, wrappers).execute(*args, **kwargs)
+
+    def inner_sample(
+        self,
+        noise: torch.Tensor,
+        latent_image: torch.Tensor,
+        device: torch.device,
+        sampler: Any,
+        sigmas: torch.Tensor,
+        denoise_mask: torch.Tensor | None,
+        callback: Callable | None,
+        disable_pbar: bool,
+        seed: int | None,
+        latent_shapes: list | None = None,
+    ) -> torch.Tensor:
+        """Keeps the baton, and watches the sampler's steps through its callback."""
+        self.baton = Baton(noise, latent_image, denoise_mask, seed, sigmas, latent_shapes)
+        if self.waiting is not None:
+            _add_sampler_wrappers(self.model_options, self.waiting.model_options)
+        sampler_name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
+        self.attempts = sampler_name == DPM_ADAPTIVE
+        self.attempt_begins = True
+
+        def on_step(step: int, denoised: torch.Tensor, x: torch.Tensor, total_steps: int) -> None:
+            self.attempt_begins = True
+            if sampler_name not in (DPM_FAST, DPM_ADAPTIVE):
+                self.route.step_began(step, self.last_sigma)
+            if callback is not None:
+                callback(step, denoised, x, total_steps)
+
+        samples = super().inner_sample(
+            noise, latent_image, device, sampler, sigmas, denoise_mask, on_step, disable_pbar, seed, latent_shapes
+        )
+        self.clock.finish(samples)
+        return samples
+
+    def outer_predict_noise(
+        self, x: torch.Tensor, timestep: torch.Tensor, model_options: dict | None = None, seed: int | None = None
+    ) -> torch.Tensor:
+        """One evaluation: the denoised latent for x at sigma `timestep`, by the expert whose noise level that is."""
+        model_options = model_options or {}
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self.last_sigma = float(timestep.max())
+        if self.attempts and self.attempt_begins:
+            self.route.attempt_began(self.last_sigma)
+            self.attempt_begins = False
+        self._take_over(HIGH if self.route.is_high(self.last_sigma) else LOW)
+        if self.running == self.first:
+            return super().outer_predict_noise(x, timestep, model_options, seed)
+        own_options = comfy.patcher_extension.merge_nested_dicts(
+            self.waiting.model_options, _additions(model_options, self.model_options)
+        )
+        return self.waiting.predict(x, timestep, own_options, seed)
+
+    def _start_with(self, name: str) -> None:
+        """Makes this guider play the expert `name`, with its model, options, conditioning and cfg."""
+        expert = self.experts[name]
+        self.first, self.running = name, None
+        self.model_patcher, self.model_options = expert.model_patcher, expert.model_options
+        self.original_conds, self.cfg = expert.original_conds, expert.cfg
+
+    def _take_over(self, name: str) -> None:
+        """Hands the baton to `name`: loads its model where ComfyUI does not hold it already."""
+        if name == self.running:
+            self.clock.start(name)
+            return
+        self.clock.start(f"load_{name}")
+        if name != self.first:
+            self.waiting.load(self.baton)
+        elif self.running is not None:
+            comfy.sampler_helpers.prepare_sampling(
+                self.model_patcher, self.baton.noise.shape, self.conds, self.model_options
+            )
+        self.running = name
+        log.info("Wan Relay: the %s expert takes over at sigma %.4f", name.replace("_", "-"), self.last_sigma)
+        if self.on_expert is not None:
+            self.on_expert(name)
+        self.clock.start(name)
+
+
+def _add_sampler_wrappers(options: dict, others: dict) -> None:
+    """Adds the wrappers around the sampler that only the waiting expert has. One sampler runs, so what both experts
+    carry under the same key (context windows' FreeNoise) wraps it once."""
+    wrappers = options["transformer_options"].setdefault("wrappers", {}).setdefault(WrappersMP.SAMPLER_SAMPLE, {})
+    theirs = others["transformer_options"].get("wrappers", {}).get(WrappersMP.SAMPLER_SAMPLE, {})
+    for key, functions in theirs.items():
+        wrappers.setdefault(key, list(functions))
+
+
+def _additions(given: dict, base: dict) -> dict:
+    """What a sampler or a wrapper added to `base` to make `given`: new keys, and the new ends of lists."""
+    added: dict = {}
+    for key, value in given.items():
+        before = base.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            nested = _additions(value, before)
+            if nested:
+                added[key] = nested
+        elif isinstance(value, list) and isinstance(before, list):
+            if value[len(before) :]:
+                added[key] = value[len(before) :]
+        elif value is not before:
+            added[key] = value
+    return added

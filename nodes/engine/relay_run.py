@@ -1,0 +1,138 @@
+"""One relay from inputs to latent and report: what `WanRelay_Sample` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import comfy.model_management
+import comfy.sample
+import comfy.utils
+import torch
+
+from ..rules.errors import InvalidInput
+from .flow_solvers import make_sampler, sampler_names
+from .model_kind import check_conditioning, check_models
+from .relay_guider import HIGH, LOW, RelayGuider
+from .schedule import make_sigmas, route_warnings, with_shift
+
+
+class RelaySettings(NamedTuple):
+    """The numbers of one relay, under the names of the node's inputs."""
+
+    seed: int
+    steps: int
+    high_noise_cfg: float
+    low_noise_cfg: float
+    sampler: str
+    scheduler: str
+    shift: float
+    switch: str
+    boundary: float
+    switch_step: int
+    denoise: float
+
+
+def make_guider(
+    high_noise: Any,
+    low_noise: Any | None,
+    positive: list,
+    negative: list,
+    high_noise_cfg: float,
+    low_noise_cfg: float,
+    switch: str,
+    boundary: float,
+    switch_step: int,
+    shift: float,
+) -> RelayGuider:
+    """A guider over both experts, with `shift` put on clones of them (0 keeps their own)."""
+    patched = [None if model is None else with_shift(model, shift) for model in (high_noise, low_noise)]
+    guider = RelayGuider(*patched, switch, boundary, switch_step)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(high_noise_cfg, low_noise_cfg)
+    return guider
+
+
+def run_relay(
+    high_noise: Any,
+    low_noise: Any | None,
+    positive: list,
+    negative: list,
+    latent: dict,
+    settings: RelaySettings,
+    make_callback: Callable[[RelayGuider, int], Callable | None],
+) -> tuple[dict, dict]:
+    """Samples `latent` and returns the new latent and the report (see `WanRelay_Sample`).
+
+    `make_callback(guider, steps)` gives the sampler's step callback. Raises InvalidInput for inputs that do not fit
+    each other, before anything is loaded.
+    """
+    samples = latent["samples"]
+    check_conditioning(check_models(high_noise, low_noise), positive, samples)
+    if settings.sampler not in sampler_names():
+        raise InvalidInput(f"sampler must be one of {', '.join(sampler_names())}, not {settings.sampler!r}.")
+    guider = make_guider(
+        high_noise,
+        low_noise,
+        positive,
+        negative,
+        settings.high_noise_cfg,
+        settings.low_noise_cfg,
+        settings.switch,
+        settings.boundary,
+        settings.switch_step,
+        settings.shift,
+    )
+    sampling = guider.model_patcher.get_model_object("model_sampling")
+    sigmas = make_sigmas(sampling, settings.scheduler, settings.sampler, settings.steps, settings.denoise)
+    route = guider.make_route(sigmas.tolist())
+    noise = comfy.sample.prepare_noise(samples, settings.seed, latent.get("batch_index"))
+    sampled = guider.sample(
+        noise,
+        samples,
+        make_sampler(settings.sampler),
+        sigmas,
+        denoise_mask=latent.get("noise_mask"),
+        callback=make_callback(guider, max(len(sigmas) - 1, 1)),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=settings.seed,
+    )
+    sampled = sampled.to(
+        device=comfy.model_management.intermediate_device(), dtype=comfy.model_management.intermediate_dtype()
+    )
+    report = {
+        "sigmas": sigmas.tolist(),
+        "switch_step": route.n_high,
+        "switch": settings.switch,
+        "boundary": settings.boundary,
+        "steps": settings.steps,
+        "sampler": settings.sampler,
+        "scheduler": settings.scheduler,
+        "shift": float(sampling.shift),
+        "denoise": settings.denoise,
+        "high_noise_cfg": settings.high_noise_cfg,
+        "low_noise_cfg": settings.low_noise_cfg,
+        "seed": settings.seed,
+        "seconds": {name: round(guider.clock.seconds.get(name, 0.0), 3) for name in (HIGH, LOW)},
+        "load_seconds": {name: round(guider.clock.seconds.get(f"load_{name}", 0.0), 3) for name in (HIGH, LOW)},
+        "warnings": relay_warnings(guider, settings, sigmas, route),
+    }
+    return {**latent, "samples": sampled}, report
+
+
+def relay_warnings(guider: RelayGuider, settings: RelaySettings, sigmas: torch.Tensor, route: Any) -> list[str]:
+    """Sentences about what works but may not be meant."""
+    warnings = []
+    if LOW in guider.experts:
+        warnings += route_warnings(route, settings.scheduler, settings.shift)
+        shifts = [
+            float(guider.experts[name].model_patcher.get_model_object("model_sampling").shift) for name in (HIGH, LOW)
+        ]
+        if shifts[0] != shifts[1]:
+            warnings.append(
+                f"shift 0 keeps the models' own, and these differ: the schedule is the high-noise model's, "
+                f"{shifts[0]:g}, not the low-noise model's, {shifts[1]:g}."
+            )
+    if len(sigmas) - 1 not in (settings.steps, -1):
+        warnings.append(f"The {settings.scheduler} scheduler gave {len(sigmas) - 1} steps instead of {settings.steps}.")
+    return warnings

@@ -1,0 +1,177 @@
+"""The node that runs both experts in one sampler run."""
+
+from __future__ import annotations
+
+import json
+
+import latent_preview
+from comfy_api.latest import io
+
+from .engine.flow_solvers import sampler_names
+from .engine.relay_run import RelaySettings, run_relay
+from .engine.schedule import SWITCH_MODES, scheduler_names
+
+
+class Sample(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanRelay_Sample",
+            display_name="Wan Relay: Sample",
+            category="wan relay",
+            description=(
+                "Samples a video latent with both Wan2.2 experts in one sampler run: the high-noise expert down to the "
+                "boundary, the low-noise expert below it. Solver history and noise carry over, as in the Wan2.2 "
+                "reference."
+            ),
+            search_aliases=["wan2.2", "wan moe ksampler", "two stage ksampler", "high low noise", "dual sampler"],
+            inputs=[
+                io.Model.Input("high_noise", tooltip="The high-noise expert, or the whole TI2V-5B model."),
+                io.Model.Input(
+                    "low_noise", optional=True, tooltip="The low-noise expert. Leave it empty for TI2V-5B only."
+                ),
+                io.Conditioning.Input("positive", tooltip="What the video should show, with the start or end image."),
+                io.Conditioning.Input(
+                    "negative", tooltip="What it should not show. An expert with cfg 1 does not look at it."
+                ),
+                io.Latent.Input("latent", tooltip="The empty video latent from Prepare Latent, or one to refine."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="The same seed with the same inputs gives the same video.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=4,
+                    min=1,
+                    max=200,
+                    tooltip="Steps of both experts together: 4 for distilled models, 20 to 40 for base models.",
+                ),
+                io.Float.Input(
+                    "high_noise_cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Guidance of the high-noise expert: 1 for distilled models, 3.5 for base I2V models.",
+                ),
+                io.Float.Input(
+                    "low_noise_cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Guidance of the low-noise expert: 1 for distilled models, 3.5 for base I2V models.",
+                ),
+                io.Combo.Input(
+                    "sampler",
+                    options=sampler_names(),
+                    default="euler",
+                    tooltip="flow_unipc and flow_dpm++ are the Wan2.2 reference's own solvers; euler suits 4 steps.",
+                ),
+                io.Combo.Input(
+                    "scheduler",
+                    options=scheduler_names(),
+                    default="simple",
+                    tooltip="official_unipc and official_dpm++ are the Wan2.2 reference's own schedules.",
+                ),
+                io.Float.Input(
+                    "shift",
+                    default=5.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.01,
+                    tooltip="Moves steps towards high noise: 5 for I2V, 12 for base T2V. 0 keeps the models' own.",
+                ),
+                io.Combo.Input(
+                    "switch",
+                    options=list(SWITCH_MODES),
+                    default="boundary",
+                    tooltip="Hand over at a noise level (the reference's rule) or after a number of steps.",
+                ),
+                io.Float.Input(
+                    "boundary",
+                    default=0.9,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="The lowest noise level of the high-noise expert: 0.9 for I2V, 0.875 for T2V.",
+                ),
+                io.Int.Input(
+                    "switch_step",
+                    default=2,
+                    min=0,
+                    max=200,
+                    tooltip="The number of high-noise steps when switch is 'step': 2 of 4 for distilled models.",
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Below 1 keeps part of the latent that comes in, and starts at a lower noise level.",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output("latent", tooltip="The finished latent, for a VAE decoder."),
+                io.String.Output(
+                    "report",
+                    tooltip="JSON: sigmas, the step of the switch, the seed, seconds per expert, warnings.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, switch: str, switch_step: int, steps: int) -> bool | str:
+        if switch not in SWITCH_MODES:
+            return f"switch must be 'boundary' or 'step', not {switch!r}."
+        if not 1 <= steps <= 200:
+            return f"steps must be between 1 and 200, not {steps}."
+        if switch == "step" and not 0 <= switch_step <= steps:
+            return f"switch_step must be between 0 and the number of steps, which is {steps}, not {switch_step}."
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        high_noise,
+        positive,
+        negative,
+        latent,
+        seed,
+        steps,
+        high_noise_cfg,
+        low_noise_cfg,
+        sampler,
+        scheduler,
+        shift,
+        switch,
+        boundary,
+        switch_step,
+        denoise=1.0,
+        low_noise=None,
+    ) -> io.NodeOutput:
+        settings = RelaySettings(
+            seed=seed,
+            steps=steps,
+            high_noise_cfg=high_noise_cfg,
+            low_noise_cfg=low_noise_cfg,
+            sampler=sampler,
+            scheduler=scheduler,
+            shift=shift,
+            switch=switch,
+            boundary=boundary,
+            switch_step=switch_step,
+            denoise=denoise,
+        )
+
+        def make_callback(guider, steps):
+            return latent_preview.prepare_callback(guider.model_patcher, steps)
+
+        sampled, report = run_relay(high_noise, low_noise, positive, negative, latent, settings, make_callback)
+        return io.NodeOutput(sampled, json.dumps(report), ui={"wan_relay": [report]})
