@@ -9,7 +9,7 @@ const CHECKS = {
   WanRelay_ApplyLoraPair: { route: "loras", files: ["high_noise_lora", "low_noise_lora"] },
 };
 
-export function addFileCheck(node) {
+export function addTo(node) {
   const check = CHECKS[node.comfyClass];
   const panel = addPanel(node, "files");
   watch(node, () => question(node, check), (answer, asked) => {

@@ -10,7 +10,7 @@ const STYLE = `
 .wan-relay .bad { color: var(--bad); }
 .wan-relay .high { color: var(--high); fill: var(--high); }
 .wan-relay .low { color: var(--low); fill: var(--low); }
-.wan-relay svg { width: 100%; height: 96px; font: 10px system-ui, sans-serif; }
+.wan-relay svg { display: block; width: 100%; height: 96px; font: 10px system-ui, sans-serif; }
 .wan-relay rect { opacity: 0.55; }
 .wan-relay rect.done, .wan-relay rect.now { opacity: 1; }
 .wan-relay rect.now { stroke: var(--input-text); }
@@ -54,11 +54,12 @@ export function addPanel(node, name) {
   widget.serialize = false;
   const fit = () => {
     const inner = [...element.children].reduce((sum, child) => sum + child.offsetHeight + 4, 0);
-    const wanted = inner ? inner + 8 + 12 : 0;
+    const wanted = inner ? inner + 20 : 0;
     if (!element.isConnected || Math.abs(wanted - height) < 2) return;
-    const grown = wanted - height;
+    const isTight = node.size[1] - node.computeSize()[1] < 8;
     height = wanted;
-    node.setSize([node.size[0], Math.max(node.computeSize()[1], node.size[1] + grown)]);
+    const least = node.computeSize()[1];
+    node.setSize([node.size[0], isTight ? least : Math.max(least, node.size[1])]);
     node.graph?.setDirtyCanvas(true, true);
   };
   new ResizeObserver(fit).observe(element);

@@ -9,7 +9,7 @@ const INPUTS = ["steps", "scheduler", "sampler", "shift", "denoise", "switch", "
 const WIDTH = 300;
 const HEIGHT = 96;
 
-export function addSchedulePlot(node) {
+export function addTo(node) {
   const panel = addPanel(node, "schedule");
   const run = { step: undefined, report: undefined, preview: undefined };
   let plan;
@@ -61,7 +61,7 @@ function plot({ sigmas, switch_step, boundary, switch: mode, isSingle }, step) {
     const ends = mode === "boundary" ? { x1: 0, x2: WIDTH, y1: at, y2: at } : { x1: x, x2: x, y1: 0, y2: HEIGHT };
     svg.append(make("line", ends));
   }
-  return svg;
+  return make("div", {}, svg);
 }
 
 function legend({ n_high, n_low, switch: mode, boundary, switch_step, isSingle }, { step, report, preview }) {

@@ -9,7 +9,7 @@ const INPUTS = ["sizing", "width", "height", "fit", "length", "batch_size"];
 const RESOLUTIONS = ["528x768", "608x1072", "768x528", "720x720", "832x480", "480x832", "1280x720", "720x1280"];
 const DURATIONS = { 49: 3, 81: 5, 113: 7, 161: 10 };
 
-export function addSizeReadout(node) {
+export function addTo(node) {
   const panel = addPanel(node, "size");
   const last = { image: undefined };
   watch(node, () => question(node, last), (answer, asked) => {

@@ -1,19 +1,18 @@
 // The one entry point: gives each node of the pack its panel. Everything the panels show is computed by the server.
+// A panel's module is imported with the first node that needs it, so that a graph without our nodes costs nothing.
 import { app } from "../../scripts/app.js";
-import { addFileCheck } from "./file_check.mjs";
-import { addSchedulePlot } from "./schedule_plot.mjs";
-import { addSizeReadout } from "./size_readout.mjs";
 
 const PANELS = {
-  WanRelay_LoadExperts: addFileCheck,
-  WanRelay_ApplyLoraPair: addFileCheck,
-  WanRelay_PrepareLatent: addSizeReadout,
-  WanRelay_Sample: addSchedulePlot,
+  WanRelay_LoadExperts: () => import("./file_check.mjs"),
+  WanRelay_ApplyLoraPair: () => import("./file_check.mjs"),
+  WanRelay_PrepareLatent: () => import("./size_readout.mjs"),
+  WanRelay_Sample: () => import("./schedule_plot.mjs"),
 };
 
 app.registerExtension({
   name: "WanRelay",
-  nodeCreated(node) {
-    PANELS[node.comfyClass]?.(node);
+  async nodeCreated(node) {
+    const panel = await PANELS[node.comfyClass]?.();
+    panel?.addTo(node);
   },
 });

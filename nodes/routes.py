@@ -81,7 +81,7 @@ def size(query: Query) -> dict[str, Any]:
     count = plan_length(asked["length"], fps)
     placement = []
     if image_size:
-        placement = describe_placement("the image", image_size, frame["width"], frame["height"], asked["fit"])
+        placement = describe_placement("The image", image_size, frame["width"], frame["height"], asked["fit"])
     return {
         "image_width": image_size and image_size[0],
         "image_height": image_size and image_size[1],
