@@ -727,7 +727,7 @@ def test(options: argparse.Namespace) -> None:
                 say(errors)
                 raise DevError(f"{title}: {command[0]} found something, above.")
     tests = ROOT / "tests"
-    pytest = [env.python, "-P", "-m", "pytest", "-c", tests / "pytest.ini", "--rootdir", tests]
+    pytest = [env.python, "-P", "-m", "pytest", "-c", tests / "pytest.ini", "--rootdir", ROOT]
     become([*pytest, *(options.arguments or [tests])], env.variables())
 
 
