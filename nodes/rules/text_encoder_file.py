@@ -29,7 +29,7 @@ def check_text_encoder(header: FileHeader) -> None:
     if recognised is None or recognised.shape[0] != 10240:
         raise FileRefused(f"{expected}, got {name}, which is another model.")
     if "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight" not in tensors:
-        raise FileRefused(f"{expected}, got {name}, which is a T5-XXL (not UMT5).")
+        raise FileRefused(f"{expected}, got {name}, which is a T5-XXL, not UMT5.")
     if "spiece_model" not in tensors:
         raise FileRefused(f"{expected}, got {name}, which carries no tokenizer (spiece_model).")
 
@@ -60,7 +60,7 @@ def encoder_identity(path: Path) -> str:
         for name, tensor in sorted(header.tensors.items(), key=lambda item: item[1].begin):
             size = min(SAMPLE_BYTES, tensor.end - tensor.begin)
             file.seek((tensor.begin + tensor.end - size) // 2)
-            digest.update(json.dumps([name, tensor.dtype, tensor.shape, tensor.begin]).encode())
+            digest.update(json.dumps([name, tensor.dtype, tensor.shape]).encode())
             digest.update(file.read(size))
-    digest.update(json.dumps(encoder_config(header), sort_keys=True).encode())
+    digest.update(json.dumps(dict(header.metadata), sort_keys=True).encode())
     return digest.hexdigest()
