@@ -4,10 +4,13 @@ from comfy_api.latest import io
 
 from .apply_lora_pair import ApplyLoraPair
 from .encode_prompts import EncodePrompts
+from .guider import Guider
 from .load_experts import LoadExperts
 from .prepare_latent import PrepareLatent
 from .sample import Sample
 from .save_video import SaveVideo
+from .schedule import Schedule
+from .select_solver import SelectSolver
 
 NODES: list[type[io.ComfyNode]] = [
     LoadExperts,
@@ -15,5 +18,8 @@ NODES: list[type[io.ComfyNode]] = [
     EncodePrompts,
     PrepareLatent,
     Sample,
+    Guider,
+    Schedule,
+    SelectSolver,
     SaveVideo,
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import latent_preview
 from comfy_api.latest import io
 
 from .engine.flow_solvers import sampler_names
@@ -169,9 +168,5 @@ class Sample(io.ComfyNode):
             switch_step=switch_step,
             denoise=denoise,
         )
-
-        def make_callback(guider, steps):
-            return latent_preview.prepare_callback(guider.model_patcher, steps)
-
-        sampled, report = run_relay(high_noise, low_noise, positive, negative, latent, settings, make_callback)
+        sampled, report = run_relay(high_noise, low_noise, positive, negative, latent, settings)
         return io.NodeOutput(sampled, json.dumps(report), ui={"wan_relay": [report]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-import torch
+import comfy.model_management
 
 
 class ExpertClock:
@@ -32,8 +32,7 @@ class ExpertClock:
             self.start(self._phase)
             self._phase = None
 
-    def finish(self, samples: torch.Tensor) -> None:
-        """Waits for `samples` to be computed, and stops."""
-        if samples.is_cuda:
-            torch.cuda.synchronize(samples.device)
+    def finish(self) -> None:
+        """Waits until the GPU has done what was queued, and stops."""
+        comfy.model_management.synchronize()
         self.stop()

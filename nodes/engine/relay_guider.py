@@ -26,6 +26,7 @@ from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
 from ..rules.expert_boundary import ExpertRoute
 from .expert_clock import ExpertClock
+from .run_display import show_text
 from .schedule import make_route
 
 log = logging.getLogger("wan_relay")
@@ -55,7 +56,7 @@ class WaitingExpert(comfy.samplers.CFGGuider):
 
     def __init__(self, model_patcher: Any):
         super().__init__(model_patcher)
-        self.loaded = False
+        self.entered = False
 
     def register(self) -> None:
         """Copies the conditioning and options for this run and registers the hooks, without loading anything."""
@@ -73,13 +74,13 @@ class WaitingExpert(comfy.samplers.CFGGuider):
 
     def load(self, baton: Baton) -> None:
         """Lets ComfyUI load the model, the first time or again, and processes the conditioning for it once."""
-        first_time = not self.loaded
+        first_time = not self.entered
+        self.entered = True
         self.inner_model, self.conds, self.loaded_models = comfy.sampler_helpers.prepare_sampling(
             self.model_patcher, baton.noise.shape, self.conds, self.model_options
         )
         if not first_time:
             return
-        self.loaded = True
         patcher, device = self.model_patcher, self.model_patcher.load_device
         self.multigpu_patchers = comfy.sampler_helpers.prepare_model_patcher_multigpu_clones(
             patcher, self.loaded_models, self.model_options
@@ -117,7 +118,7 @@ class WaitingExpert(comfy.samplers.CFGGuider):
         pool = self.model_options.pop("multigpu_thread_pool", None)
         if pool is not None:
             pool.shutdown()
-        if self.loaded:
+        if self.entered:
             for each in (self.model_patcher, *self.multigpu_patchers):
                 each.cleanup()
             comfy.sampler_helpers.cleanup_models(self.conds, self.loaded_models)
@@ -126,14 +127,13 @@ class WaitingExpert(comfy.samplers.CFGGuider):
         self.model_patcher.hook_mode = self.kept_hook_mode
         self.model_patcher.restore_hook_patches()
         self.conds, self.inner_model, self.loaded_models, self.multigpu_patchers = {}, None, [], []
-        self.loaded = False
+        self.entered = False
 
 
 class RelayGuider(comfy.samplers.CFGGuider):
     """A GUIDER of two experts, for any sampler and sigmas; of one where `low_noise` is None (TI2V-5B).
 
     switch: "boundary" (high noise while sigma is at or above `boundary`) or "step" (the first `switch_step` steps).
-    `on_expert`, if given, is called with "high_noise" or "low_noise" whenever that expert takes over.
     `sample` raises InvalidInput where switch_step lies outside the schedule that it is given.
     """
 
@@ -144,11 +144,9 @@ class RelayGuider(comfy.samplers.CFGGuider):
         switch: str = "boundary",
         boundary: float = 0.9,
         switch_step: int = 2,
-        on_expert: Callable[[str], None] | None = None,
     ):
         super().__init__(high_noise)
         self.switch, self.boundary, self.switch_step = switch, boundary, switch_step
-        self.on_expert = on_expert
         self.experts = {HIGH: WaitingExpert(high_noise)}
         if low_noise is not None:
             self.experts[LOW] = WaitingExpert(low_noise)
@@ -190,6 +188,7 @@ class RelayGuider(comfy.samplers.CFGGuider):
         self.route = self.make_route(sigmas.tolist())
         begins_high = self.route.starts_high[0] if self.route.starts_high else True
         first, second = (HIGH, LOW) if begins_high else (LOW, HIGH)
+        self.other = second
         self.waiting = self.experts[second] if self.route.n_high and self.route.n_low else None
         self._start_with(first)
         self.clock.start(f"load_{first}")
@@ -229,11 +228,12 @@ class RelayGuider(comfy.samplers.CFGGuider):
     ) -> torch.Tensor:
         """Keeps the baton, and watches the sampler's steps through its callback."""
         self.baton = Baton(noise, latent_image, denoise_mask, seed, sigmas, latent_shapes)
-        if self.waiting is not None:
-            _add_sampler_wrappers(self.model_options, self.waiting.model_options)
         sampler_name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
         self.attempts = sampler_name == DPM_ADAPTIVE
         self.attempt_begins = True
+        if self.waiting is not None:
+            sampler = self._with_waiting_wrappers(sampler)
+            self._share_mask_function()
 
         def on_step(step: int, denoised: torch.Tensor, x: torch.Tensor, total_steps: int) -> None:
             self.attempt_begins = True
@@ -245,7 +245,7 @@ class RelayGuider(comfy.samplers.CFGGuider):
         samples = super().inner_sample(
             noise, latent_image, device, sampler, sigmas, denoise_mask, on_step, disable_pbar, seed, latent_shapes
         )
-        self.clock.finish(samples)
+        self.clock.finish()
         return samples
 
     def outer_predict_noise(
@@ -286,19 +286,52 @@ class RelayGuider(comfy.samplers.CFGGuider):
                 self.model_patcher, self.baton.noise.shape, self.conds, self.model_options
             )
         self.running = name
-        log.info("Wan Relay: the %s expert takes over at sigma %.4f", name.replace("_", "-"), self.last_sigma)
-        if self.on_expert is not None:
-            self.on_expert(name)
+        label = f"{name.replace('_', '-')} expert"
+        log.info("Wan Relay: %s from sigma %.4f", label, self.last_sigma)
+        show_text(f"{label} from sigma {self.last_sigma:.4f}")
         self.clock.start(name)
 
+    def _with_waiting_wrappers(self, sampler: Any) -> Any:
+        """`sampler` inside the wrappers around the sampler that only the waiting expert has. One sampler runs, so
+        what both experts carry under the same key (context windows' FreeNoise) wraps it once."""
+        ours = self.model_options["transformer_options"].get("wrappers", {}).get(WrappersMP.SAMPLER_SAMPLE, {})
+        theirs = self.waiting.model_options["transformer_options"].get("wrappers", {})
+        wrappers = [
+            function
+            for key, functions in theirs.get(WrappersMP.SAMPLER_SAMPLE, {}).items()
+            if key not in ours
+            for function in functions
+        ]
+        return WrappedSampler(sampler, wrappers, self.waiting) if wrappers else sampler
 
-def _add_sampler_wrappers(options: dict, others: dict) -> None:
-    """Adds the wrappers around the sampler that only the waiting expert has. One sampler runs, so what both experts
-    carry under the same key (context windows' FreeNoise) wraps it once."""
-    wrappers = options["transformer_options"].setdefault("wrappers", {}).setdefault(WrappersMP.SAMPLER_SAMPLE, {})
-    theirs = others["transformer_options"].get("wrappers", {}).get(WrappersMP.SAMPLER_SAMPLE, {})
-    for key, functions in theirs.items():
-        wrappers.setdefault(key, list(functions))
+    def _share_mask_function(self) -> None:
+        """Lets each expert's own denoise mask function (Differential Diffusion) apply at its own noise levels."""
+        functions = {
+            name: options.get("denoise_mask_function")
+            for name, options in ((self.first, self.model_options), (self.other, self.waiting.model_options))
+        }
+        if any(functions.values()):
+
+            def mask_function(sigma: torch.Tensor, mask: torch.Tensor, extra_options: dict) -> torch.Tensor:
+                function = functions[HIGH if self.route.is_high(float(sigma.max())) else LOW]
+                return mask if function is None else function(sigma, mask, extra_options=extra_options)
+
+            self.model_options["denoise_mask_function"] = mask_function
+
+
+class WrappedSampler(comfy.samplers.Sampler):
+    """A sampler inside one expert's SAMPLER_SAMPLE wrappers, which see that expert and its options."""
+
+    def __init__(self, sampler: Any, wrappers: list[Callable], expert: WaitingExpert):
+        self.sampler, self.wrappers, self.expert = sampler, wrappers, expert
+
+    def sample(self, model_wrap: Any, sigmas: torch.Tensor, extra_args: dict, *args: Any) -> torch.Tensor:
+        def run(_expert: Any, sigmas: torch.Tensor, _own_args: dict, *args: Any) -> torch.Tensor:
+            return self.sampler.sample(model_wrap, sigmas, extra_args, *args)
+
+        own_args = {**extra_args, "model_options": self.expert.model_options}
+        executor = WrapperExecutor.new_class_executor(run, self.sampler, self.wrappers)
+        return executor.execute(self.expert, sigmas, own_args, *args)
 
 
 def _additions(given: dict, base: dict) -> dict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import comfy.model_management
@@ -14,6 +13,7 @@ from ..rules.errors import InvalidInput
 from .flow_solvers import make_sampler, sampler_names
 from .model_kind import check_conditioning, check_models
 from .relay_guider import HIGH, LOW, RelayGuider
+from .run_display import RunDisplay, show_text
 from .schedule import make_sigmas, route_warnings, with_shift
 
 
@@ -60,12 +60,10 @@ def run_relay(
     negative: list,
     latent: dict,
     settings: RelaySettings,
-    make_callback: Callable[[RelayGuider, int], Callable | None],
 ) -> tuple[dict, dict]:
-    """Samples `latent` and returns the new latent and the report (see `WanRelay_Sample`).
+    """Samples `latent` and returns the new latent and the report, with progress shown while it runs.
 
-    `make_callback(guider, steps)` gives the sampler's step callback. Raises InvalidInput for inputs that do not fit
-    each other, before anything is loaded.
+    Raises InvalidInput for inputs that do not fit each other, before anything is loaded.
     """
     samples = latent["samples"]
     check_conditioning(check_models(high_noise, low_noise), positive, samples)
@@ -87,16 +85,17 @@ def run_relay(
     sigmas = make_sigmas(sampling, settings.scheduler, settings.sampler, settings.steps, settings.denoise)
     route = guider.make_route(sigmas.tolist())
     noise = comfy.sample.prepare_noise(samples, settings.seed, latent.get("batch_index"))
-    sampled = guider.sample(
-        noise,
-        samples,
-        make_sampler(settings.sampler),
-        sigmas,
-        denoise_mask=latent.get("noise_mask"),
-        callback=make_callback(guider, max(len(sigmas) - 1, 1)),
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=settings.seed,
-    )
+    with RunDisplay(len(sigmas) - 1, guider.model_patcher.model.latent_format) as display:
+        sampled = guider.sample(
+            noise,
+            samples,
+            make_sampler(settings.sampler),
+            sigmas,
+            denoise_mask=latent.get("noise_mask"),
+            callback=display.on_step,
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=settings.seed,
+        )
     sampled = sampled.to(
         device=comfy.model_management.intermediate_device(), dtype=comfy.model_management.intermediate_dtype()
     )
@@ -117,7 +116,20 @@ def run_relay(
         "load_seconds": {name: round(guider.clock.seconds.get(f"load_{name}", 0.0), 3) for name in (HIGH, LOW)},
         "warnings": relay_warnings(guider, settings, sigmas, route),
     }
-    return {**latent, "samples": sampled}, report
+    show_text(run_summary(report, route.n_low))
+    finished = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio")}
+    return {**finished, "samples": sampled}, report
+
+
+def run_summary(report: dict, n_low: int) -> str:
+    """One line about a finished run: steps and seconds of each expert that took part."""
+    steps = {HIGH: report["switch_step"], LOW: n_low}
+    parts = [
+        f"{name.replace('_', '-')}: {steps[name]} steps, {report['seconds'][name]:.1f} s"
+        for name in steps
+        if steps[name]
+    ]
+    return "\n".join(parts)
 
 
 def relay_warnings(guider: RelayGuider, settings: RelaySettings, sigmas: torch.Tensor, route: Any) -> list[str]:

@@ -1,0 +1,63 @@
+"""The node that makes the sigmas of a run."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .engine.flow_solvers import sampler_names
+from .engine.schedule import make_sigmas, scheduler_names, with_shift
+
+
+class Schedule(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanRelay_Schedule",
+            display_name="Wan Relay: Schedule",
+            category="wan relay",
+            description=(
+                "The sigmas that Wan Relay: Sample would run, for SamplerCustomAdvanced: ComfyUI's schedulers, and the "
+                "two of the Wan2.2 reference."
+            ),
+            search_aliases=["wan2.2 scheduler", "sigmas", "basic scheduler"],
+            inputs=[
+                io.Model.Input("model", tooltip="Either expert; its own shift counts when shift is 0."),
+                io.Int.Input("steps", default=4, min=1, max=200, tooltip="Steps of both experts together."),
+                io.Combo.Input(
+                    "scheduler",
+                    options=scheduler_names(),
+                    default="simple",
+                    tooltip="official_unipc and official_dpm++ are the Wan2.2 reference's own schedules.",
+                ),
+                io.Combo.Input(
+                    "sampler",
+                    options=sampler_names(),
+                    default="euler",
+                    tooltip="The sampler that will run: dpm_2 and uni_pc need another last step than the rest.",
+                ),
+                io.Float.Input(
+                    "shift",
+                    default=5.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.01,
+                    tooltip="Moves steps towards high noise: 5 for I2V, 12 for base T2V. 0 takes the model's own.",
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Below 1 gives the end of a longer schedule, which starts at a lower noise level.",
+                ),
+            ],
+            outputs=[io.Sigmas.Output("sigmas", tooltip="steps + 1 noise levels, from 1 down to 0.")],
+        )
+
+    @classmethod
+    def execute(cls, model, steps, scheduler, sampler, shift, denoise) -> io.NodeOutput:
+        sampling = with_shift(model, shift).get_model_object("model_sampling")
+        sigmas = make_sigmas(sampling, scheduler, sampler, steps, denoise)
+        report = {"sigmas": sigmas.tolist(), "shift": float(sampling.shift), "warnings": []}
+        return io.NodeOutput(sigmas, ui={"wan_relay": [report]})
