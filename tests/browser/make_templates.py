@@ -1,0 +1,99 @@
+"""Makes workflows/*.json out of workflows/api/*.json: the real editor builds each graph, this script lays it out.
+
+Run it with `python3 dev.py run tests.browser.make_templates URL` where URL is a running ComfyUI with this pack.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from .editor import Editor, chromium
+from .template_notes import DOWNLOADS, note_of
+
+ROOT = Path(__file__).resolve().parents[2]
+TITLE_HEIGHT = 30
+GAP = 110  # Nodes 2.0 draws a node up to 80 pixels taller than the classic canvas
+GROUP_PADDING = 24
+COLUMN_GAP = 90
+
+# Column by column, left to right: the group's title, its colour, its width, and the nodes in it, top to bottom.
+COLUMNS: list[tuple[str, str, int, list[str]]] = [
+    ("Models", "#3f789e", 440, ["WanRelay_LoadExperts", "WanRelay_ApplyLoraPair", "VAELoader"]),
+    ("Prompt and images", "#8a6d3b", 400, ["WanRelay_EncodePrompts", "LoadImage"]),
+    ("Size and length", "#5a7a4a", 380, ["WanRelay_PrepareLatent"]),
+    ("Relay: high noise, then low noise", "#b06634", 380, ["WanRelay_Sample"]),
+    ("Video", "#6a5a8c", 420, ["VAEDecode", "WanRelay_SaveVideo"]),
+]
+HEIGHTS = {"WanRelay_EncodePrompts": 340, "LoadImage": 340, "WanRelay_SaveVideo": 520, "WanRelay_Sample": 560}
+NOTE_SIZE = [460, 560]
+
+
+def lay_out(graph: dict[str, Any], name: str) -> dict[str, Any]:
+    """The same graph with its nodes in columns, a group around each column, and the note at the left."""
+    groups = []
+    x = NOTE_SIZE[0] + COLUMN_GAP
+    for title, colour, width, types in COLUMNS:
+        nodes = [node for kind in types for node in graph["nodes"] if node["type"] == kind]
+        y = 0.0
+        for node in nodes:
+            height = max(node["size"][1], HEIGHTS.get(node["type"], 0))
+            node["pos"], node["size"] = [x, y], [width, height]
+            y += height + GAP
+        bounds = [x - GROUP_PADDING, -TITLE_HEIGHT - 60, width + 2 * GROUP_PADDING, y - GAP + TITLE_HEIGHT + 140]
+        groups.append({"id": len(groups) + 1, "title": title, "bounding": bounds, "color": colour, "font_size": 24})
+        x += width + 2 * GROUP_PADDING + COLUMN_GAP
+    all_files: list[str] = []
+    for node in graph["nodes"]:
+        node["properties"] = {"Node name for S&R": node["type"]}
+        files = [value for value in node.get("widgets_values", []) if value in DOWNLOADS]
+        all_files += files
+        models = [
+            {"name": file, "url": DOWNLOADS[file].url, "directory": DOWNLOADS[file].folder}
+            for file in files
+            if DOWNLOADS[file].url.endswith(file)
+        ]
+        if models:
+            node["properties"]["models"] = models
+    note_id = max(node["id"] for node in graph["nodes"]) + 1
+    graph["nodes"].append(
+        {
+            "id": note_id,
+            "type": "MarkdownNote",
+            "title": "Which files go where",
+            "pos": [0, 0],
+            "size": NOTE_SIZE,
+            "flags": {},
+            "order": 0,
+            "mode": 0,
+            "inputs": [],
+            "outputs": [],
+            "properties": {},
+            "widgets_values": [note_of(name, all_files)],
+            "color": "#432",
+            "bgcolor": "#653",
+        }
+    )
+    kept = ("last_link_id", "links", "nodes", "version")
+    return {**{key: graph[key] for key in kept}, "last_node_id": note_id, "groups": groups, "config": {}, "extra": {}}
+
+
+def main(url: str) -> None:
+    with chromium() as browser:
+        editor = Editor(browser, url)
+        editor.set_up()
+        for path in sorted((ROOT / "workflows" / "api").glob("*.json")):
+            workflow = json.loads(path.read_text())
+            editor.load(workflow)
+            editor.settle(1500)
+            graph = lay_out(editor.graph(), path.stem)
+            editor.load(graph)
+            if editor.export() != workflow:
+                raise SystemExit(f"{path.name}: the graph does not export as the workflow that it was made from.")
+            text = json.dumps(graph, ensure_ascii=False, indent=2)
+            (ROOT / "workflows" / path.name).write_text(text + "\n")
+            print(path.stem)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,97 @@
+"""What the note in each workflow template says: each model file, its folder, its size, and where it can be had."""
+
+from typing import NamedTuple
+
+WAN_2_2 = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/resolve/main/split_files"
+WAN_2_1 = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
+DASIWA = "https://civitai.com/models/1981116"
+
+
+class Download(NamedTuple):
+    """One model file: the folder below models/, its size, and the file or the page where it can be had."""
+
+    folder: str
+    size: str
+    url: str
+
+
+def _files(root: str, folder: str, size: str, *names: str) -> dict[str, Download]:
+    return {name: Download(folder, size, f"{root}/{folder}/{name}") for name in names}
+
+
+DOWNLOADS: dict[str, Download] = {
+    **_files(
+        WAN_2_2,
+        "diffusion_models",
+        "14.3 GB",
+        "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors",
+        "wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors",
+        "wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors",
+        "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors",
+    ),
+    **_files(WAN_2_2, "diffusion_models", "10.0 GB", "wan2.2_ti2v_5B_fp16.safetensors"),
+    **_files(
+        WAN_2_2,
+        "loras",
+        "1.2 GB",
+        "wan2.2_i2v_lightx2v_4steps_lora_v1_high_noise.safetensors",
+        "wan2.2_i2v_lightx2v_4steps_lora_v1_low_noise.safetensors",
+        "wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors",
+        "wan2.2_t2v_lightx2v_4steps_lora_v1.1_low_noise.safetensors",
+    ),
+    **_files(WAN_2_1, "text_encoders", "6.7 GB", "umt5_xxl_fp8_e4m3fn_scaled.safetensors"),
+    **_files(WAN_2_2, "vae", "254 MB", "wan_2.1_vae.safetensors"),
+    **_files(WAN_2_2, "vae", "1.4 GB", "wan2.2_vae.safetensors"),
+    "DasiwaWAN22I2V14BLightspeed_synthseductionHighV9.safetensors": Download("diffusion_models", "14.5 GB", DASIWA),
+    "DasiwaWAN22I2V14BLightspeed_synthseductionLowV9.safetensors": Download("diffusion_models", "14.5 GB", DASIWA),
+}
+
+ABOUT = {
+    "wan22_i2v_4step": (
+        "Image to video in 4 steps",
+        "One image becomes 5 seconds of video with a merged 4-step pair: the speed-up is inside the files, so no LoRA "
+        "is added. Any other merged pair works the same way. At cfg 1.0 the negative prompt has no effect.",
+    ),
+    "wan22_i2v_4step_lora": (
+        "Image to video in 4 steps, with a LoRA pair",
+        "The original experts and a 4-step LoRA on each. Do not add these LoRAs to a checkpoint that has the speed-up "
+        "merged already: the node warns about it.",
+    ),
+    "wan22_i2v_reference": (
+        "Image to video as the Wan2.2 reference does it",
+        "40 steps, FlowUniPC, cfg 3.5, shift 5, and the experts change where the noise level crosses 0.9. Slow, and "
+        "the quality to compare everything else with.",
+    ),
+    "wan22_flf2v_4step": (
+        "First and last frame to video in 4 steps",
+        "Two images become the first and the last frame. With the end image alone the video leads up to it.",
+    ),
+    "wan22_t2v_4step": (
+        "Text to video in 4 steps",
+        "No image: the T2V experts with their own 4-step LoRA pair. The I2V files do not work here, nor the other way "
+        "round.",
+    ),
+    "wan22_ti2v_5b": (
+        "Wan2.2 TI2V-5B: one model at 24 fps",
+        "The small model has no experts: it goes into high_noise, low_noise is none, and it needs its own VAE. Take "
+        "the image away for text to video.",
+    ),
+}
+
+
+def note_of(workflow: str, files: list[str]) -> str:
+    """The note's Markdown for one of the bundled workflows and the model files that it names."""
+    title, about = ABOUT[workflow]
+    lines = [
+        f"- `models/{DOWNLOADS[file].folder}` · {DOWNLOADS[file].size}\n  [{file}]({DOWNLOADS[file].url})"
+        for file in files
+    ]
+    steps = (
+        "1. Put the files into their folders and press **R**.\n"
+        "2. Choose an image and write what should move.\n"
+        "3. Read the panels: amber is worth knowing, red will not run.\n"
+        "4. Press **Run**."
+    )
+    if workflow == "wan22_t2v_4step":
+        steps = steps.replace("Choose an image and write what should move", "Write what should be seen and what moves")
+    return f"## {title}\n\n{about}\n\n" + "\n".join(lines) + f"\n\n{steps}\n"
