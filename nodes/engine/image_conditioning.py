@@ -42,6 +42,10 @@ class Clip:
         return torch.full((frames, self.height, self.width, 3), GREY, dtype=comfy.model_management.intermediate_dtype())
 
 
+def count_frames(images: torch.Tensor | None) -> int:
+    return 0 if images is None else len(images)
+
+
 def choose_known_frames(
     start: torch.Tensor | None, end: torch.Tensor | None, length: int
 ) -> tuple[torch.Tensor | None, torch.Tensor | None, list[str]]:
@@ -49,20 +53,20 @@ def choose_known_frames(
 
     Raises InvalidInput where start and end frames would overlap.
     """
-    n_start, n_end = (0 if images is None else len(images) for images in (start, end))
+    n_start, n_end = count_frames(start), count_frames(end)
     if n_start and n_end and n_start + n_end > length:
         raise InvalidInput(
             f"length {length} must hold start_image and end_image, but they have {n_start} and {n_end} frames."
         )
     warnings = []
-    if n_start > length:
+    if start is not None and n_start > length:
         start = start[:length]
         warnings.append(f"start_image has {n_start} frames; the first {length} are used.")
-    if n_end > length:
+    if end is not None and n_end > length:
         end = end[-length:]
         warnings.append(f"end_image has {n_end} frames; the last {length} are used.")
-    if max(n_start, n_end) >= length > 1:
-        warnings.append("every frame is given, so nothing is left for the model to make.")
+    if max(n_start, n_end, n_start + n_end) >= length > 1:
+        warnings.append("Every frame is given, so nothing is left for the model to make.")
     return start, end, warnings
 
 
@@ -97,18 +101,17 @@ def condition_on_images(
     normalises it in the model. Without images the conditionings come back as they are (text to video).
     """
     latent = {"samples": clip.empty_latent(kind, clip.batch_size)}
-    n_start, n_end = (0 if images is None else len(images) for images in (start, end))
-    if not n_start and not n_end:
+    if start is None and end is None:
         return positive, negative, latent
 
     frames = clip.canvas(clip.length)
-    if n_start:
-        fit_frames(start, frames[:n_start], clip.fit)
-    if n_end:
-        fit_frames(end, frames[-n_end:], clip.fit)
+    if start is not None:
+        fit_frames(start, frames[: len(start)], clip.fit)
+    if end is not None:
+        fit_frames(end, frames[-len(end) :], clip.fit)
     known = {
         "concat_latent_image": vae.encode(frames),
-        "concat_mask": known_frames_mask(n_start, n_end, clip, kind),
+        "concat_mask": known_frames_mask(count_frames(start), count_frames(end), clip, kind),
     }
     return (
         node_helpers.conditioning_set_values(positive, known),

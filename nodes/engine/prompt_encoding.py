@@ -1,6 +1,7 @@
 """Prompts -> conditioning, through the prompt cache; the text encoder is loaded for unknown prompts only."""
 
 from pathlib import Path
+from typing import Any
 
 import comfy.model_management
 import comfy.sd
@@ -55,22 +56,25 @@ def encode_prompts(path: Path, texts: list[str], cache: PromptCache) -> tuple[li
         text: cache_key(encoder=encoder, text=text, comfyui=comfyui_version.__version__, dtype=str(dtype))
         for text in texts
     }
-    known = {text: cache.read(key) for text, key in keys.items() if EMBEDDING_FILE not in text}
-    unknown = [text for text in keys if known.get(text) is None]
+    found: dict[str, Conditioning] = {}
+    for text, key in keys.items():
+        kept = cache.read(key) if EMBEDDING_FILE not in text else None
+        if kept is not None:
+            found[text] = _on_intermediate_device(kept)
+    unknown = [text for text in keys if text not in found]
     if unknown:
         clip = load_text_encoder(path)
         for text in unknown:
-            known[text] = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+            found[text] = clip.encode_from_tokens_scheduled(clip.tokenize(text))
             if EMBEDDING_FILE not in text:
-                cache.write(keys[text], known[text])
-    return [_on_intermediate_device(known[text]) for text in texts], not unknown
+                cache.write(keys[text], found[text])
+    return [found[text] for text in texts], not unknown
 
 
-def _on_intermediate_device(conditioning: Conditioning | None) -> Conditioning:
-    assert conditioning is not None
+def _on_intermediate_device(conditioning: Conditioning) -> Conditioning:
     device = comfy.model_management.intermediate_device()
 
-    def moved(value):
+    def moved(value: Any) -> Any:
         return value.to(device) if isinstance(value, torch.Tensor) else value
 
     return [[moved(cond), {key: moved(value) for key, value in extra.items()}] for cond, extra in conditioning]

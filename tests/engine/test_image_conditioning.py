@@ -143,13 +143,14 @@ def test_too_many_frames_are_cut_and_said() -> None:
     assert torch.equal(kept, start[:9])
     assert warnings == [
         "start_image has 12 frames; the first 9 are used.",
-        "every frame is given, so nothing is left for the model to make.",
+        "Every frame is given, so nothing is left for the model to make.",
     ]
     _, kept, warnings = choose_known_frames(None, end, 9)
     assert kept is not None
     assert torch.equal(kept, end[-9:])
     assert warnings[0] == "end_image has 11 frames; the last 9 are used."
-    assert choose_known_frames(start[:8], end[:1], 9)[2] == []
+    assert choose_known_frames(start[:7], end[:1], 9)[2] == []
+    assert choose_known_frames(start[:8], end[:1], 9)[2] == warnings[1:]
 
 
 @pytest.mark.parametrize(("n_start", "n_end", "length"), [(1, 1, 1), (8, 2, 9), (20, 1, 9)])

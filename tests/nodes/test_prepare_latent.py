@@ -39,7 +39,14 @@ def picture(width: int, height: int, seed: int = 1, count: int = 1, channels: in
 
 
 def prepare(vae: comfy.sd.VAE, **inputs: Any) -> tuple[Any, dict]:
-    defaults = {"sizing": "fixed", "width": 64, "height": 48, "fit": "crop", "length": 9, "batch_size": 1}
+    defaults: dict[str, Any] = {
+        "sizing": "fixed",
+        "width": 64,
+        "height": 48,
+        "fit": "crop",
+        "length": 9,
+        "batch_size": 1,
+    }
     output = PrepareLatent.execute(prompt(), prompt(), vae, **(defaults | inputs))
     assert output.ui is not None
     return output.args, output.ui["wan_relay"][0]
