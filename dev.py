@@ -761,7 +761,8 @@ def serve(options: argparse.Namespace) -> None:
 def worker(options: argparse.Namespace) -> None:
     env = environment()
     key = ["--api-key", options.api_key] if options.api_key else []
-    become(env.inside("worker.platform", "--port", options.port, *key), env.variables())
+    toy = {"WAN_RELAY_MODEL_FILES": json.dumps(TOY_FILES)}
+    become(env.inside("worker.platform", "--port", options.port, *key), env.variables() | toy)
 
 
 def bench(options: argparse.Namespace) -> None:

@@ -1,0 +1,65 @@
+"""The operator's (or the job's) S3 bucket, for videos that an answer cannot carry."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .settings import Settings
+
+LINK_LIFE_S = 7 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Without `name`, the endpoint's host carries the bucket, as in RunPod's documentation."""
+
+    endpoint_url: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    name: str | None = None
+
+
+def choose_bucket(settings: Settings, s3_config: Any = None) -> Bucket | None:
+    """The job's own `s3Config` if the platform handed it on and it is whole, else the worker's, else None."""
+    if isinstance(s3_config, dict):
+        parts = [s3_config.get(key) for key in ("endpointUrl", "accessId", "accessSecret")]
+        if all(isinstance(part, str) and part for part in parts):
+            return Bucket(str(parts[0]), str(parts[1]), str(parts[2]), s3_config.get("bucketName") or None)
+    s = settings
+    if s.bucket_endpoint_url and s.bucket_access_key_id and s.bucket_secret_access_key:
+        return Bucket(s.bucket_endpoint_url, s.bucket_access_key_id, s.bucket_secret_access_key, s.bucket_name)
+    return None
+
+
+def upload_video(bucket: Bucket, key: str, content: bytes, mime_type: str) -> str:
+    """Puts the file and returns a link that lives seven days. Raises botocore's errors."""
+    import boto3  # a slow import that most jobs never need
+    from botocore.config import Config
+
+    config = Config(
+        signature_version="s3v4",
+        connect_timeout=10,
+        read_timeout=60,
+        retries={"max_attempts": 3, "mode": "standard"},
+        # R2, GCS and MinIO refuse the checksum headers that boto3 adds by default.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "path" if bucket.name else "auto"},
+    )
+    client = boto3.client(
+        "s3",
+        endpoint_url=bucket.endpoint_url,
+        aws_access_key_id=bucket.access_key_id,
+        aws_secret_access_key=bucket.secret_access_key,
+        region_name=_region(bucket.endpoint_url),
+        config=config,
+    )
+    # With the bucket in the host, a path-style request's first segment is the first folder of the key.
+    name, _, rest = (bucket.name, "", key) if bucket.name else key.partition("/")
+    client.put_object(Bucket=name, Key=rest, Body=content, ContentType=mime_type)
+    url: str = client.generate_presigned_url("get_object", Params={"Bucket": name, "Key": rest}, ExpiresIn=LINK_LIFE_S)
+    return url
+
+
+def _region(endpoint_url: str) -> str:
+    """The region of an AWS-like endpoint; `auto` is what R2 and most others take."""
+    return endpoint_url.split(".s3.")[1].split(".")[0] if ".s3." in endpoint_url else "auto"
