@@ -51,10 +51,13 @@ def _load_slot(slot: str, facts: dict[str, Any], file: ModelFile, weight_dtype: 
         model = _load_gguf(slot, file.name, weight_dtype)
     else:
         options = _model_options(weight_dtype)
-        if facts["prefix"] in PREFIXES_OF_CORE:
-            model = comfy.sd.load_diffusion_model(str(file.path), model_options=options)
-        else:
-            model = load_prefixed_model(str(file.path), facts["prefix"], options)
+        try:
+            if facts["prefix"] in PREFIXES_OF_CORE:
+                model = comfy.sd.load_diffusion_model(str(file.path), model_options=options)
+            else:
+                model = load_prefixed_model(str(file.path), facts["prefix"], options)
+        except (KeyError, ValueError) as problem:  # a quantisation format that this ComfyUI does not know
+            raise FileRefused(f"{slot}: ComfyUI cannot load {file.name}: {problem}.") from problem
     set_origin(model, ExpertOrigin(facts["file"], facts["distilled"]))
     return model
 

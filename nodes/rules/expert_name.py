@@ -1,6 +1,7 @@
 """What a file's name tells about it. No weight tells high noise from low noise, so a name can only warn."""
 
 import re
+from itertools import pairwise
 from pathlib import PurePath
 
 HIGH_NOISE = "high_noise"
@@ -23,9 +24,10 @@ _OTHER_MEANINGS = {
 _LETTERS = {"H": HIGH_NOISE, "L": LOW_NOISE}
 
 _DISTILLED = re.compile(
-    r"lightx2v|lightning|light[\s._-]?speed|(?<!\d)[468][\s._-]?steps?(?![a-z])|distill|dasiwa|smooth[\s._-]?mix"
+    r"(?<!no)(?<!no[\s._-])(?<!non)(?<!non[\s._-])"
+    r"(lightx2v|lightning|light[\s._-]?speed|(?<!\d)[468][\s._-]?steps?(?![a-z])|distill|dasiwa|smooth[\s._-]?mix"
     r"|tastysin|synth[\s._-]?seduction|boundbite|snatchkiss|causvid|accvid|self[\s._-]?forcing|fusionx|rapid"
-    r"|fast[\s._-]?wan|dmd2?(?![a-z])|turbo",
+    r"|fast[\s._-]?wan|dmd2?(?![a-z])|turbo)",
     re.IGNORECASE,
 )
 _WAN_2_1 = re.compile(r"wan[\s._-]?(video)?[\s._-]?2[._]?1(?!\d)", re.IGNORECASE)
@@ -57,7 +59,7 @@ def is_wan_2_1_name(name: str) -> bool:
 def _experts_in(name: str) -> set[str]:
     both = {f"{word.lower()}_noise" for word in _BOTH_WORDS.findall(name)}
     words = [word for part in re.split(r"[^A-Za-z0-9.]+|\.(?!\d)", name) for word in _WORDS.findall(part)]
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         lowered = word.lower()
         if lowered in ("high", "low") and following.lower() not in _OTHER_MEANINGS:
             both.add(f"{lowered}_noise")
@@ -71,7 +73,7 @@ def _experts_by_letter(name: str) -> set[str]:
     for previous, part in zip(["", *parts[:-1]], parts, strict=True):
         if part in _LETTERS and not re.fullmatch(r"K|XL|ViT", previous, re.IGNORECASE):
             found.add(_LETTERS[part])
-        glued = re.fullmatch(r"(?i:fp8|fp16|bf16|int8|q\d)([HL])", part)
+        glued = re.search(r"(?i:fp8|fp16|bf16|int8|q\d)([HL])$", part)
         if glued:
             found.add(_LETTERS[glued.group(1)])
     return found

@@ -50,6 +50,8 @@ def read_gguf_header(path: str | Path) -> FileHeader:
             listed = [_tensor(file) for _ in range(num_tensors)]
             alignment = pairs.get("general.alignment", 32)
             data_start = -(-file.tell() // alignment) * alignment
+    except FileRefused:
+        raise
     except OSError as error:
         raise FileRefused(f"{path.name} cannot be read: {error.strerror or 'input/output error'}.") from None
     except (struct.error, ValueError, TypeError, ZeroDivisionError):

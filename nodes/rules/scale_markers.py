@@ -6,12 +6,14 @@ loads without a word, the scales are dropped, and every video is noise.
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from .errors import FileRefused
 from .expert_kind import Network
-from .safetensors_header import FileHeader
+from .safetensors_header import FileHeader, TensorInfo
 
 _PRECISIONS = {
     "F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8_e4m3fn", "F8_E5M2": "fp8_e5m2",
@@ -33,39 +35,55 @@ def precision(header: FileHeader, network: Network) -> str:
 
 
 def refuse_lost_scales(header: FileHeader, network: Network) -> None:
-    """Raise FileRefused where ComfyUI would load a quantised weight and drop, or not find, its scale."""
-    names = header.tensors
+    """Raise FileRefused where ComfyUI would load a quantised weight and drop, misread or not find its scale."""
     described = _described_layers(header.metadata, network.prefix)
-    marked = "_quantization_metadata" not in header.metadata and bool(
-        {f"{network.prefix}scaled_fp8", "scaled_fp8"} & names.keys()
-    )
+    markers = {f"{network.prefix}scaled_fp8", "scaled_fp8"} & header.tensors.keys()
+    marked = bool(markers) and "_quantization_metadata" not in header.metadata
     problems: dict[str, list[str]] = {}
-    for name, info in names.items():
-        if not (name.startswith(network.prefix) and name.endswith(".weight") and info.dtype in (*_FLOAT8, *_PACKED)):
+    for name, weight in header.tensors.items():
+        if not (name.startswith(network.prefix) and name.endswith(".weight") and weight.dtype in (*_FLOAT8, *_PACKED)):
             continue
         layer = name.removesuffix(".weight")
-        problem = _problem(names, layer, info.dtype, f"{layer}.comfy_quant" in names or layer in described, marked)
-        if problem:
+        stored = _StoredLayer(
+            weight.dtype,
+            header.tensors.get(f"{layer}.weight_scale"),
+            header.tensors.get(f"{layer}.scale_weight"),
+            f"{layer}.comfy_quant" in header.tensors or layer in described,
+            marked,
+        )
+        if problem := _problem(stored):
             problems.setdefault(problem, []).append(layer)
     if problems:
         problem, layers = max(problems.items(), key=lambda item: len(item[1]))
         raise FileRefused(f"{problem} ({len(layers)} layers, first {layers[0]})")
 
 
-def _problem(names: Mapping[str, object], layer: str, dtype: str, described: bool, marked: bool) -> str:
-    kind = "fp8" if dtype in _FLOAT8 else "int8" if dtype == "I8" else "4-bit"
-    new_scale, old_scale = f"{layer}.weight_scale" in names, f"{layer}.scale_weight" in names
-    if described:
-        return "" if new_scale else f"its {kind} weights are described to ComfyUI but have no weight_scale"
-    if marked and old_scale and kind == "fp8":
-        return ""
-    if new_scale or old_scale:
-        return (
-            f"its {kind} weights have scales without the marker that ComfyUI needs (comfy_quant, scaled_fp8 or "
-            "_quantization_metadata), so that they would be dropped and the video would be noise; "
-            "get the file made for ComfyUI"
-        )
-    return "" if kind == "fp8" else f"its {kind} weights have no scales, so that they cannot be read"
+class _StoredLayer(NamedTuple):
+    dtype: str
+    weight_scale: TensorInfo | None
+    scale_weight: TensorInfo | None
+    described: bool  # by comfy_quant or _quantization_metadata
+    marked: bool  # by scaled_fp8, which speaks of scale_weight only and always means fp8_e4m3fn
+
+
+def _problem(layer: _StoredLayer) -> str:
+    kind = "fp8" if layer.dtype in _FLOAT8 else "int8" if layer.dtype == "I8" else "4-bit"
+    scale = layer.weight_scale if layer.described else layer.scale_weight if layer.marked else None
+    if scale is None:
+        if layer.described:
+            return f"its {kind} weights are described to ComfyUI but have no weight_scale"
+        if layer.weight_scale or layer.scale_weight:
+            return (
+                f"its {kind} weights have scales without the marker that ComfyUI needs (comfy_quant, scaled_fp8 or "
+                "_quantization_metadata), so that they would be dropped and the video would be noise; "
+                "get the file made for ComfyUI"
+            )
+        return "" if kind == "fp8" else f"its {kind} weights have no scales, so that they cannot be read"
+    if not layer.described and layer.dtype == "F8_E5M2":
+        return "its fp8_e5m2 weights carry the scaled_fp8 marker, which ComfyUI reads as fp8_e4m3fn and gets NaN"
+    if kind == "fp8" and scale.dtype in ("F32", "F16", "BF16") and math.prod(scale.shape) != 1:
+        return "its fp8 weights have one scale per row, and ComfyUI reads one scale per layer"
+    return ""
 
 
 def _described_layers(metadata: Mapping[str, str], prefix: str) -> set[str]:
