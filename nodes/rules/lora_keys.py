@@ -109,8 +109,9 @@ class LayerNames:
         for alias, name in [*_DIFFUSERS_TRUNK.items(), *_aliases_in(blocks)]:
             if name in names:
                 names.setdefault(alias, name)
-        self._names = names
-        self._glued = _unambiguous((name.replace(".", "_"), layer) for name, layer in names.items())
+        owners = {name.removesuffix(".modulation"): name for name in self._in_network if name.endswith(".modulation")}
+        self._names = {**owners, **names}  # blocks.0.diff_m speaks of blocks.0.modulation
+        self._glued = _unambiguous((name.replace(".", "_"), layer) for name, layer in self._names.items())
 
     def read_key(self, key: str) -> LoraKey | None:
         """Translate a key; None when it does not name a layer of a Wan network and a known part."""
