@@ -21,6 +21,7 @@ class ApplyLoraPair(io.ComfyNode):
             node_id="WanRelay_ApplyLoraPair",
             display_name="Wan Relay: Apply LoRA Pair",
             category="wan relay",
+            has_intermediate_output=True,  # so that a cached run still says what it used, in the history
             description=(
                 "Puts one LoRA on each expert, reads every common key style, and reports how many keys were applied. "
                 "A LoRA that fits nothing is an error. Several of these nodes can be chained."

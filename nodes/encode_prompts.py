@@ -32,6 +32,7 @@ class EncodePrompts(io.ComfyNode):
             node_id="WanRelay_EncodePrompts",
             display_name="Wan Relay: Encode Prompts",
             category="wan relay",
+            has_intermediate_output=True,  # so that a cached run still says what it used, in the history
             description=(
                 "Both prompts through Wan's text encoder. Embeddings are kept on disk: for a prompt that was used "
                 "before, the encoder is neither read nor loaded, even after a restart."

@@ -19,6 +19,7 @@ class LoadExperts(io.ComfyNode):
             node_id="WanRelay_LoadExperts",
             display_name="Wan Relay: Load Experts",
             category="wan relay",
+            has_intermediate_output=True,  # so that a cached run still says what it used, in the history
             description=(
                 "Loads the two experts of a Wan2.2 model as a pair, after checking from the file headers that they "
                 "belong together. Wan2.2 TI2V-5B is one model: put it in high_noise and set low_noise to none."

@@ -19,6 +19,7 @@ class PrepareLatent(io.ComfyNode):
             node_id="WanRelay_PrepareLatent",
             display_name="Wan Relay: Prepare Latent",
             category="wan relay",
+            has_intermediate_output=True,  # so that a cached run still says what it used, in the history
             description=(
                 "The empty video, and what the model is told about it: start image, end image, both, or neither "
                 "(text to video). Sizes and frame counts are brought to what Wan2.2 can do, and each change is said."

@@ -18,6 +18,7 @@ class Sample(io.ComfyNode):
             node_id="WanRelay_Sample",
             display_name="Wan Relay: Sample",
             category="wan relay",
+            has_intermediate_output=True,  # so that a cached run still says what it used, in the history
             description=(
                 "Samples a video latent with both Wan2.2 experts in one sampler run: the high-noise expert down to the "
                 "boundary, the low-noise expert below it. Solver history and noise carry over, as in the Wan2.2 "
