@@ -1,6 +1,7 @@
 """Real ComfyUI Wan models of one small block and random weights, and the little around them that a sampler needs."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import comfy.ldm.wan.model
@@ -46,3 +47,16 @@ def conditioning(seed: int, image: bool = True, frames: int = 3, size: int = 4) 
         options["concat_mask"] = torch.ones(1, 1, frames, size, size)
         options["concat_mask"][:, :, :1] = 0.0
     return [[torch.randn(1, 4, TEXT_DIM, generator=generator), options]]
+
+
+def bare_denoiser(model: Any, positive: list) -> Callable[[torch.Tensor, float], torch.Tensor]:
+    """denoise(x, sigma) on the network itself, without guider, sampler or conditioning machinery."""
+    cross_attention, options = positive[0]
+
+    def denoise(x: torch.Tensor, sigma: float) -> torch.Tensor:
+        network = model.model
+        concat = network.concat_cond(noise=x, device=x.device, **{key: value.clone() for key, value in options.items()})
+        with torch.no_grad():
+            return network.apply_model(x, torch.full((x.shape[0],), sigma), concat, cross_attention)
+
+    return denoise
