@@ -15,8 +15,9 @@ from comfy_api.latest import InputImpl, io, ui
 
 from .engine.saved_files import SavedFiles
 from .engine.sound import SoundTrack
-from .engine.video_file import VideoSpec, check_images, encode_video, even_size, save_whole
+from .engine.video_file import VideoSpec, check_images, encode_video, even_size
 from .engine.video_format import FORMATS, check_encoding, frame_rate, video_format
+from .engine.whole_file import save_whole
 from .rules.errors import InvalidInput
 
 SAVED = SavedFiles()

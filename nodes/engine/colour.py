@@ -9,6 +9,8 @@ the column left of it) and gives four luma values, one Cb, one Cr and, where wan
 - values rounded to the nearest code, never truncated.
 """
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -21,53 +23,64 @@ LUMA = (KR, KG, KB)
 CB = (-KR / 1.8556, -KG / 1.8556, 0.5)
 CR = (0.5, -KG / 1.5748, -KB / 1.5748)
 
+STRIP_BYTES = 1_500_000  # of float pixels: what a core's cache holds
+
 
 class PlaneConverter:
     """Converts images of one size to planes of codes.
 
-    `width` and `height` are those of the video: even, at most one more than the image's.
+    `width` and `height` are those of the video: even, at most one more than the image's, which is padded by repeating
+    its last column or row.
     """
 
     def __init__(self, width: int, height: int, channels: int, bit_depth: int = 8, alpha: bool = False):
         self.width, self.height = width, height
         self.bit_depth = bit_depth
-        self.alpha = alpha
+        self.dtype = np.dtype(np.uint8 if bit_depth == 8 else np.uint16)
         self.weight, self.bias = _conversion(channels, bit_depth, alpha)
+        self.strip_rows = max(2, STRIP_BYTES // (width * channels * 4) // 2 * 2)
 
-    def codes(self, image: torch.Tensor) -> np.ndarray:
-        """[height, width, channels] floats -> [height/2, width/2, 6 or 10] codes.
+    def convert(self, image: torch.Tensor, planes: list[np.ndarray]) -> None:
+        """Fill `planes` (Y, Cb, Cr and, with alpha, A; uint8 or uint16) from `image` [height, width, channels].
 
-        Their order is Y00 Y01 Y10 Y11 Cb Cr (A00 A01 A10 A11): row, then column, inside the 2x2 block.
-        Runs on the image's device. Values outside 0..1 are clamped; NaN or infinity raises InvalidInput.
+        Runs on the image's device; on the CPU in strips that stay in its cache. Values outside 0..1 are clamped.
+        Raises InvalidInput for NaN or infinity.
         """
-        image = _checked(image)
-        height, width, _ = image.shape
-        image = image.permute(2, 0, 1)[None]
-        if (height, width) != (self.height, self.width):
-            image = F.pad(image, (0, self.width - width, 0, self.height - height), mode="replicate")
         if self.weight.device != image.device:
             self.weight, self.bias = self.weight.to(image.device), self.bias.to(image.device)
-        values = F.conv2d(image, self.weight, self.bias, stride=2, padding=(0, 1))
-        self._mend_left_edge(values, image)
-        codes = values.permute(0, 2, 3, 1)[0].to(torch.int16)  # by way of 16 bit: four times faster than float to uint8
-        return (codes if self.bit_depth > 8 else codes.to(torch.uint8)).contiguous().cpu().numpy()
+        rows = self.strip_rows if image.device.type == "cpu" else self.height
+        for top in range(0, self.height, rows):
+            codes = self._codes(image[top : top + rows])
+            _spread(codes, planes, top // 2)
 
-    def _mend_left_edge(self, values: torch.Tensor, image: torch.Tensor) -> None:
-        """The convolution saw zeros left of the image; the chroma filter wants the first column again."""
-        first_column = image[..., 0].unflatten(2, (self.height // 2, 2))
+    def _codes(self, strip: torch.Tensor) -> np.ndarray:
+        """[rows, width, channels] floats -> [rows/2, width/2, 6 or 10] codes.
+
+        Their order is Y00 Y01 Y10 Y11 Cb Cr (A00 A01 A10 A11): row, then column, inside the 2x2 block.
+        """
+        strip = _in_range(strip).permute(2, 0, 1)[None]
+        odd_row, odd_column = strip.shape[2] % 2, self.width - strip.shape[3]
+        if odd_row or odd_column:
+            strip = F.pad(strip, (0, odd_column, 0, odd_row), mode="replicate")
+        values = F.conv2d(strip, self.weight, self.bias, stride=2, padding=(0, 1))
+        # The convolution saw zeros left of the image; the chroma filter wants the first column again.
+        first_column = strip[..., 0].unflatten(2, (-1, 2))
         values[:, 4:6, :, 0] += torch.einsum("bcyr,ocr->boy", first_column, self.weight[4:6, :, :, 0])
+        codes = values.permute(0, 2, 3, 1)[0].to(torch.int16)  # by way of 16 bit: faster than float to uint8
+        codes = codes.to(torch.uint8) if self.bit_depth == 8 else codes
+        return codes.contiguous().cpu().numpy().view(self.dtype)
 
 
-def write_planes(codes: np.ndarray, planes: list[np.ndarray]) -> None:
-    """Spread `codes` of PlaneConverter over Y, Cb, Cr (, A) planes, each [rows, columns] of the same dtype."""
-    pair = np.uint16 if codes.dtype == np.uint8 else np.uint32
-    luma, alpha = codes[..., 0:4], codes[..., 6:10]
-    for plane, quads in ((planes[0], luma), *(((planes[3], alpha),) if alpha.shape[-1] else ())):
-        pairs = quads.view(pair)
-        plane[0::2].view(pair)[:] = pairs[..., 0]
-        plane[1::2].view(pair)[:] = pairs[..., 1]
-    planes[1][:] = codes[..., 4]
-    planes[2][:] = codes[..., 5]
+def _spread(codes: np.ndarray, planes: list[np.ndarray], top: int) -> None:
+    """Write [rows/2, width/2, 6 or 10] codes into the planes from chroma row `top` down."""
+    rows = slice(top, top + codes.shape[0])
+    pair = np.uint16 if codes.dtype == np.uint8 else np.uint32  # two neighbours in a row are copied as one number
+    for plane, first in zip([planes[0], *planes[3:]], (0, 6), strict=False):
+        pairs = codes[..., first : first + 4].view(pair)
+        plane[0::2].view(pair)[rows] = pairs[..., 0]
+        plane[1::2].view(pair)[rows] = pairs[..., 1]
+    planes[1][rows] = codes[..., 4]
+    planes[2][rows] = codes[..., 5]
 
 
 def _conversion(channels: int, bit_depth: int, alpha: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -97,11 +110,11 @@ def _per_channel(row: tuple[float, float, float], channels: int) -> torch.Tensor
     return torch.tensor(row + (0.0,) * (channels - 3))
 
 
-def _checked(image: torch.Tensor) -> torch.Tensor:
+def _in_range(image: torch.Tensor) -> torch.Tensor:
     image = image.float()
     low, high = torch.stack((image.amin(), image.amax())).tolist()
     if low >= 0.0 and high <= 1.0:
         return image
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise InvalidInput("hold NaN or infinite values")
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InvalidInput("holds NaN or infinite values")
     return image.clamp(0.0, 1.0)

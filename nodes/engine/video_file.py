@@ -1,8 +1,5 @@
-"""Images and sound to one finished video file: encoded while converting, and there only when complete."""
+"""Images and sound to a video file, encoded while the next images are converted."""
 
-import errno
-import os
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +13,7 @@ import numpy as np
 import torch
 
 from ..rules.errors import InvalidInput, VideoNotSaved
-from .colour import PlaneConverter, write_planes
+from .colour import PlaneConverter
 from .sound import SoundTrack
 from .video_format import VideoFormat, pixel_format
 
@@ -66,26 +63,42 @@ def encode_video(
     """Write `images` [frames, height, width, channels] in 0..1, with `sound`, to `path`.
 
     One frame at a time is converted on the images' device by a second thread while this one encodes. `on_frame` is
-    called after each encoded frame and may raise to stop. Raises InvalidInput for NaN or infinite pixels.
+    called after each encoded frame and may raise to stop. Raises InvalidInput for NaN or infinite pixels, VideoNotSaved
+    when the encoder refuses, OSError when the disk does.
     """
-    width, height = even_size(images)
-    channels = images.shape[3]
-    alpha = spec.keeps_alpha(channels)
-    converter = PlaneConverter(width, height, channels, spec.bit_depth, alpha)
     options = {"movflags": "use_metadata_tags+faststart"} if spec.format.container == "mp4" else {}
-    with av.open(str(path), "w", format=spec.format.container, options=options) as container:
-        for key, text in (metadata or {}).items():
-            container.metadata[key] = text
-        video = _add_video_stream(container, spec, width, height, alpha)
-        feed_sound = sound.add_to(container, spec.format.audio_encoder) if sound else lambda until_s: None
-        with closing(_converted(images, converter, video.pix_fmt)) as frames:
-            for index, frame in enumerate(frames):
-                frame.pts, frame.time_base = index, 1 / spec.rate
-                container.mux(video.encode(frame))
-                feed_sound((index + 1) / spec.rate)
-                on_frame(index + 1)
-        container.mux(video.encode(None))
-        feed_sound(None)
+    try:
+        with av.open(str(path), "w", format=spec.format.container, options=options) as container:
+            container.metadata.update(metadata or {})
+            _encode(container, images, spec, sound, on_frame)
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        width, height = even_size(images)
+        kind = f"{width}x{height}, {spec.bit_depth} bit, crf {spec.crf}"
+        raise VideoNotSaved(f"The encoder {spec.format.encoder} failed at {kind}: {error.strerror}.") from error
+
+
+def _encode(
+    container: av.container.OutputContainer,
+    images: torch.Tensor,
+    spec: VideoSpec,
+    sound: SoundTrack | None,
+    on_frame: Callable[[int], None],
+) -> None:
+    width, height = even_size(images)
+    alpha = spec.keeps_alpha(images.shape[3])
+    converter = PlaneConverter(width, height, images.shape[3], spec.bit_depth, alpha)
+    video = _add_video_stream(container, spec, width, height, alpha)
+    feed_sound = sound.add_to(container, spec.format.audio_encoder) if sound else lambda until_s: None
+    with closing(frames_of(images, converter, video.pix_fmt)) as frames:
+        for index, frame in enumerate(frames):
+            frame.pts, frame.time_base = index, 1 / spec.rate
+            container.mux(video.encode(frame))
+            feed_sound((index + 1) / spec.rate)
+            on_frame(index + 1)
+    container.mux(video.encode(None))
+    feed_sound(None)
 
 
 def _add_video_stream(
@@ -104,17 +117,16 @@ def _add_video_stream(
     return video
 
 
-def _converted(images: torch.Tensor, converter: PlaneConverter, pix_fmt: str) -> Iterator[av.VideoFrame]:
+def frames_of(images: torch.Tensor, converter: PlaneConverter, pix_fmt: str) -> Iterator[av.VideoFrame]:
     """The images as encoder frames, converted a few ahead by one thread."""
 
     def convert(index: int) -> av.VideoFrame:
-        try:
-            codes = converter.codes(images[index])
-        except InvalidInput as error:
-            raise InvalidInput(f"images: frame {index + 1} of {len(images)} {error}; nothing was saved.") from None
         frame = av.VideoFrame(converter.width, converter.height, pix_fmt)
         frame.colorspace, frame.color_range = BT709, LIMITED_RANGE
-        write_planes(codes, [_plane_view(plane, codes.dtype) for plane in frame.planes])
+        try:
+            converter.convert(images[index], [_plane_view(plane, converter.dtype) for plane in frame.planes])
+        except InvalidInput as error:
+            raise InvalidInput(f"images: frame {index + 1} of {len(images)} {error}; nothing was saved.") from None
         return frame
 
     with ThreadPoolExecutor(1, "wan_relay_convert") as pool:
@@ -130,72 +142,3 @@ def _converted(images: torch.Tensor, converter: PlaneConverter, pix_fmt: str) ->
 def _plane_view(plane: av.video.plane.VideoPlane, dtype: np.dtype) -> np.ndarray:
     rows = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)
     return rows[: plane.height, : plane.width]
-
-
-def save_whole(folder: Path, name_of: Callable[[int], str], first_number: int, write: Callable[[Path], None]) -> Path:
-    """Let `write` fill a hidden file in `folder`, then give it the first free name of `name_of(first_number)` onwards.
-
-    The name appears when the file is complete and on the disk, never over a file that exists, whatever other
-    processes do. On any failure, a cancelled prompt included, nothing stays behind. Raises VideoNotSaved when the
-    disk or the encoder failed.
-    """
-    unfinished = folder / f".{uuid.uuid4().hex}.unfinished"
-    try:
-        write(unfinished)
-        _flush_to_disk(unfinished)
-        return _publish(unfinished, folder, name_of, first_number)
-    except (av.error.FFmpegError, OSError) as error:
-        raise VideoNotSaved(f"The video was not saved in {folder.name}: {_reason(error)}; nothing was left.") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _publish(unfinished: Path, folder: Path, name_of: Callable[[int], str], number: int) -> Path:
-    while True:
-        path = folder / name_of(number)
-        try:
-            _rename_to_new(unfinished, path)
-        except FileExistsError:
-            number += 1
-            continue
-        _flush_to_disk(folder)
-        return path
-
-
-def _rename_to_new(source: Path, target: Path) -> None:
-    """Rename, or raise FileExistsError: os.rename does that on Windows only."""
-    if os.name == "nt":
-        os.rename(source, target)
-        return
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links: take the name first, then fill it
-        target.open("xb").close()
-        try:
-            os.replace(source, target)
-        except OSError:
-            target.unlink()
-            raise
-
-
-def _flush_to_disk(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _reason(error: BaseException) -> str:
-    number = getattr(error, "errno", None)
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full"
-    if number == errno.EFBIG:
-        return "the file would be larger than this system allows"
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "the output folder cannot be written to"
-    return f"{getattr(error, 'strerror', None) or error}"

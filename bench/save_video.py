@@ -1,0 +1,248 @@
+"""How fast, how large and how true to colour WanRelay_SaveVideo writes: `python3 dev.py bench save_video`.
+
+Four ways to save the same frames as h264, crf 19, preset medium:
+
+- ours    engine.video_file: conversion and encoding overlap, fsync and rename included
+- core    ComfyUI's own Save Video (VideoFromComponents.save_to)
+- pipe    frames as rounded 8-bit RGB into an `ffmpeg` process with the options of VideoHelperSuite's video/h264-mp4
+          (left out where no ffmpeg is installed)
+- floor   libx264 through PyAV, fed with frames that are yuv420p already: what encoding alone costs
+
+Times are compared in rounds: each round runs all four after one another, and the ratio printed is the median of the
+rounds' ratios. Memory is the extra peak of a fresh process over what it held with the frames loaded.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import torch
+from comfy_api.latest import InputImpl, Types
+
+from ..nodes.engine.colour import PlaneConverter
+from ..nodes.engine.video_file import VideoSpec, encode_video, frames_of
+from ..nodes.engine.video_format import video_format
+from ..nodes.engine.whole_file import save_whole
+
+RATE = Fraction(16)
+CRF = 19
+FFMPEG = shutil.which("ffmpeg")
+
+
+def moving_scene(num_frames: int, width: int, height: int) -> torch.Tensor:
+    """[frames, height, width, 3]: soft colour shapes and fine texture that drift, roughly as hard as a real clip."""
+    generator = torch.Generator().manual_seed(0)
+    soft = torch.rand(1, 3, height // 40 + 8, width // 40 + 8, generator=generator)
+    margin = 64
+    size = (height + margin, width + margin)
+    soft = torch.nn.functional.interpolate(soft, size=size, mode="bicubic")
+    fine = torch.nn.functional.avg_pool2d(torch.randn(1, 1, size[0] + 2, size[1] + 2, generator=generator), 3, 1)
+    scene = (soft + 0.06 * fine).clamp(0, 1)[0].permute(1, 2, 0)
+    grain = 0.01 * torch.randn(height, width, 1, generator=generator)
+    images = torch.empty(num_frames, height, width, 3)
+    for index in range(num_frames):
+        x, y = round(margin / 2 + 30 * _wave(index / 40)), round(margin / 2 + 30 * _wave(index / 55))
+        images[index] = (scene[y : y + height, x : x + width] + grain.roll(index * 7, 0)).clamp_(0, 1)
+    return images
+
+
+def _wave(turns: float) -> float:
+    return float(torch.sin(torch.tensor(2 * torch.pi * turns)))
+
+
+def save_ours(images: torch.Tensor, folder: Path) -> Path:
+    spec = VideoSpec(video_format("mp4 h264"), RATE, CRF)
+    return save_whole(folder, lambda n: f"ours_{n}.mp4", 1, lambda path: encode_video(path, images, spec))
+
+
+def save_core(images: torch.Tensor, folder: Path, crf: int = CRF) -> Path:
+    path = folder / "core.mp4"
+    video = InputImpl.VideoFromComponents(Types.VideoComponents(images=images, audio=None, frame_rate=RATE))
+    video.save_to(str(path), format=Types.VideoContainer.MP4, codec=Types.VideoCodec.H264, crf=crf)
+    return path
+
+
+def save_through_pipe(images: torch.Tensor, folder: Path, crf: int = CRF) -> Path:
+    path = folder / "pipe.mp4"
+    height, width = images.shape[1:3]
+    command = [FFMPEG, "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-color_range", "pc"]
+    command += ["-colorspace", "rgb", "-color_primaries", "bt709", "-color_trc", "bt709"]
+    command += ["-s", f"{width}x{height}", "-r", str(float(RATE)), "-i", "-", "-c:v", "libx264"]
+    command += ["-pix_fmt", "yuv420p", "-crf", str(crf), "-vf", "scale=out_color_matrix=bt709", "-color_range", "tv"]
+    command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", str(path)]
+    encoder = subprocess.Popen(command, stdin=subprocess.PIPE)
+    assert encoder.stdin
+    for image in images:
+        encoder.stdin.write((image * 255 + 0.5).clamp(0, 255).to(torch.uint8).numpy().tobytes())
+    encoder.stdin.close()
+    if encoder.wait():
+        raise SystemExit("ffmpeg failed")
+    return path
+
+
+def ready_frames(images: torch.Tensor) -> list[av.VideoFrame]:
+    height, width, channels = images.shape[1:]
+    return list(frames_of(images, PlaneConverter(width, height, channels), "yuv420p"))
+
+
+def save_floor(frames: list[av.VideoFrame], folder: Path) -> Path:
+    path = folder / "floor.mp4"
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        video = container.add_stream("libx264", rate=RATE)
+        video.width, video.height, video.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
+        video.options = {"crf": str(CRF)}
+        for index, frame in enumerate(frames):
+            frame.pts, frame.time_base = index, 1 / RATE
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    return path
+
+
+def compare_times(images: torch.Tensor, rounds: int, folder: Path) -> None:
+    frames = ready_frames(images)
+    ways: dict[str, Callable[[], Path]] = {
+        "ours": lambda: save_ours(images, folder),
+        "core": lambda: save_core(images, folder),
+        "floor": lambda: save_floor(frames, folder),
+    }
+    if FFMPEG:
+        ways["pipe"] = lambda: save_through_pipe(images, folder)
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    size_kb = {}
+    for number in range(rounds + 1):
+        for name in sorted(ways, key=lambda way: (way + str(number))[:: -1 if number % 2 else 1]):
+            start = time.perf_counter()
+            path = ways[name]()
+            took = time.perf_counter() - start
+            size_kb[name] = path.stat().st_size // 1000
+            path.unlink()
+            if number:  # the first round warms up
+                seconds[name].append(took)
+    print(f"{'':8}{'s':>8}{'kB':>8}{'ours / it':>12}{'range':>16}")
+    for name, times in seconds.items():
+        ratios = sorted(ours / other for ours, other in zip(seconds["ours"], times, strict=True))
+        print(
+            f"{name:8}{statistics.median(times):8.2f}{size_kb[name]:8}{statistics.median(ratios):12.3f}"
+            f"{ratios[0]:10.2f}-{ratios[-1]:.2f}"
+        )
+
+
+def measure_memory(way: str, num_frames: int, width: int, height: int) -> None:
+    """In a fresh process: print the extra peak in MB while saving. The peak counter is reset first."""
+    images = moving_scene(num_frames, width, height)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_ours(images[:2], folder)
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status_kb("VmRSS")
+        {"ours": save_ours, "core": save_core, "pipe": save_through_pipe}[way](images, folder)
+        extra = _status_kb("VmHWM") - before
+        extra += resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    print(json.dumps(extra / 1000))
+
+
+def _status_kb(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1])
+
+
+def compare_memory(cases: list[tuple[str, int, int, int]]) -> None:
+    if not Path("/proc/self/clear_refs").exists():
+        print("memory: measured on Linux only")
+        return
+    print(f"{'':8}{'frames':>8}{'size':>12}{'extra peak MB':>16}")
+    for way, num_frames, width, height in cases:
+        command = [sys.executable, "-P", str(Path(__file__).parents[1] / "dev.py"), "run", "bench.save_video"]
+        command += ["--memory-of", way, str(num_frames), str(width), str(height)]
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True)
+        extra = json.loads(done.stdout.strip().splitlines()[-1])
+        print(f"{way:8}{num_frames:8}{width:>7}x{height:<4}{extra:16.0f}")
+
+
+def colour_chart() -> torch.Tensor:
+    """[1, 144, 256, 3]: the eight corners of the RGB cube, eight greys, a grey and a soft colour gradient."""
+    chart = torch.zeros(144, 256, 3)
+    for k in range(8):
+        chart[0:32, k * 32 : k * 32 + 32] = torch.tensor([float(k >> bit & 1) for bit in (2, 1, 0)])
+        chart[32:64, k * 32 : k * 32 + 32] = k / 7
+    ramp = torch.linspace(0, 1, 256)
+    chart[64:104] = ramp[None, :, None]
+    chart[104:144] = torch.stack([ramp, 1 - ramp, (0.5 + 0.5 * ramp)], -1)
+    return chart[None]
+
+
+def inner(height: int = 144, width: int = 256) -> torch.Tensor:
+    """Where the chart is flat or smooth: four pixels off every patch's edge."""
+    keep = torch.zeros(height, width, dtype=torch.bool)
+    for top in (0, 32):
+        for k in range(8):
+            keep[top + 4 : top + 28, k * 32 + 4 : k * 32 + 28] = True
+    keep[68:100], keep[108:140] = True, True
+    return keep
+
+
+def read_images(path: Path) -> torch.Tensor:
+    """As core's Load Video reads: with the tags of the file."""
+    return InputImpl.VideoFromFile(str(path)).get_components().images
+
+
+def compare_colours(folder: Path) -> None:
+    chart = colour_chart()
+    keep = inner()
+
+    def ours(images: torch.Tensor) -> Path:
+        path = folder / "chart.mp4"
+        encode_video(path, images, VideoSpec(video_format("mp4 h264"), RATE, 8))
+        return path
+
+    ways = {"ours": ours, "core": lambda images: save_core(images, folder, 8)}
+    if FFMPEG:
+        ways["pipe"] = lambda images: save_through_pipe(images, folder, 8)
+    print(f"{'':8}{'mean':>8}{'max':>6}{'mean after 3':>14}{'max':>6}   of 255, read back with the tags")
+    for name, save in ways.items():
+        images, errors = chart.expand(3, -1, -1, -1), []
+        for _ in range(3):
+            images = read_images(save(images))
+            errors.append((images[1].float() - chart[0]).abs()[keep] * 255)
+        first, last = errors[0], errors[-1]
+        print(f"{name:8}{first.mean():8.2f}{first.max():6.1f}{last.mean():14.2f}{last.max():6.1f}")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(prog="bench.save_video", description=__doc__)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--frames", type=int, default=81)
+    options.add_argument("--only", choices=["time", "memory", "colour"])
+    options.add_argument("--memory-of", nargs=4, help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    if chosen.memory_of:
+        way, *numbers = chosen.memory_of
+        measure_memory(way, *map(int, numbers))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        if chosen.only in (None, "colour"):
+            compare_colours(Path(name))
+            print()
+        if chosen.only in (None, "time"):
+            print(f"{chosen.frames} frames of 720x1280, h264 crf {CRF}, {chosen.rounds} rounds, {os.cpu_count()} CPUs")
+            compare_times(moving_scene(chosen.frames, 720, 1280), chosen.rounds, Path(name))
+            print()
+    if chosen.only in (None, "memory"):
+        ways = ["ours", "core"] + (["pipe"] if FFMPEG else [])
+        compare_memory([(way, chosen.frames, 720, 1280) for way in ways])
+        compare_memory([("ours", 81, 480, 832), ("ours", 1000, 480, 832)])
+
+
+if __name__ == "__main__":
+    main()
