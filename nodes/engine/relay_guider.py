@@ -33,8 +33,8 @@ log = logging.getLogger("wan_relay")
 
 HIGH, LOW = "high_noise", "low_noise"
 
-DPM_FAST, DPM_ADAPTIVE = "dpm_fast_function", "dpm_adaptive_function"
-"""ComfyUI's two samplers that take only the ends of a schedule, so that its steps say nothing about theirs."""
+STEPPING = {"dpm_fast_function": "own", "dpm_adaptive_function": "adaptive"}
+"""ComfyUI's two samplers that take only the ends of a schedule, by the name of their function."""
 
 
 class Baton(NamedTuple):
@@ -79,6 +79,7 @@ class WaitingExpert(comfy.samplers.CFGGuider):
         self.inner_model, self.conds, self.loaded_models = comfy.sampler_helpers.prepare_sampling(
             self.model_patcher, baton.noise.shape, self.conds, self.model_options
         )
+        self.inner_model.current_patcher = self.model_patcher
         if not first_time:
             return
         patcher, device = self.model_patcher, self.model_patcher.load_device
@@ -185,11 +186,11 @@ class RelayGuider(comfy.samplers.CFGGuider):
         """Runs `sampler` over `sigmas` once, as CFGGuider.sample does, with each expert where its noise level is."""
         if len(sigmas) == 0:
             return latent_image
+        self.clock = ExpertClock()
         self.route = self.make_route(sigmas.tolist())
         begins_high = self.route.starts_high[0] if self.route.starts_high else True
-        first, second = (HIGH, LOW) if begins_high else (LOW, HIGH)
-        self.other = second
-        self.waiting = self.experts[second] if self.route.n_high and self.route.n_low else None
+        first = HIGH if begins_high else LOW
+        self.waiting = self.experts[_other(first)] if self.route.n_high and self.route.n_low else None
         self._start_with(first)
         self.clock.start(f"load_{first}")
         try:
@@ -228,17 +229,14 @@ class RelayGuider(comfy.samplers.CFGGuider):
     ) -> torch.Tensor:
         """Keeps the baton, and watches the sampler's steps through its callback."""
         self.baton = Baton(noise, latent_image, denoise_mask, seed, sigmas, latent_shapes)
-        sampler_name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
-        self.attempts = sampler_name == DPM_ADAPTIVE
-        self.attempt_begins = True
+        function_name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
+        self.route.stepping = STEPPING.get(function_name, "schedule")
         if self.waiting is not None:
             sampler = self._with_waiting_wrappers(sampler)
             self._share_mask_function()
 
         def on_step(step: int, denoised: torch.Tensor, x: torch.Tensor, total_steps: int) -> None:
-            self.attempt_begins = True
-            if sampler_name not in (DPM_FAST, DPM_ADAPTIVE):
-                self.route.step_began(step, self.last_sigma)
+            self.route.reported(step)
             if callback is not None:
                 callback(step, denoised, x, total_steps)
 
@@ -254,11 +252,8 @@ class RelayGuider(comfy.samplers.CFGGuider):
         """One evaluation: the denoised latent for x at sigma `timestep`, by the expert whose noise level that is."""
         model_options = model_options or {}
         comfy.model_management.throw_exception_if_processing_interrupted()
-        self.last_sigma = float(timestep.max())
-        if self.attempts and self.attempt_begins:
-            self.route.attempt_began(self.last_sigma)
-            self.attempt_begins = False
-        self._take_over(HIGH if self.route.is_high(self.last_sigma) else LOW)
+        sigma = float(timestep.max())
+        self._take_over(HIGH if self.route.ask(sigma) else LOW, sigma)
         if self.running == self.first:
             return super().outer_predict_noise(x, timestep, model_options, seed)
         own_options = comfy.patcher_extension.merge_nested_dicts(
@@ -273,23 +268,26 @@ class RelayGuider(comfy.samplers.CFGGuider):
         self.model_patcher, self.model_options = expert.model_patcher, expert.model_options
         self.original_conds, self.cfg = expert.original_conds, expert.cfg
 
-    def _take_over(self, name: str) -> None:
-        """Hands the baton to `name`: loads its model where ComfyUI does not hold it already."""
-        if name == self.running:
-            self.clock.start(name)
-            return
-        self.clock.start(f"load_{name}")
-        if name != self.first:
-            self.waiting.load(self.baton)
-        elif self.running is not None:
-            comfy.sampler_helpers.prepare_sampling(
-                self.model_patcher, self.baton.noise.shape, self.conds, self.model_options
-            )
-        self.running = name
-        label = f"{name.replace('_', '-')} expert"
-        log.info("Wan Relay: %s from sigma %.4f", label, self.last_sigma)
-        show_text(f"{label} from sigma {self.last_sigma:.4f}")
+    def _take_over(self, name: str, sigma: float) -> None:
+        """Hands the baton to `name`: has its model loaded, where ComfyUI does not hold it already."""
+        if name != self.running:
+            self.clock.start(f"load_{name}")
+            if name != self.first:
+                self.waiting.load(self.baton)
+            elif self.running is not None:
+                self._return_to_first()
+            self.running = name
+            text = f"{name.replace('_', '-')} expert from sigma {sigma:.4f}"
+            log.info("Wan Relay: %s", text)
+            show_text(text)
         self.clock.start(name)
+
+    def _return_to_first(self) -> None:
+        """For schedules that rise above the boundary again: the first expert may have been unloaded meanwhile."""
+        comfy.sampler_helpers.prepare_sampling(
+            self.model_patcher, self.baton.noise.shape, self.conds, self.model_options
+        )
+        self.inner_model.current_patcher = self.model_patcher
 
     def _with_waiting_wrappers(self, sampler: Any) -> Any:
         """`sampler` inside the wrappers around the sampler that only the waiting expert has. One sampler runs, so
@@ -308,7 +306,7 @@ class RelayGuider(comfy.samplers.CFGGuider):
         """Lets each expert's own denoise mask function (Differential Diffusion) apply at its own noise levels."""
         functions = {
             name: options.get("denoise_mask_function")
-            for name, options in ((self.first, self.model_options), (self.other, self.waiting.model_options))
+            for name, options in ((self.first, self.model_options), (_other(self.first), self.waiting.model_options))
         }
         if any(functions.values()):
 
@@ -332,6 +330,10 @@ class WrappedSampler(comfy.samplers.Sampler):
         own_args = {**extra_args, "model_options": self.expert.model_options}
         executor = WrapperExecutor.new_class_executor(run, self.sampler, self.wrappers)
         return executor.execute(self.expert, sigmas, own_args, *args)
+
+
+def _other(name: str) -> str:
+    return LOW if name == HIGH else HIGH
 
 
 def _additions(given: dict, base: dict) -> dict:

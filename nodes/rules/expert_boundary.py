@@ -34,15 +34,26 @@ class ExpertRoute:
     its own sigma. So no solver sends the experts back and forth within a step, and the experts change as often as
     the schedule crosses the boundary: once. A run whose steps all start on one side never needs the other expert.
 
-    `starts_high` has one value a step. `above` is the rule for a sigma on its own.
+    The sampler's evaluations go through `ask` and its step reports through `reported`. `starts_high` has one value a
+    step; `above` is the rule for a sigma on its own; `stepping` says whose steps the sampler takes:
+
+        "schedule"   the schedule's, as nearly every sampler does. Checked with every report: a sampler that was not
+                     at the schedule's sigma (a restart sampler) goes by its own sigmas until it is there again.
+        "own"        its own (dpm_fast): each evaluation goes by its own sigma.
+        "adaptive"   its own, tried again with a shorter step when an attempt fails (dpm_adaptive): the expert where
+                     an attempt starts answers for the whole of it. Else the jump from one network to the other would
+                     look like an error of the step, and the experts would change with every attempt.
     """
 
     def __init__(self, sigmas: Sequence[float], starts_high: Sequence[bool], above: Callable[[float], bool]):
         self.sigmas = list(sigmas)
         self.starts_high = list(starts_high)
         self.above = above
-        self.step: int | None = None
-        self.attempt: bool | None = None
+        self.stepping = "schedule"
+        self._step: int | None = None
+        self._attempt: bool | None = None
+        self._last_sigma = math.nan
+        self._between_steps = True
 
     @property
     def n_high(self) -> int:
@@ -53,35 +64,32 @@ class ExpertRoute:
     def n_low(self) -> int:
         return len(self.starts_high) - self.n_high
 
+    def ask(self, sigma: float) -> bool:
+        """True where the high-noise expert answers for the evaluation at `sigma` that comes now."""
+        if self._between_steps and self.stepping == "adaptive":
+            self._attempt = self.above(sigma)
+        self._between_steps = False
+        self._last_sigma = sigma
+        return self.is_high(sigma)
+
+    def reported(self, step: int) -> None:
+        """Notes that the sampler reports `step`, which samplers do once a step, after its first evaluation or its
+        last one."""
+        self._between_steps = True
+        there = 0 <= step < len(self.starts_high) and math.isclose(self._last_sigma, self.sigmas[step], abs_tol=1e-6)
+        self._step = step if there and self.stepping == "schedule" else None
+
     def is_high(self, sigma: float) -> bool:
-        """True where the high-noise expert answers for an evaluation at `sigma`, now."""
+        """True where the high-noise expert would answer at `sigma` in the step that the sampler is in."""
         if not self.n_high or not self.n_low:
             return self.n_high > 0
-        if self.attempt is not None:
-            return self.attempt
-        step = self.step
-        if step is not None and step + 1 < len(self.starts_high):
-            start, end = self.starts_high[step], self.starts_high[step + 1]
+        if self._attempt is not None:
+            return self._attempt
+        if self._step is not None and self._step + 1 < len(self.starts_high):
+            start, end = self.starts_high[self._step : self._step + 2]
             if start == end:
                 return start
         return self.above(sigma)
-
-    def step_began(self, step: int, sigma: float) -> None:
-        """Notes what the sampler reports: it is in `step`, and its last evaluation was at `sigma`.
-
-        A sampler that does not evaluate at the schedule's own sigmas chooses its steps itself (a restart sampler);
-        then the schedule says nothing about them and each evaluation goes by its own sigma.
-        """
-        on_schedule = 0 <= step < len(self.starts_high) and math.isclose(sigma, self.sigmas[step], abs_tol=1e-6)
-        self.step = step if on_schedule else None
-
-    def attempt_began(self, sigma: float) -> None:
-        """Notes that an adaptive sampler tries a step from `sigma`: the expert there answers for the whole attempt.
-
-        It may fail and be tried again with a shorter step. Were each evaluation to go by its own sigma, the jump from
-        one network to the other would look like an error of the step, and the experts would change with every try.
-        """
-        self.attempt = self.above(sigma)
 
 
 def route_by_boundary(sigmas: Sequence[float], boundary: float) -> ExpertRoute:

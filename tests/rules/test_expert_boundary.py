@@ -83,9 +83,9 @@ def asked(route: ExpertRoute, steps: list[list[float]]) -> str:
     experts = ""
     for step, sigmas in enumerate(steps):
         for index, sigma in enumerate(sigmas):
-            experts += "H" if route.is_high(sigma) else "L"
+            experts += "H" if route.ask(sigma) else "L"
             if index == 0:
-                route.step_began(step, sigma)
+                route.reported(step)
         experts += " "
     return experts.strip()
 
@@ -123,16 +123,23 @@ def test_a_schedule_that_rises_again_goes_back_to_the_high_noise_expert() -> Non
     assert asked(route_by_boundary(restart, 0.9), steps) == "H H L H H L"
 
 
-def test_an_attempt_keeps_its_expert_and_the_next_one_starts_anew() -> None:
+def test_an_attempt_of_an_adaptive_sampler_keeps_its_expert() -> None:
     route = route_by_boundary([1.0, 0.001, 0.0], 0.9)
+    route.stepping = "adaptive"
     experts = ""
-    for attempt in ([1.0, 0.95], [0.95, 0.7, 0.5], [0.95, 0.9, 0.8], [0.85, 0.95, 0.5]):
-        route.attempt_began(attempt[0])
-        experts += "".join("H" if route.is_high(sigma) else "L" for sigma in attempt) + " "
+    for step, attempt in enumerate([[1.0, 0.95], [0.95, 0.7, 0.5], [0.95, 0.9, 0.8], [0.85, 0.95, 0.5]]):
+        experts += "".join("H" if route.ask(sigma) else "L" for sigma in attempt) + " "
+        route.reported(step)
     assert experts == "HH HHH HHH LLL "
+
+
+def test_a_sampler_that_only_takes_the_ends_is_not_held_by_the_schedule() -> None:
+    route = route_by_boundary(FOUR_STEPS, 0.9)
+    route.stepping = "own"
+    assert asked(route, [[1.0, 0.92, 0.85], [0.8, 0.7]]) == "HHL LL"
 
 
 @pytest.mark.parametrize(("sigmas", "high"), [([1.0, 0.95, 0.92, 0.91], True), ([0.8, 0.5, 0.0], False)])
 def test_a_run_on_one_side_never_asks_the_other_expert(sigmas: list[float], high: bool) -> None:
     route = route_by_boundary(sigmas, 0.9)
-    assert {route.is_high(sigma) for sigma in (1.0, 0.95, 0.9, 0.5, 0.0)} == {high}
+    assert {route.ask(sigma) for sigma in (1.0, 0.95, 0.9, 0.5, 0.0)} == {high}
