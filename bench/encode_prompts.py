@@ -9,7 +9,7 @@ Three ways to turn a prompt and a negative prompt into conditioning, each in pro
 The encoder is a random UMT5 in the real file layout, smaller than the real one (which has 6.7 GB), so the gain here
 is a lower bound: `repeat` does not depend on the encoder's size. Seconds are the nodes' own, without starting Python
 and importing ComfyUI; memory is the process's peak over what it held after the imports. Rounds run the three ways one
-after another; a ratio is the median of the rounds' ratios.
+after another; a ratio is the median of the rounds' ratios. Needs Linux: the peak comes from /proc.
 """
 
 import argparse
