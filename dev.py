@@ -485,7 +485,10 @@ def comfyui_server(
         with contextlib.ExitStack() as stack:
             path = base / "comfyui.log" if log else None
             output = stack.enter_context(path.open("wb")) if path else sys.stderr.fileno()
-            process = stack.enter_context(child(command, stdout=output, stderr=subprocess.STDOUT, cwd=base))
+            settings = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ  # else idle threads spin on a busy CPU
+            process = stack.enter_context(
+                child(command, stdout=output, stderr=subprocess.STDOUT, cwd=base, env=settings)
+            )
             server = Server(f"http://127.0.0.1:{port}", base, process, path)
             server.wait_until_ready()
             yield server
@@ -544,49 +547,36 @@ def inputs_of(workflow: dict[str, Any], class_type: str, title: str | None = Non
 
 # --- demo ------------------------------------------------------------------------------------------------------------
 
-CHECK_IMAGE = """
-import sys, warnings
+READ_IMAGE = """
+import sys
 from PIL import Image
-warnings.simplefilter("ignore")
-try:
-    with Image.open(sys.argv[1]) as image:
-        image.load()
-except Exception as error:
-    sys.exit("is not an image that can be read: " + (str(error) or type(error).__name__).split(" '/")[0])
-if min(image.size) < 16:
-    sys.exit(f"is {image.width} x {image.height} pixels; at least 16 x 16 are needed")
+with Image.open(sys.argv[1]) as image:
+    image.load()
+    print(*image.size)
 """
 
 
 def demo(options: argparse.Namespace) -> None:
-    images = {"Start image": options.image, "End image": options.end_image}
-    for path in [*images.values(), options.high, options.low, options.vae, options.text_encoder]:
+    for path in (options.image, options.end_image, options.high, options.low, options.vae, options.text_encoder):
         if path and not path.is_file():
             raise DevError(f"{path}: there is no such file.")
     check_output(options.out)
-    workflow, models = demo_workflow(options, images)
+    workflow, images, models = demo_workflow(options)
     env = environment()
-    for path in filter(None, images.values()):
-        code, reason = output_of([env.python, "-c", CHECK_IMAGE, path], timeout_s=120)
-        if code:
-            raise DevError(f"{path} {last(reason)}.")
+    for path in images.values():
+        check_image(env.python, path)
     say("Starting ComfyUI.")
     with comfyui_server(env, models=models) as server:
         for title, path in images.items():
-            if path:
-                inputs_of(workflow, "LoadImage", title)["image"] = server.upload(path, title.lower().replace(" ", "_"))
-        started = time.monotonic()
-        history = server.run(workflow, Progress(workflow))
-        outputs = list(history["outputs"].values())
+            inputs_of(workflow, "LoadImage", title)["image"] = server.upload(path, title.lower().replace(" ", "_"))
+        outputs = list(server.run(workflow, Progress(server, workflow))["outputs"].values())
         for warning in [w for output in outputs for report in output.get("wan_relay", []) for w in report["warnings"]]:
             say(warning)
         video = next(output["images"][0] for output in outputs if "images" in output)
         query = urllib.parse.urlencode({key: video[key] for key in ("filename", "subfolder", "type")})
         write_whole(options.out, server.request(f"/view?{query}"))
-    say(
-        f"{video['frame_count']} frames of {video['width']} x {video['height']} at {video['fps']:g} fps, "
-        f"seed {video['seed']}, in {time.monotonic() - started:.1f} s."
-    )
+    size = f"{video['width']} x {video['height']}"
+    say(f"{video['frame_count']} frames of {size} at {video['fps']:g} fps, seed {video['seed']}.")
     print(options.out.resolve())
 
 
@@ -595,6 +585,17 @@ def check_output(out: Path) -> None:
         raise DevError(f"--out: expected the name of an .mp4 file, got {out}.")
     if not os.access(out.resolve().parent, os.W_OK):
         raise DevError(f"--out: {out.resolve().parent} is not a folder that can be written to.")
+
+
+def check_image(python: Path, path: Path) -> None:
+    """Raises DevError for a file that is no whole image, or too small to be a frame."""
+    result = subprocess.run([python, "-c", READ_IMAGE, path], capture_output=True, stdin=subprocess.DEVNULL, text=True)
+    if result.returncode:
+        reason = last(result.stderr).partition(": ")[2].replace(f" {str(path)!r}", "") or "unknown format"
+        raise DevError(f"{path} is not an image that can be read: {reason}.")
+    width, height = map(int, result.stdout.split())
+    if min(width, height) < 16:
+        raise DevError(f"{path} is {width} x {height} pixels; expected at least 16 x 16.")
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -607,62 +608,53 @@ def write_whole(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def demo_workflow(
-    options: argparse.Namespace, images: dict[str, Path | None]
-) -> tuple[dict[str, Any], dict[str, Path] | None]:
-    """The bundled workflow as the options want it, and the model files for it (None: the toy family).
-
-    Fills `images` in where the workflow needs an image and none is named.
-    """
+def demo_workflow(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Path], dict[str, Path] | None]:
+    """The bundled workflow as the options want it, {LoadImage title: image}, and its models (None: the toy family)."""
     workflow = bundled_workflow(options.workflow)
-    latent, sample = inputs_of(workflow, "WanRelay_PrepareLatent"), inputs_of(workflow, "WanRelay_Sample")
-    fit_images(workflow, latent, images, options.workflow)
-    models = None
-    if options.high or options.low or options.vae or options.text_encoder:
-        models = use_real_files(workflow, options)
-    else:
+    images = demo_images(workflow, options)
+    real = options.high or options.low or options.vae or options.text_encoder
+    models = use_real_files(workflow, options) if real else None
+    if not real:
         workflow = with_toy_files(workflow)
-        latent, sample = inputs_of(workflow, "WanRelay_PrepareLatent"), inputs_of(workflow, "WanRelay_Sample")
-        latent.update(TOY_SIZE, sizing="match image" if images["Start image"] else "fixed")
-    encode, save = inputs_of(workflow, "WanRelay_EncodePrompts"), inputs_of(workflow, "WanRelay_SaveVideo")
-    if options.width or options.height:
-        latent["sizing"] = "fixed"
-    if options.steps and sample["switch"] == "step":
-        sample["switch_step"] = max(1, options.steps // 2)
-    for inputs, key in [(latent, "width"), (latent, "height"), (latent, "length"), (sample, "steps"), (sample, "seed")]:
-        if getattr(options, key) is not None:
-            inputs[key] = getattr(options, key)
-    for inputs, key in [(encode, "prompt"), (encode, "negative_prompt"), (save, "fps")]:
-        if getattr(options, key) is not None:
-            inputs[key] = getattr(options, key)
-    return workflow, models
+        inputs_of(workflow, "WanRelay_PrepareLatent").update(TOY_SIZE, sizing="match image" if images else "fixed")
+    for class_type, names in {
+        "WanRelay_EncodePrompts": ["prompt", "negative_prompt"],
+        "WanRelay_PrepareLatent": ["width", "height", "length"],
+        "WanRelay_Sample": ["steps", "seed"],
+        "WanRelay_SaveVideo": ["fps"],
+    }.items():
+        given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        inputs_of(workflow, class_type).update(given)
+        if "width" in given or "height" in given:
+            inputs_of(workflow, class_type)["sizing"] = "fixed"
+        if "steps" in given:  # distilled pairs are split by step, half and half
+            inputs_of(workflow, class_type)["switch_step"] = max(1, given["steps"] // 2)
+    return workflow, images, models
 
 
-def fit_images(workflow: dict[str, Any], latent: dict[str, Any], images: dict[str, Path | None], name: str) -> None:
+def demo_images(workflow: dict[str, Any], options: argparse.Namespace) -> dict[str, Path]:
+    """{LoadImage title: file}. Adds an "End image" where one is given and the workflow has none."""
+    latent = inputs_of(workflow, "WanRelay_PrepareLatent")
     if "start_image" not in latent:
-        if any(images.values()):
-            raise DevError(f"--image: {name} makes a video from text alone and takes no image.")
-        return
-    images["Start image"] = images["Start image"] or EXAMPLE_IMAGE
-    if images["End image"] and "end_image" not in latent:
-        workflow["end_image"] = {"class_type": "LoadImage", "inputs": {"image": ""}, "_meta": {"title": "End image"}}
-        latent["end_image"] = ["end_image", 0]
-    elif "end_image" in latent:
-        images["End image"] = images["End image"] or images["Start image"]
+        if options.image or options.end_image:
+            raise DevError(f"--image: {options.workflow} makes a video from text alone and takes no image.")
+        return {}
+    start = options.image or EXAMPLE_IMAGE
+    if options.end_image and "end_image" not in latent:
+        workflow["end"] = {"class_type": "LoadImage", "inputs": {}, "_meta": {"title": "End image"}}
+        latent["end_image"] = ["end", 0]
+    return {"Start image": start} | ({"End image": options.end_image or start} if "end_image" in latent else {})
 
 
 def use_real_files(workflow: dict[str, Any], options: argparse.Namespace) -> dict[str, Path]:
+    """Put the names of the given files into the workflow; gives {path below models/: file}."""
     experts = inputs_of(workflow, "WanRelay_LoadExperts")
     needs_low = experts["low_noise"] != "none"
     if not (options.high and options.vae and options.text_encoder) or needs_low != bool(options.low):
-        raise DevError(
-            f"Real model files for {options.workflow}: expected --high, {'--low, ' if needs_low else ''}"
-            f"--vae and --text-encoder{'' if needs_low else ' and no --low'}, all together."
-        )
+        expected = "--high, --low, --vae and --text-encoder" if needs_low else "--high, --vae, --text-encoder, no --low"
+        raise DevError(f"Real model files for {options.workflow}: expected {expected}, all together.")
     if inputs_of(workflow, "WanRelay_ApplyLoraPair"):
-        raise DevError(
-            f"{options.workflow} also needs LoRA files, which the demo does not take; choose another workflow."
-        )
+        raise DevError(f"{options.workflow} needs LoRA files as well, which the demo does not take.")
     models = {}
     for inputs, key, folder, path in [
         (experts, "high_noise", "diffusion_models", options.high),
@@ -677,25 +669,31 @@ def use_real_files(workflow: dict[str, Any], options: argparse.Namespace) -> dic
 
 
 class Progress:
-    """Says on the terminal what ComfyUI reports over its socket: each node as it starts, each sampling step."""
+    """Says what ComfyUI reports over its socket: each node as it starts, each sampling step with its expert."""
 
-    def __init__(self, workflow: dict[str, Any]) -> None:
+    def __init__(self, server: Server, workflow: dict[str, Any]) -> None:
+        sample = inputs_of(workflow, "WanRelay_Sample")
+        query = urllib.parse.urlencode({key: value for key, value in sample.items() if not isinstance(value, list)})
+        plan = server.get(f"/wan_relay/schedule?{query}")
+        self.two_experts, self.n_high = "low_noise" in sample, plan.get("n_high", 0)
         self.workflow = workflow
+        self.started = time.monotonic()
         self.shown: set[str] = set()
 
     def __call__(self, message: dict[str, Any]) -> None:
-        if message["type"] != "progress_state":
-            return
-        for node_id, state in message["data"]["nodes"].items():
-            node = self.workflow.get(node_id)
-            if not node or state["state"] != "running":
-                continue
-            line = node["_meta"]["title"]
-            if node["class_type"] == "WanRelay_Sample" and state["max"] > 1:
-                line += f": step {state['value']:.0f} of {state['max']:.0f}"
+        nodes = message["data"]["nodes"] if message["type"] == "progress_state" else {}
+        for node_id, state in nodes.items():
+            line = self.line(self.workflow[node_id], int(state["value"]), int(state["max"]))
             if line not in self.shown:
                 self.shown.add(line)
-                say(line)
+                say(f"{time.monotonic() - self.started:5.1f} s  {line}")
+
+    def line(self, node: dict[str, Any], value: int, maximum: int) -> str:
+        title = node["_meta"]["title"]
+        if node["class_type"] != "WanRelay_Sample" or maximum == 1:
+            return title
+        expert = ("high-noise expert" if value <= self.n_high else "low-noise expert") if self.two_experts else "model"
+        return f"{title}: step {value} of {maximum}, {expert}"
 
 
 # --- the other commands ----------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ if "COMFYUI_PATH" in os.environ:
 
 
 def pytest_configure() -> None:
-    """The last resort, when the limits in pytest.ini did not help: the session ends and says where each thread stood."""
+    """The last resort, when the limits in pytest.ini did not help: the session ends showing where each thread stood."""
     faulthandler.dump_traceback_later(SESSION_LIMIT_S, exit=True, file=os.dup(2))
 
 
