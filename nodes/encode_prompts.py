@@ -65,17 +65,13 @@ class EncodePrompts(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls, text_encoder: str | None = None, prompt: str | None = None, negative_prompt: str | None = None
-    ) -> bool | str:
+    def validate_inputs(cls, text_encoder: str | None = None) -> bool | str:
+        if text_encoder is None:  # linked, so not known yet
+            return True
         try:
-            if text_encoder is not None:
-                path = find_text_encoder(text_encoder)
-                if is_safetensors(path):
-                    check_text_encoder(read_header(path))
-            for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
-                if text is not None:
-                    check_prompt(name, text)
+            path = find_text_encoder(text_encoder)
+            if is_safetensors(path):
+                check_text_encoder(read_header(path))
         except WanRelayError as error:
             return str(error)
         return True

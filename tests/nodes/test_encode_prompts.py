@@ -179,18 +179,19 @@ def test_half_a_surrogate_pair_is_refused(encoder: Path) -> None:
     words = r"negative_prompt must be text, but its character 3 is half of a surrogate pair \(U\+D83D\)"
     with pytest.raises(InvalidInput, match=words):
         encode("a cat", "ab\ud83d")
-    assert "prompt must be text" in str(EncodePrompts.validate_inputs(ENCODER, "\udc00", ""))
+    with pytest.raises(InvalidInput, match="prompt must be text, but its character 1 is"):
+        encode("\udc00")
 
 
 def test_files_are_checked_at_queue_time(encoder: Path, toy_models: Path) -> None:
-    assert EncodePrompts.validate_inputs(ENCODER, "a cat", "") is True
-    assert EncodePrompts.validate_inputs("none.safetensors", "", "") == (
+    assert EncodePrompts.validate_inputs(ENCODER) is True
+    assert EncodePrompts.validate_inputs("none.safetensors") == (
         f"text_encoder must be a file in models/text_encoders or models/clip ({ENCODER}), got none.safetensors."
     )
     vae = toy_models / "vae" / "toy_wan_2.1_vae.safetensors"
     shutil.copy(vae, encoder.parent / "vae.safetensors")
     folder_paths.filename_list_cache.clear()
-    refused = EncodePrompts.validate_inputs("vae.safetensors", "", "")
+    refused = EncodePrompts.validate_inputs("vae.safetensors")
     assert "got vae.safetensors, which is another model" in str(refused)
     with pytest.raises(FileRefused, match="which is another model"):
         EncodePrompts.execute("vae.safetensors", "a cat", "")
