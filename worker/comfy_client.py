@@ -19,6 +19,7 @@ POLL_S = 1.0
 RECONNECT_S = 0.5
 ABSENT_POLLS = 5
 REQUEST_TIMEOUT_S = 15.0
+ABANDON_S = 10.0
 
 # (node id, step, steps) of whatever reports progress
 OnProgress = Callable[[str, int, int], None]
@@ -45,11 +46,11 @@ class Run:
         Neither source is enough alone: the websocket can drop for good, and history alone would cost a
         polling interval. Raises JobError for a failed run, ComfyGoneError when the process died.
         """
-        connected = asyncio.Event()
-        listener = asyncio.create_task(self._listen(connected))
+        tried = asyncio.Event()
+        listener = asyncio.create_task(self._listen(tried))
         try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(connected.wait(), 2.0)
+                await asyncio.wait_for(tried.wait(), 2.0)
             await self._queue()
             entry = await self._poll()
             self.is_done = True
@@ -67,17 +68,17 @@ class Run:
         if answer.get("prompt_id") != self.prompt_id:
             raise JobError("COMFYUI_UNAVAILABLE", "ComfyUI did not take the job under its own id", refresh_worker=True)
 
-    async def _listen(self, connected: asyncio.Event) -> None:
+    async def _listen(self, tried: asyncio.Event) -> None:
         url = f"{self._process.url}/ws?clientId={self._client_id}"
         while True:
             try:
                 async with self._session.ws_connect(url, max_msg_size=0, heartbeat=30) as socket:
-                    connected.set()
+                    tried.set()
                     async for message in socket:
                         if message.type == aiohttp.WSMsgType.TEXT:
                             self._hear(message.data)
             except (aiohttp.ClientError, OSError, TimeoutError):
-                pass
+                tried.set()
             await asyncio.sleep(RECONNECT_S)
 
     def _hear(self, text: str) -> None:
@@ -128,10 +129,10 @@ class Run:
             raise JobError("EXECUTION_FAILED", "ComfyUI reports an error without saying which")
         return entry
 
-    async def abandon(self, patience_s: float = 10.0) -> bool:
-        """Takes this prompt, and no other, out of ComfyUI. False if it is still there after `patience_s`."""
+    async def abandon(self) -> bool:
+        """Takes this prompt, and no other, out of ComfyUI. False if it is still there after ABANDON_S."""
         with contextlib.suppress(ComfyGoneError, TimeoutError):
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(ABANDON_S):
                 await request(self._session, self._process, "POST", "/queue", json={"delete": [self.prompt_id]})
                 await request(self._session, self._process, "POST", "/interrupt", json={"prompt_id": self.prompt_id})
                 while await is_active(self._session, self._process, self.prompt_id):

@@ -41,17 +41,16 @@ def _refused_input(graph: Graph, node_id: str, class_type: str, fault: dict[str,
     title = node_title(graph, node_id)
     kind, details = str(fault.get("type", "")), str(fault.get("details", ""))
     if kind == "custom_validation_failed":
-        sentence = details.partition(" - ")[2] or details
+        sentence = (details.partition(" - ")[2] or details).rstrip(".")
         if class_type in (LOAD, LORAS):
             missing = any(words in sentence for words in ("not found", "not in", "no file", "does not exist"))
             return JobError("MODEL_MISSING" if missing else "MODEL_REFUSED", f"{sentence} (node {title})")
-        return JobError("INVALID_VALUE", f"{sentence} (node {title})", field)
+        return JobError("INVALID_VALUE", f"{sentence} (node {title})", _named_field(sentence) or field)
     if kind == "value_not_in_list" and (class_type, name) in MODEL_INPUTS:
         return JobError("MODEL_MISSING", f"{extra.get('received_value')} is not on this worker (node {title})")
     if kind == "value_not_in_list" and field:
-        config = extra.get("input_config") or [[]]
-        options = config[0] if isinstance(config[0], list) else (config[1] or {}).get("options", [])
-        return JobError("INVALID_VALUE", f"{field} must be one of {', '.join(map(str, options[:60]))}", field)
+        sentence = f"{field} must be one that this worker's ComfyUI knows, got {str(extra.get('received_value'))[:40]}"
+        return JobError("INVALID_VALUE", sentence, field)
     if kind in ("value_smaller_than_min", "value_bigger_than_max") and field:
         return JobError("OUT_OF_RANGE", f"{fault.get('message')} (node {title})", field)
     return JobError("INVALID_INPUT", f"{fault.get('message')}: {details} (node {title})", field)
@@ -61,7 +60,7 @@ def failed_execution(message: dict[str, Any], graph: Graph) -> JobError:
     """From the `execution_error` message of a run."""
     title = node_title(graph, str(message.get("node_id", "")))
     kind = str(message.get("exception_type", ""))
-    sentence = _first_line(str(message.get("exception_message", ""))) or kind
+    sentence = _first_line(str(message.get("exception_message", ""))).rstrip(".") or kind
     everything = f"{kind} {message.get('exception_message', '')}".lower()
     if kind.endswith("OutOfMemoryError") or "allocation on device" in everything or "out of memory" in everything:
         return JobError(

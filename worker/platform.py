@@ -107,6 +107,7 @@ class Endpoint:
         self.counts = collections.Counter({"completed": 0, "failed": 0, "retried": 0})
         self.last_ping: float | None = None
         self.wants_fresh_worker = asyncio.Event()
+        self.is_closing = False
         self._calls: dict[str, collections.deque[float]] = collections.defaultdict(collections.deque)
         self._webhooks: set[asyncio.Task[None]] = set()
 
@@ -271,8 +272,8 @@ class Endpoint:
         self.last_ping = time.monotonic()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.limits.long_poll_s), self.queued:
-                await self.queued.wait_for(lambda: len(self.queue) > 0)
-                if request.transport is None or request.transport.is_closing():
+                await self.queued.wait_for(lambda: len(self.queue) > 0 or self.is_closing)
+                if self.is_closing or request.transport is None or request.transport.is_closing():
                     return web.Response(status=204)
                 job = self.queue.popleft()
                 job.status, job.started = "IN_PROGRESS", time.monotonic()
@@ -285,7 +286,7 @@ class Endpoint:
     async def job_stop(self, request: web.Request) -> web.Response:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.limits.long_poll_s), self.stopped:
-                await self.stopped.wait_for(lambda: len(self.stops) > 0)
+                await self.stopped.wait_for(lambda: len(self.stops) > 0 or self.is_closing)
                 ids = list(self.stops)
                 self.stops.clear()
                 return _json({"jobsToStop": ids})
@@ -363,6 +364,13 @@ class Endpoint:
                 ):
                     if response.status == 200:
                         return
+
+    async def close(self) -> None:
+        """Lets go of waiting workers, so that the SDK can end gracefully."""
+        self.is_closing = True
+        for condition in (self.queued, self.stopped):
+            async with condition:
+                condition.notify_all()
 
     async def keep_time(self) -> None:
         """Ends what runs too long, and forgets what is too old."""
@@ -479,6 +487,7 @@ async def serve(port: int, api_key: str | None, limits: Limits) -> None:
     finally:
         for task in tasks:
             task.cancel()
+        await endpoint.close()
         if worker is not None:
             await asyncio.to_thread(worker.stop)
         await runner.cleanup()

@@ -74,7 +74,9 @@ def resolved_values(outputs: dict[str, Any], plan: Plan, request: VideoRequest, 
         "length": video.item.get("frame_count") or prepare.get("length", plan.value(PREPARE, "length")),
         "fps": video.item.get("fps") or plan.value(SAVE, "fps"),
     }
-    values["duration"] = video.item.get("duration") or round(values["length"] / values["fps"], 4)
+    if float(values["fps"]).is_integer():
+        values["fps"] = int(values["fps"])
+    values["duration"] = round(video.item.get("duration") or values["length"] / values["fps"], 4)
     for name in ("steps", "switch", "switch_step", "boundary", "sampler", "scheduler", "shift"):
         values[name] = sample.get(name, sent.get(name))
     values |= {name: sample.get(name, sent.get(name)) for name in ("high_noise_cfg", "low_noise_cfg")}
