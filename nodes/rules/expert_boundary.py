@@ -15,6 +15,9 @@ BOUNDARIES = {"i2v": 0.9, "t2v": 0.875}
 TOLERANCE_TIMESTEPS = 1e-3
 """Equality belongs to the high-noise expert, also where float32 makes 0.9 into 0.89999998 (shift 3 at half way)."""
 
+SAME_SIGMA = 1e-3
+"""Samplers that cannot start at sigma 1 begin a little below it."""
+
 
 def is_high_noise(sigma: float, boundary: float) -> bool:
     """True where the high-noise expert answers for a step that starts at `sigma` (0 to 1)."""
@@ -76,7 +79,7 @@ class ExpertRoute:
         """Notes that the sampler reports `step`, which samplers do once a step, after its first evaluation or its
         last one."""
         self._between_steps = True
-        there = 0 <= step < len(self.starts_high) and math.isclose(self._last_sigma, self.sigmas[step], abs_tol=1e-6)
+        there = 0 <= step < len(self.starts_high) and abs(self._last_sigma - self.sigmas[step]) < SAME_SIGMA
         self._step = step if there and self.stepping == "schedule" else None
 
     def is_high(self, sigma: float) -> bool:
