@@ -2,30 +2,30 @@
 const STYLE = `
 .wan-relay { --high: #d9772b; --low: #2f83c9; --warn: #945400; --bad: #b3261e; display: flex; flex-direction: column;
   gap: 4px; box-sizing: border-box; padding: 6px 8px; border-radius: 6px; overflow: hidden; user-select: text;
-  background: var(--comfy-input-bg); color: var(--input-text); font: 12px/1.4 system-ui, sans-serif; }
+  background: var(--comfy-input-bg); color: var(--input-text); font-size: 12px; line-height: 1.4; }
 .dark-theme .wan-relay { --high: #f0994d; --low: #5fb0f2; --warn: #f2b84b; --bad: #ff8a80; }
 .wan-relay > * { flex: none; min-width: 0; overflow-wrap: anywhere; }
 .wan-relay:empty { display: none; }
 .wan-relay .warn { color: var(--warn); }
 .wan-relay .bad { color: var(--bad); }
-.wan-relay .high { color: var(--high); fill: var(--high); }
-.wan-relay .low { color: var(--low); fill: var(--low); }
-.wan-relay svg { display: block; width: 100%; height: 96px; font: 10px system-ui, sans-serif; }
-.wan-relay rect { opacity: 0.55; }
-.wan-relay rect.done, .wan-relay rect.now { opacity: 1; }
-.wan-relay rect.now { stroke: var(--input-text); }
-.wan-relay line { stroke: var(--input-text); stroke-dasharray: 4 3; }
-.wan-relay svg text { fill: var(--input-text); }
+.wan-relay .high { color: var(--high); }
+.wan-relay .low { color: var(--low); }
+.wan-relay .plot { display: flex; align-items: flex-end; gap: 1px; position: relative; height: 96px; }
+.wan-relay .bar { flex: 1; min-width: 0; border-radius: 2px 2px 0 0; opacity: 0.6; text-align: center; font-size: 10px; }
+.wan-relay .bar.high { color: #000; background: var(--high); }
+.wan-relay .bar.low { color: #000; background: var(--low); }
+.wan-relay .bar.done { opacity: 1; }
+.wan-relay .bar.now { opacity: 1; box-shadow: 0 0 0 2px var(--input-text); z-index: 1; }
+.wan-relay .level, .wan-relay .split { position: absolute; border: 0 dashed var(--input-text); }
+.wan-relay .level { left: 0; right: 0; border-top-width: 1px; }
+.wan-relay .split { top: 0; bottom: 0; border-left-width: 1px; }
 .wan-relay .row { display: flex; gap: 6px; }
 .wan-relay select { flex: 1; min-width: 0; padding: 2px; border-radius: 4px; font: inherit; color: inherit;
   background: var(--comfy-menu-bg); border: 1px solid var(--border-color); }
-.wan-relay img { max-width: 100%; max-height: 320px; align-self: center; }
 `;
 
-/** An element with attributes and children; `svg` names are made in the SVG namespace. */
 export function make(tag, attributes = {}, ...children) {
-  const isSvg = ["svg", "rect", "line", "text", "title"].includes(tag);
-  const element = isSvg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;

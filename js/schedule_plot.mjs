@@ -1,17 +1,16 @@
 // On Sample: every step as a bar as high as its sigma, coloured by the expert that takes it; then the run, step by step.
 import { api } from "../../scripts/api.js";
-import { isLinked, readValues, sourceOf, valueOf } from "./graph_values.mjs";
+import { isLinked, readValues, sourceOf, valueOf, widgetOf } from "./graph_values.mjs";
 import { chain, watch } from "./live.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
 import { text } from "./text.mjs";
 
 const INPUTS = ["steps", "scheduler", "sampler", "shift", "denoise", "switch", "boundary", "switch_step"];
-const WIDTH = 300;
-const HEIGHT = 96;
+const MOST_LABELS = 8;
 
 export function addTo(node) {
   const panel = addPanel(node, "schedule");
-  const run = { step: undefined, report: undefined, preview: undefined };
+  const run = { step: undefined, report: undefined };
   let plan;
   const draw = () => panel.fill(...(plan ? [plot(plan, run.step), ...legend(plan, run)] : []), ...notes(plan));
 
@@ -41,30 +40,24 @@ function hasOneExpert(node) {
 }
 
 function plot({ sigmas, switch_step, boundary, switch: mode, isSingle }, step) {
-  const steps = (sigmas?.length ?? 0) - 1;
+  const steps = sigmas ? sigmas.length - 1 : 0;
   if (steps < 1) return "";
-  const top = Math.max(1, sigmas[0]);
-  const y = (sigma) => HEIGHT - 2 - ((HEIGHT - 14) * sigma) / top;
-  const width = WIDTH / steps;
-  const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
-  for (let i = 0; i < steps; i++) {
+  const percent = (sigma) => `${(100 * sigma) / Math.max(1, sigmas[0])}%`;
+  const bars = sigmas.slice(0, -1).map((sigma, i) => {
     const expert = isSingle || i < switch_step ? "high" : "low";
-    const state = step === undefined ? "" : i < step ? " done" : i === step ? " now" : "";
-    const bar = { x: i * width, y: y(sigmas[i]), width: Math.max(width - 1, 0.5), height: HEIGHT - y(sigmas[i]) };
-    svg.append(
-      make("rect", { ...bar, class: expert + state }, make("title", {}, `${i + 1}: sigma ${sigmas[i].toFixed(4)}`)),
-    );
-  }
+    const state = step === undefined ? "" : i < step ? "done" : i === step ? "now" : "";
+    const label = steps <= MOST_LABELS ? sigma.toFixed(3) : "";
+    const title = `${i + 1}: sigma ${sigma.toFixed(4)}`;
+    return make("div", { class: `bar ${expert} ${state}`, style: `height: ${percent(sigma)}`, title }, label);
+  });
   if (!isSingle) {
-    const at = mode === "boundary" ? y(boundary) : 0;
-    const x = switch_step * width - 0.5;
-    const ends = mode === "boundary" ? { x1: 0, x2: WIDTH, y1: at, y2: at } : { x1: x, x2: x, y1: 0, y2: HEIGHT };
-    svg.append(make("line", ends));
+    const [kind, place] = mode === "boundary" ? ["level", `bottom: ${percent(boundary)}`] : ["split", `left: ${(100 * switch_step) / steps}%`];
+    bars.push(make("div", { class: kind, style: place }));
   }
-  return make("div", {}, svg);
+  return make("div", { class: "plot" }, ...bars);
 }
 
-function legend({ n_high, n_low, switch: mode, boundary, switch_step, isSingle }, { step, report, preview }) {
+function legend({ n_high, n_low, switch: mode, boundary, switch_step, isSingle }, { step, report }) {
   const total = n_high + n_low;
   const split = isSingle
     ? [text("oneModel", { steps: total })]
@@ -75,7 +68,7 @@ function legend({ n_high, n_low, switch: mode, boundary, switch_step, isSingle }
         " · ",
         mode === "boundary" ? text("boundary", { boundary }) : text("switchStep", { step: switch_step }),
       ];
-  const lines = [make("div", { class: "split" }, ...split)];
+  const lines = [make("div", { class: "words" }, ...split)];
   if (step !== undefined) {
     const key = isSingle ? "running" : step < n_high ? "runningHigh" : "runningLow";
     lines.push(make("div", { class: "run" }, text(key, { step: Math.min(step + 1, total), steps: total })));
@@ -85,7 +78,6 @@ function legend({ n_high, n_low, switch: mode, boundary, switch_step, isSingle }
     lines.push(make("div", { class: "took" }, text(isSingle ? "tookOne" : "took", seconds)));
     lines.push(...notes({ warnings: report.warnings }));
   }
-  if (preview) lines.push(make("img", { src: preview, alt: "" }));
   return lines;
 }
 
@@ -104,8 +96,15 @@ function follow(node, run, draw) {
     progress: ({ detail }) => isOurs(detail.node) && set({ step: detail.value }),
     execution_error: () => set({ step: undefined }),
     execution_interrupted: () => set({ step: undefined }),
+    progress_text: ({ detail }) => isOurs(detail.nodeId) && removeCoreText(node),
   };
   chain(node, "onAdded", () => Object.entries(listeners).forEach(([name, heard]) => api.addEventListener(name, heard)));
   chain(node, "onRemoved", () => Object.entries(listeners).forEach(([name, heard]) => api.removeEventListener(name, heard)));
   chain(node, "onExecuted", (output) => output?.wan_relay && set({ step: undefined, report: output.wan_relay[0] }));
+}
+
+/** The editor writes the server's progress texts under the node, in English; the panel says it in the user's language. */
+function removeCoreText(node) {
+  const widget = widgetOf(node, "$$node-text-preview");
+  if (widget) node.removeWidget(widget);
 }

@@ -122,7 +122,7 @@ class Editor:
         """What the panel of the first node of a type says, without the pick lists."""
         return self.run(
             "const element = find(argument)[0].widgets.find((w) => w.name.startsWith('wan_relay_'))?.element;"
-            "return [...(element?.children ?? [])].filter((child) => !child.querySelector('select, svg'))"
+            "return [...(element?.children ?? [])].filter((child) => !child.querySelector('select, .bar'))"
             ".map((child) => child.textContent).join('\\n');",
             node_type,
         )
@@ -133,6 +133,22 @@ class Editor:
             "?.element.textContent.includes(argument[1])",
             [node_type, says],
         )
+
+    def watch_run(self, node_type: str) -> None:
+        """Note every line that a panel shows from now on, and every preview that the server sends."""
+        self.run(
+            "window.seen = []; window.previews = 0;"
+            "window.comfyAPI.api.api.addEventListener('b_preview_with_metadata', () => window.previews++);"
+            "const element = find(argument)[0].widgets.find((w) => w.name.startsWith('wan_relay_')).element;"
+            "new MutationObserver(() => {"
+            "  for (const { textContent } of element.children)"
+            "    if (window.seen.at(-1) !== textContent && !window.seen.includes(textContent)) window.seen.push(textContent);"
+            "}).observe(element, { childList: true });",
+            node_type,
+        )
+
+    def seen_in_run(self) -> tuple[list[str], int]:
+        return tuple(self.run("return [window.seen, window.previews];"))
 
     def fit(self) -> None:
         """Show the whole graph."""

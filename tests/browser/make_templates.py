@@ -80,9 +80,9 @@ def lay_out(graph: dict[str, Any], name: str) -> dict[str, Any]:
 
 def main(url: str) -> None:
     with chromium() as browser:
-        editor = Editor(browser, url)
-        editor.set_up()
         for path in sorted((ROOT / "workflows" / "api").glob("*.json")):
+            editor = Editor(browser, url)  # a new page each time: the editor keeps pictures by node number
+            editor.set_up()
             workflow = json.loads(path.read_text())
             editor.load(workflow)
             editor.settle(1500)
@@ -92,6 +92,7 @@ def main(url: str) -> None:
                 raise SystemExit(f"{path.name}: the graph does not export as the workflow that it was made from.")
             text = json.dumps(graph, ensure_ascii=False, indent=2)
             (ROOT / "workflows" / path.name).write_text(text + "\n")
+            editor.close()
             print(path.stem)
 
 

@@ -1,0 +1,79 @@
+"""One ComfyUI with the toy family under the real files' names, and one headless Chromium, for all tests of the editor."""
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+dev = sys.modules["wan_relay_dev"]
+
+if importlib.util.find_spec("playwright"):
+    from wan_relay.tests.browser.editor import CHROMIUM, Editor, chromium
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    reason = None
+    if not importlib.util.find_spec("playwright"):
+        reason = "playwright is not installed"
+    elif not CHROMIUM.exists():
+        reason = f"there is no {CHROMIUM}"
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.timeout(600))
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="package")
+def server(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """ComfyUI in which every model file that a workflow names exists, small."""
+    copies = tmp_path_factory.mktemp("models")
+    models = {}
+    for real, toy in dev.TOY_FILES.items():
+        # A toy that stands in for two real files is a file of its own each time: the loader lists a file once.
+        toy = "toy_wan2.2_i2v_high_noise_4step_lora.safetensors" if toy == "none" else toy
+        source = next(toy_models.rglob(toy))
+        models[f"{source.parent.name}/{real}"] = Path(shutil.copy(source, copies / real))
+    env = dev.Environment(Path(sys.executable), Path(os.environ["COMFYUI_PATH"]), toy_models, ROOT)
+    with dev.comfyui_server(env, models=models) as server:
+        from PIL import Image
+
+        with Image.open(dev.EXAMPLE_IMAGE) as image:
+            image.resize((400, 300)).save(server.base / "input" / "example.png")
+        yield server
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Any]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="package")
+def shared_editor(server: Any, browser: Any) -> Iterator[Any]:
+    editor = Editor(browser, server.url)
+    yield editor
+    editor.close()
+
+
+@pytest.fixture()
+def editor(shared_editor: Any) -> Iterator[Any]:
+    """The editor with its usual settings; a test that leaves an error in the console fails."""
+    shared_editor.errors.clear()
+    shared_editor.set_up()
+    yield shared_editor
+    shared_editor.settle(100)
+    assert shared_editor.errors == []
+
+
+def template(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "workflows" / f"{name}.json").read_text())

@@ -1,0 +1,110 @@
+"""Makes the pictures of the project: template thumbnails, the pictures of the README, the registry's icon and banner.
+
+Run it with `python3 dev.py run tests.browser.make_pictures URL` where URL is a running ComfyUI with this pack, in which
+the model files of the workflows exist (small ones will do) and input/example.png is a photograph.
+"""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Browser
+
+from .editor import Editor, chromium
+
+ROOT = Path(__file__).resolve().parents[2]
+PICTURES = ROOT / "docs"
+SIGMAS = (1.0, 0.9375, 0.8333, 0.625)  # 4 steps, simple, shift 5: the schedule of the main workflow
+HIGH, LOW = "#f0994d", "#5fb0f2"
+
+BARS = "".join(
+    f'<div style="flex:1; height:{100 * sigma}%; border-radius:8% 8% 0 0; background:{HIGH if step < 2 else LOW}"></div>'
+    for step, sigma in enumerate(SIGMAS)
+)
+ICON = f"""<body style="margin:0; background:#16181d"><div style="box-sizing:border-box; width:400px; height:400px;
+padding:64px 56px; display:flex; gap:12px; align-items:flex-end">{BARS}</div>"""
+BANNER = f"""<body style="margin:0; background:#16181d; color:#fff; font-family:sans-serif">
+<div style="box-sizing:border-box; width:1680px; height:720px; padding:120px 110px; display:flex; gap:110px">
+<div style="width:520px; display:flex; gap:14px; align-items:flex-end">{BARS}</div>
+<div style="flex:1; align-self:center"><div style="font-size:112px; font-weight:700">Wan Relay</div>
+<div style="font-size:44px; line-height:1.35; color:#c9cdd6; margin-top:20px">Wan2.2 image-to-video:<br>
+<span style="color:{HIGH}">high noise</span> lays out the motion,<br>
+<span style="color:{LOW}">low noise</span> draws the detail,<br>one sampler run.</div></div></div>"""
+
+
+def main(url: str) -> None:
+    PICTURES.mkdir(exist_ok=True)
+    with chromium() as browser:
+        draw(browser, ICON, 400, 400, PICTURES / "icon.png")
+        draw(browser, BANNER, 1680, 720, PICTURES / "banner.png")
+        editor = Editor(browser, url, scale=2)
+        editor.set_up()
+        editor.run("await app.extensionManager.setting.set('Comfy.Minimap.Visible', false);")
+        for path in sorted((ROOT / "workflows").glob("*.json")):
+            editor.load(json.loads(path.read_text()))
+            save_jpg(graph_picture(editor), path.with_suffix(".jpg"), width=720)
+        editor.load(json.loads((ROOT / "workflows" / "wan22_i2v_4step.json").read_text()))
+        save_jpg(graph_picture(editor), PICTURES / "workflow.jpg", width=1800)
+        for kind in ("LoadExperts", "PrepareLatent", "Sample"):
+            save_jpg(node_picture(editor, f"WanRelay_{kind}"), PICTURES / f"{kind}.jpg", width=800)
+        editor.close()
+
+
+def draw(browser: Browser, html: str, width: int, height: int, path: Path) -> None:
+    """Render a page of our own to a PNG."""
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.set_content(html)
+    page.screenshot(path=path)
+    page.close()
+
+
+def graph_picture(editor: Editor) -> bytes:
+    """The whole graph, without the menus around it."""
+    left, top, width, height = bounds(editor, "app.rootGraph.nodes")
+    view = editor.page.viewport_size or {"width": 0, "height": 0}
+    scale = min((view["width"] - 120) / width, (view["height"] - 120) / height)
+    return picture(editor, left, top, width, height, scale)
+
+
+def node_picture(editor: Editor, node_type: str) -> bytes:
+    left, top, width, height = bounds(editor, f"find('{node_type}')")
+    return picture(editor, left - 10, top - 10, width + 20, height + 20, 1)
+
+
+def bounds(editor: Editor, nodes: str) -> tuple[float, float, float, float]:
+    """The rectangle (left, top, width, height) around nodes and the groups that hold them, in graph units."""
+    boxes: list[list[float]] = editor.run(
+        f"const nodes = {nodes}; const groups = nodes.length > 1 ? app.rootGraph.groups : [];"
+        "return [...nodes, ...groups].map((item) => [...item.boundingRect ?? item._bounding]);"
+    )
+    left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
+    right, bottom = max(box[0] + box[2] for box in boxes), max(box[1] + box[3] for box in boxes)
+    return left, top, right - left, bottom - top
+
+
+def picture(editor: Editor, left: float, top: float, width: float, height: float, scale: float) -> bytes:
+    """A part of the graph, moved clear of the menus."""
+    edge = {"x": 90, "y": 90}
+    editor.run(
+        "app.canvas.ds.scale = argument.scale;"
+        "app.canvas.ds.offset = [argument.x / argument.scale - argument.left, argument.y / argument.scale - argument.top];"
+        "app.canvas.setDirty(true, true);",
+        {"scale": scale, "left": left, "top": top, **edge},
+    )
+    editor.page.add_style_tag(content=".comfyui-body-top, .side-tool-bar-container, .actionbar { visibility: hidden; }")
+    editor.settle(1200)
+    clip: Any = {**edge, "width": width * scale, "height": height * scale}
+    return editor.page.screenshot(clip=clip)
+
+
+def save_jpg(png: bytes, path: Path, width: int) -> None:
+    with Image.open(io.BytesIO(png)) as image:
+        height = round(image.height * width / image.width)
+        image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS).save(path, quality=85, optimize=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,187 @@
+"""The graph editor with the pack: templates, panels, a run from the button to the video, languages."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATES = sorted(path.stem for path in (ROOT / "workflows" / "api").glob("*.json"))
+MODES = [pytest.param(False, id="classic"), pytest.param(True, id="nodes_2")]
+TINY = {"width": 64, "height": 48, "length": 5}
+
+
+def load(editor: Any, name: str = "wan22_i2v_4step") -> None:
+    editor.load(json.loads((ROOT / "workflows" / f"{name}.json").read_text()))
+
+
+def test_the_pack_asks_for_nothing_until_one_of_its_nodes_is_on_the_canvas(server: Any, browser: Any) -> None:
+    from wan_relay.tests.browser.editor import Editor
+
+    editor = Editor(browser, server.url)
+    try:
+        editor.settle(1000)
+        assert [url for url in editor.requests if "WanRelay" in url or "wan_relay/" in url] == [
+            "/extensions/ComfyUI-WanRelay/wan_relay.js"
+        ]
+        editor.run("app.rootGraph.add(LiteGraph.createNode('WanRelay_Sample'));")
+        editor.wait_for_panels()
+        assert any("wan_relay/schedule?" in url for url in editor.requests)
+        assert editor.errors == []
+    finally:
+        editor.close()
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_template_opens_without_a_warning_and_exports_the_api_workflow(editor: Any, server: Any, name: str) -> None:
+    assert name in server.get("/workflow_templates")["ComfyUI-WanRelay"]
+    assert server.request(f"/api/workflow_templates/ComfyUI-WanRelay/{name}.jpg")[:2] == b"\xff\xd8"
+    editor.load(server.get(f"/api/workflow_templates/ComfyUI-WanRelay/{name}.json"))
+    assert editor.export() == json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text())
+    assert editor.page.locator(".p-dialog, .p-toast-message, [role=alertdialog]").count() == 0
+    assert editor.page.locator(".wan-relay .bad").count() == 0
+
+
+@pytest.mark.parametrize("nodes_2", MODES)
+def test_plot_follows_the_widgets(editor: Any, nodes_2: bool) -> None:
+    editor.set_up(nodes_2=nodes_2)
+    load(editor)
+    editor.wait_for_panel("WanRelay_Sample", "2 high, 2 low · switch after step 2")
+    assert bars(editor) == ["high", "high", "low", "low"]
+    editor.set_widgets("WanRelay_Sample", {"steps": 40, "scheduler": "official_unipc", "switch": "boundary"})
+    editor.wait_for_panel("WanRelay_Sample", "13 high, 27 low · boundary 0.9")
+    assert bars(editor) == ["high"] * 13 + ["low"] * 27
+    editor.set_widgets("WanRelay_Sample", {"switch": "step", "switch_step": 41})
+    editor.wait_for_panel("WanRelay_Sample", "switch_step must be between 0 and the number of steps")
+    assert bars(editor) == []
+
+
+def bars(editor: Any) -> list[str]:
+    """The expert of every bar that is drawn, and really on the screen."""
+    return editor.page.locator(".wan-relay .bar:visible").evaluate_all("bars => bars.map((bar) => bar.classList[1])")
+
+
+@pytest.mark.parametrize("nodes_2", MODES)
+def test_readout_says_what_will_be_rendered_and_the_lists_set_the_widgets(editor: Any, nodes_2: bool) -> None:
+    editor.set_up(nodes_2=nodes_2)
+    load(editor)
+    says = "400 x 300 to 528 x 768, crop, 81 frames, 5.06 s at 16 fps"
+    editor.wait_for_panel("WanRelay_PrepareLatent", says)
+    editor.set_widgets("WanRelay_PrepareLatent", {"sizing": "match image", "width": 835, "height": 483, "length": 80})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 720 x 544, crop, 81 frames, 5.06 s at 16 fps")
+    warnings = editor.page.locator(".wan-relay .warn:visible").all_text_contents()
+    assert "length 80 is not of the form 4n+1; 81 frames are made." in warnings
+
+    editor.page.locator(".wan-relay select.resolution").select_option("1280x720")
+    editor.page.locator(".wan-relay select.duration").select_option("49")
+    editor.wait_for_panel("WanRelay_PrepareLatent", "49 frames, 3.06 s at 16 fps")
+    inputs = next(node["inputs"] for node in editor.export().values() if node["class_type"] == "WanRelay_PrepareLatent")
+    assert (inputs["width"], inputs["height"], inputs["length"]) == (1280, 720, 49)
+
+
+def test_readout_knows_the_5b_vae_and_the_frame_rate_of_the_graph(editor: Any) -> None:
+    load(editor, "wan22_ti2v_5b")
+    editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 1280 x 704, crop, 121 frames, 5.04 s at 24 fps")
+    editor.set_widgets("WanRelay_PrepareLatent", {"height": 720})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "height 720 is not a multiple of 32; 736 is used.")
+    editor.wait_for_panel("WanRelay_Sample", "one model, 30 steps")
+
+
+@pytest.mark.parametrize("nodes_2", MODES)
+def test_files_are_checked_as_soon_as_they_are_chosen(editor: Any, nodes_2: bool) -> None:
+    editor.set_up(nodes_2=nodes_2)
+    load(editor, "wan22_i2v_4step_lora")
+    editor.wait_for_panel("WanRelay_LoadExperts", "High noise Wan2.2 I2V · fp16")
+    editor.wait_for_panel("WanRelay_ApplyLoraPair", "Low noise 40 layers · 120 of 120 keys")
+    high = "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors"
+    editor.set_widgets("WanRelay_LoadExperts", {"low_noise": high})
+    editor.wait_for_panel("WanRelay_LoadExperts", "holds the same weights")
+    assert editor.page.locator(".wan-relay .bad:visible").count() >= 1
+    editor.set_widgets("WanRelay_LoadExperts", {"low_noise": "gone.safetensors"})
+    editor.wait_for_panel("WanRelay_LoadExperts", "The file gone.safetensors is missing.")
+
+
+@pytest.mark.parametrize("nodes_2", MODES)
+def test_a_run_shows_its_steps_and_plays_the_video(editor: Any, server: Any, nodes_2: bool) -> None:
+    editor.set_up(nodes_2=nodes_2)
+    load(editor)
+    editor.set_widgets("WanRelay_PrepareLatent", TINY)
+    editor.set_widgets("WanRelay_Sample", {"seed": 7 + nodes_2})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 64 x 48")
+    editor.watch_run("WanRelay_Sample")
+    editor.run("const video = find('WanRelay_SaveVideo')[0]; app.canvas.centerOnNode(video);")
+    editor.page.get_by_test_id("queue-button").click()
+    editor.wait_for_panel("WanRelay_Sample", "High noise ")
+    editor.page.wait_for_function(
+        "() => [...document.querySelectorAll('video')].some((video) => video.videoWidth === 64)", polling=200
+    )
+    editor.page.evaluate("document.querySelector('video').play()")
+    editor.page.wait_for_function("() => document.querySelector('video').currentTime > 0.05", polling=50)
+    seen, previews = editor.seen_in_run()
+    steps = [f"Step {n} of 4, {'high' if n < 3 else 'low'}-noise expert" for n in (1, 2, 3, 4)]
+    assert [text for text in seen if text in steps] == steps
+    assert previews > 0
+
+    [item] = newest_images(server)
+    drop_file(editor, server, item)
+    editor.wait("app.rootGraph.nodes.some((node) => node.type === 'WanRelay_Sample')")
+    editor.wait_for_panels()
+    inputs = next(node["inputs"] for node in editor.export().values() if node["class_type"] == "WanRelay_Sample")
+    assert inputs["seed"] == item["seed"] == 7 + nodes_2
+
+
+def newest_images(server: Any) -> list[dict[str, Any]]:
+    entry = list(server.get("/history").values())[-1]
+    return [item for output in entry["outputs"].values() for item in output.get("images", []) if "fps" in item]
+
+
+def drop_file(editor: Any, server: Any, item: dict[str, Any]) -> None:
+    """Drop the saved video onto an empty canvas, as a user drags it in from a folder."""
+    editor.run("app.rootGraph.clear();")
+    path = f"/api/view?filename={item['filename']}&subfolder={item['subfolder']}&type={item['type']}"
+    editor.run(
+        "const blob = await (await fetch(argument.path)).blob();"
+        "const transfer = new DataTransfer();"
+        "transfer.items.add(new File([blob], argument.name, { type: 'video/mp4' }));"
+        "const canvas = document.querySelector('#graph-canvas');"
+        "for (const kind of ['dragover', 'drop'])"
+        "  canvas.dispatchEvent(new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: transfer }));",
+        {"path": path, "name": item["filename"]},
+    )
+
+
+@pytest.mark.parametrize(
+    ("language", "title", "split"),
+    [
+        ("ru", "Wan Relay: сэмплирование", "высокий шум: 2, низкий шум: 2 · переключение после шага 2"),
+        ("zh", "Wan Relay：采样", "高噪 2 步，低噪 2 步 · 第 2 步后切换"),
+        ("ko", "Wan Relay: 샘플링", "고노이즈 2스텝, 저노이즈 2스텝 · 2스텝 이후 전환"),
+    ],
+)
+def test_panels_and_nodes_speak_the_users_language(editor: Any, language: str, title: str, split: str) -> None:
+    load(editor)
+    editor.set_up(language=language)
+    editor.wait_for_panel("WanRelay_Sample", split)
+    assert editor.run("return LiteGraph.createNode('WanRelay_Sample').title;") in (title, "Wan Relay: Sample")
+
+
+def test_nothing_of_the_panels_is_saved_or_sent(editor: Any) -> None:
+    load(editor)
+    for node in editor.graph()["nodes"]:
+        if node["type"].startswith("WanRelay_"):
+            names = editor.run(
+                "return find(argument)[0].widgets.filter((w) => w.serialize !== false).map((w) => w.name);", node["type"]
+            )
+            assert len(node["widgets_values"]) == len(names)
+    assert "wan_relay_" not in json.dumps([list(node["inputs"]) for node in editor.export().values()])
+
+
+def test_a_node_keeps_its_height_when_the_graph_is_opened_again(editor: Any) -> None:
+    load(editor)
+    editor.settle(800)
+    first = editor.graph()
+    editor.load(first)
+    editor.settle(800)
+    sizes = [{node["id"]: node["size"] for node in graph["nodes"]} for graph in (first, editor.graph())]
+    assert sizes[1] == sizes[0]
