@@ -17,7 +17,7 @@ from .engine.saved_files import SavedFiles
 from .engine.sound import SoundTrack
 from .engine.video_file import VideoSpec, check_images, encode_video, even_size
 from .engine.video_format import FORMATS, check_encoding, frame_rate, video_format
-from .engine.whole_file import save_whole
+from .engine.whole_file import not_saved, save_whole
 from .rules.errors import InvalidInput
 
 SAVED = SavedFiles()
@@ -121,25 +121,17 @@ class SaveVideo(io.ComfyNode):
         audio: dict | None = None,
         report: str | None = None,
     ) -> io.NodeOutput:
-        warnings: list[str] = []
         check_images(images)
         _check_prefix(filename_prefix)
         check_encoding(format, crf, bit_depth)
         spec = VideoSpec(video_format(format), frame_rate(fps), crf, int(bit_depth))
         duration = len(images) / spec.rate
         sound = SoundTrack(audio, duration) if audio is not None else None
-        width, height = even_size(images)
-        if (height, width) != tuple(images.shape[1:3]):
-            warnings.append(
-                f"images of {images.shape[2]}x{images.shape[1]} were padded to {width}x{height}: sides must be even."
-            )
-        if images.shape[3] == 4 and not spec.keeps_alpha(4):
-            warnings.append(f"the transparency of images was dropped: {format} has none, webm vp9 keeps it.")
-        facts = _read_report(report, warnings)
+        facts, warnings = _read_report(report)
+        warnings += _changes(images, spec, format)
 
-        folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
-            filename_prefix, folder_paths.get_output_directory(), width, height
-        )
+        width, height = even_size(images)
+        folder, name, number, subfolder = _place(filename_prefix, width, height)
         progress = comfy.utils.ProgressBar(len(images))
 
         def on_frame(done: int) -> None:
@@ -147,17 +139,15 @@ class SaveVideo(io.ComfyNode):
             progress.update_absolute(done)
 
         path = save_whole(
-            Path(folder),
-            lambda count: f"{name}_{count:05}_.{spec.format.extension}",
+            folder,
+            lambda count: f"{name}_{count:05}_.{spec.format.container}",
             number,
             lambda unfinished: encode_video(unfinished, images, spec, sound, cls._metadata(facts), on_frame),
         )
-        hidden = cls.hidden
-        if hidden is not None:
-            SAVED.add(str(hidden.unique_id), path)
+        SAVED.add(str(cls.hidden.unique_id), path)
         item = {
             **ui.SavedResult(path.name, subfolder, io.FolderType.output),
-            "format": spec.format.mime,
+            "format": f"video/{spec.format.container}",
             "fps": float(spec.rate),
             "frame_count": len(images),
             "width": width,
@@ -165,12 +155,7 @@ class SaveVideo(io.ComfyNode):
             "duration": float(duration),
             "seed": facts.get("seed"),
         }
-        details = {
-            "codec": format.split()[1],
-            "crf": crf,
-            "bytes": path.stat().st_size,
-            "warnings": warnings,
-        }
+        details = {"codec": format.split()[1], "crf": crf, "bytes": path.stat().st_size, "warnings": warnings}
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)), ui={"images": [item], "animated": (True,), "wan_relay": [details]}
         )
@@ -180,26 +165,51 @@ class SaveVideo(io.ComfyNode):
         """Tags of the file, named as core's Save Video names them; the report is `wan_relay`."""
         if args.disable_metadata:
             return {}
-        values = dict((cls.hidden and cls.hidden.extra_pnginfo) or {})
-        if cls.hidden and cls.hidden.prompt is not None:
+        values = dict(cls.hidden.extra_pnginfo or {})
+        if cls.hidden.prompt is not None:
             values["prompt"] = cls.hidden.prompt
         if facts:
             values["wan_relay"] = facts
         return {key: _json_for_tags(value) for key, value in values.items()}
 
 
-def _read_report(report: str | None, warnings: list[str]) -> dict[str, Any]:
-    """The report as a dict; one that cannot be read costs a warning, not the finished frames."""
+def _read_report(report: str | None) -> tuple[dict[str, Any], list[str]]:
+    """The report as a dict, and warnings: one that cannot be read must not cost the finished frames."""
     if report is None:
-        return {}
+        return {}, []
     try:
         facts = json.loads(report)
     except (TypeError, ValueError):
         facts = None
-    if not isinstance(facts, dict):
-        warnings.append("report was not the JSON text of Wan Relay: Sample and was left out; seed is unknown.")
-        return {}
-    return facts
+    if isinstance(facts, dict):
+        return facts, []
+    return {}, ["report was not the JSON text of Wan Relay: Sample and was left out; seed is unknown."]
+
+
+def _changes(images: torch.Tensor, spec: VideoSpec, format: str) -> list[str]:
+    """What the video will not hold as it came, one sentence each."""
+    warnings = []
+    (width, height), (from_height, from_width) = even_size(images), images.shape[1:3]
+    if (from_width, from_height) != (width, height):
+        warnings.append(f"images of {from_width}x{from_height} were padded to {width}x{height}: sides must be even.")
+    if images.shape[3] == 4 and not spec.keeps_alpha(4):
+        warnings.append(f"the transparency of images was dropped: {format} has none, webm vp9 keeps it.")
+    if spec.format.encoder == "libx264" and (spec.bit_depth == 10 or spec.crf == 0):
+        warnings.append(
+            f"{spec.bit_depth}-bit h264 at crf {spec.crf} does not play in browsers; 8 bit at crf 1 or more does."
+        )
+    return warnings
+
+
+def _place(filename_prefix: str, width: int, height: int) -> tuple[Path, str, int, str]:
+    """Folder, name, first number to try, and the folder below the output folder."""
+    try:
+        folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
+            filename_prefix, folder_paths.get_output_directory(), width, height
+        )
+    except OSError as error:
+        raise not_saved(os.path.dirname(filename_prefix), error) from error
+    return Path(folder), name, number, subfolder
 
 
 def _json_for_tags(value: Any) -> str:

@@ -19,14 +19,6 @@ class VideoFormat:
     codec_tag: str | None = None
     options: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def extension(self) -> str:
-        return self.container
-
-    @property
-    def mime(self) -> str:
-        return f"video/{self.container}"
-
 
 FORMATS = {
     "mp4 h264": VideoFormat("mp4", "libx264", (0, 51), "aac"),

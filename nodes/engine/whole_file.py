@@ -17,14 +17,17 @@ def save_whole(folder: Path, name_of: Callable[[int], str], first_number: int, w
     """
     unfinished = folder / f".{uuid.uuid4().hex}.unfinished"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         write(unfinished)
         _flush_to_disk(unfinished)
         return _publish(unfinished, folder, name_of, first_number)
     except OSError as error:
-        raise VideoNotSaved(f"The video was not saved in {folder.name}: {_reason(error)}; no file was left.") from error
+        raise not_saved(folder.name, error) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def not_saved(folder_name: str, error: OSError) -> VideoNotSaved:
+    return VideoNotSaved(f"The video was not saved in {folder_name}: {_reason(error)}; no file was left.")
 
 
 def _publish(unfinished: Path, folder: Path, name_of: Callable[[int], str], number: int) -> Path:

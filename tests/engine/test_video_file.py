@@ -292,6 +292,7 @@ def test_a_file_size_limit_leaves_nothing_and_is_said(tmp_path, name):
     """Each size cuts the file elsewhere: amid the frames, or near the end, where only closing it fails."""
     whole = encode(tmp_path / "whole", noise(6), name).stat().st_size
     folder = tmp_path / "limited"
+    folder.mkdir()
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         for limit in (100, 8192, whole // 2, whole - 1):

@@ -43,10 +43,6 @@ def test_the_name_appears_only_when_the_content_is_complete(tmp_path):
     assert names(tmp_path) == ["clip_1.mp4"]
 
 
-def test_a_missing_folder_is_made(tmp_path):
-    assert save_whole(tmp_path / "a" / "b", name, 1, content("x")).read_text() == "x"
-
-
 @pytest.mark.parametrize("error", [Cancelled(), ValueError("no such codec"), KeyboardInterrupt()])
 def test_whatever_stops_the_writing_leaves_nothing_and_comes_through(tmp_path, error):
     def write(path: Path) -> None:

@@ -1,0 +1,194 @@
+import json
+import math
+from pathlib import Path
+
+import av
+import folder_paths
+import pytest
+import torch
+from comfy.cli_args import args
+from comfy.model_management import InterruptProcessingException, interrupt_current_processing
+from comfy_api.latest import io
+from wan_relay.nodes.rules.errors import InvalidInput, VideoNotSaved
+from wan_relay.nodes.save_video import SaveVideo
+
+pytestmark = pytest.mark.comfy
+
+PROMPT = {"9": {"class_type": "WanRelay_SaveVideo", "inputs": {"filename_prefix": "a } b { c"}}}
+WORKFLOW = {"nodes": [{"id": 9, "title": 'quoted " and \\ brace {'}], "version": 0.4}
+REPORT = {"seed": 2**63 + 11, "switch_step": 2, "sigmas": [1.0, 0.9375, 0.8333, 0.625, 0.0]}
+
+
+@pytest.fixture(autouse=True)
+def output(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path))
+    return tmp_path
+
+
+def save(num_frames: int = 5, images: torch.Tensor | None = None, **inputs):
+    """Run the node as ComfyUI does, with the hidden values of a prompt."""
+    hidden = {
+        io.Hidden.prompt: PROMPT,
+        io.Hidden.extra_pnginfo: {"workflow": WORKFLOW},
+        io.Hidden.unique_id: "9",
+    }
+    images = torch.rand(num_frames, 32, 48, 3) if images is None else images
+    defaults = {"fps": 16.0, "filename_prefix": "video/clip", "format": "mp4 h264", "crf": 19, "bit_depth": "8"}
+    return SaveVideo.PREPARE_CLASS_CLONE({"hidden_inputs": hidden}).execute(images=images, **(defaults | inputs))
+
+
+def files(output: Path) -> list[str]:
+    return sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
+
+
+def tags(path: Path) -> dict[str, str]:
+    with av.open(str(path)) as container:
+        return {key.lower(): text for key, text in container.metadata.items()}
+
+
+def test_the_history_item_says_all_about_the_file(output):
+    result = save(fps=23.976, report=json.dumps(REPORT))
+    path = output / "video" / "clip_00001_.mp4"
+    assert files(output) == ["video/clip_00001_.mp4"]
+    assert result.ui == {
+        "images": [
+            {
+                "filename": "clip_00001_.mp4",
+                "subfolder": "video",
+                "type": "output",
+                "format": "video/mp4",
+                "fps": 24000 / 1001,
+                "frame_count": 5,
+                "width": 48,
+                "height": 32,
+                "duration": 5 * 1001 / 24000,
+                "seed": REPORT["seed"],
+            }
+        ],
+        "animated": (True,),
+        "wan_relay": [{"codec": "h264", "crf": 19, "bytes": path.stat().st_size, "warnings": []}],
+    }
+    json.dumps(result.ui)
+
+
+def test_the_output_is_the_saved_file_as_a_video(output):
+    images = torch.full((5, 32, 48, 3), 0.25)
+    (video,) = save(images=images).result
+    assert video.get_dimensions() == (48, 32)
+    components = video.get_components()
+    assert components.images.shape == images.shape
+    assert (components.images - images).abs().max() < 0.01
+    assert components.frame_rate == 16
+
+
+def test_a_second_save_takes_the_next_number(output):
+    for _ in range(2):
+        save()
+    save(format="webm vp9", crf=30)
+    assert files(output) == ["video/clip_00001_.mp4", "video/clip_00002_.mp4", "video/clip_00003_.webm"]
+
+
+@pytest.mark.parametrize("chosen", ["mp4 h264", "webm vp9"])
+def test_the_workflow_and_the_report_travel_with_the_file(output, chosen):
+    save(format=chosen, report=json.dumps(REPORT))
+    found = tags(output / files(output)[0])
+    assert json.loads(found["workflow"]) == WORKFLOW
+    assert json.loads(found["prompt"]) == PROMPT
+    assert json.loads(found["wan_relay"]) == REPORT
+    # the frontend's webm reader counts braces without looking at quotes
+    assert found["workflow"].count("{") == found["workflow"].count("}") == 2
+
+
+def test_disable_metadata_leaves_the_file_bare(output, monkeypatch):
+    monkeypatch.setattr(args, "disable_metadata", True)
+    result = save(report=json.dumps(REPORT))
+    assert not {"workflow", "prompt", "wan_relay"} & set(tags(output / "video" / "clip_00001_.mp4"))
+    assert result.ui["images"][0]["seed"] == REPORT["seed"]
+
+
+@pytest.mark.parametrize("report", ["", "seed 5", "[1, 2]", "null"])
+def test_a_report_that_cannot_be_read_costs_a_warning_only(output, report):
+    result = save(report=report)
+    assert result.ui["images"][0]["seed"] is None
+    assert result.ui["wan_relay"][0]["warnings"] == [
+        "report was not the JSON text of Wan Relay: Sample and was left out; seed is unknown."
+    ]
+    assert "wan_relay" not in tags(output / "video" / "clip_00001_.mp4")
+
+
+def test_what_was_changed_is_said(output):
+    result = save(images=torch.rand(2, 31, 47, 4))
+    assert result.ui["wan_relay"][0]["warnings"] == [
+        "images of 47x31 were padded to 48x32: sides must be even.",
+        "the transparency of images was dropped: mp4 h264 has none, webm vp9 keeps it.",
+    ]
+    assert (result.ui["images"][0]["width"], result.ui["images"][0]["height"]) == (48, 32)
+
+
+def test_sound_is_saved_beside_the_frames(output):
+    save(audio={"waveform": torch.rand(1, 2, 44100) - 0.5, "sample_rate": 44100})
+    with av.open(str(output / "video" / "clip_00001_.mp4")) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+
+
+def test_a_cancelled_prompt_leaves_no_file(output):
+    interrupt_current_processing()
+    with pytest.raises(InterruptProcessingException):
+        save()
+    assert files(output) == []
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_words(output):
+    (output / "video").write_text("in the way")
+    with pytest.raises(VideoNotSaved, match="The video was not saved in video: "):
+        save()
+
+
+@pytest.mark.parametrize("inputs", [{"crf": 0}, {"bit_depth": "10"}])
+def test_h264_that_browsers_cannot_play_is_said(output, inputs):
+    (warning,) = save(**inputs).ui["wan_relay"][0]["warnings"]
+    assert "does not play in browsers" in warning
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"fps": math.nan}, "fps must be 1 to 120; got nan."),
+        ({"fps": 240.0}, "fps must be 1 to 120; got 240.0."),
+        ({"crf": 60}, "crf for mp4 h264 must be 0 to 51 (lower is better); got 60."),
+        ({"format": "avi"}, "format must be one of mp4 h264, mp4 h265, mp4 av1, webm vp9, webm av1; got 'avi'."),
+        ({"bit_depth": "12"}, "bit_depth must be 8 or 10; got '12'."),
+        ({"filename_prefix": "../out"}, "filename_prefix must stay inside the output folder; got '../out'."),
+        ({"filename_prefix": "/etc/clip"}, "filename_prefix must stay inside the output folder; got '/etc/clip'."),
+        ({"filename_prefix": ""}, "filename_prefix must end in a file name of 1 to 200 bytes; got ''."),
+    ],
+)
+def test_values_that_cannot_work_are_refused_at_queue_time_and_when_linked(output, inputs, words):
+    defaults = {"fps": 16.0, "filename_prefix": "video/clip", "format": "mp4 h264", "crf": 19, "bit_depth": "8"}
+    assert SaveVideo.validate_inputs(**defaults) is True
+    assert SaveVideo.validate_inputs(**(defaults | inputs)) == words
+    assert SaveVideo.validate_inputs(**(defaults | dict.fromkeys(inputs))) is True
+    with pytest.raises(InvalidInput) as raised:
+        save(**inputs)
+    assert str(raised.value) == words
+    assert files(output) == []
+
+
+def test_images_are_checked_before_the_encoder_starts(output):
+    with pytest.raises(InvalidInput, match="images must be"):
+        save(images=torch.rand(2, 32, 48, 2))
+    assert files(output) == []
+
+
+def test_a_cached_result_counts_only_while_its_file_is_there(output):
+    node = SaveVideo.PREPARE_CLASS_CLONE({"hidden_inputs": {io.Hidden.unique_id: "9"}})
+    other = SaveVideo.PREPARE_CLASS_CLONE({"hidden_inputs": {io.Hidden.unique_id: "10"}})
+    first, elsewhere = node.fingerprint_inputs(fps=16.0), other.fingerprint_inputs(fps=16.0)
+    save()
+    assert node.fingerprint_inputs(fps=16.0) == first
+    (output / "video" / "clip_00001_.mp4").unlink()
+    second = node.fingerprint_inputs(fps=16.0)
+    assert second != first
+    save()
+    assert node.fingerprint_inputs(fps=16.0) == second
+    assert other.fingerprint_inputs(fps=16.0) == elsewhere

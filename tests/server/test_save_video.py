@@ -1,0 +1,40 @@
+import pytest
+
+pytestmark = [pytest.mark.comfy, pytest.mark.server]
+
+
+def two_videos_of_one_picture(prefix: str) -> dict:
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 5, "color": 0xFF0000}},
+        **{
+            node: {
+                "class_type": "WanRelay_SaveVideo",
+                "inputs": {
+                    "images": ["1", 0],
+                    "fps": 16,
+                    "filename_prefix": f"{prefix}/{node}",
+                    "format": "mp4 h264",
+                    "crf": 19,
+                    "bit_depth": "8",
+                },
+            }
+            for node in ("8", "9")
+        },
+    }
+
+
+def test_an_identical_prompt_gives_a_file_also_when_the_first_was_deleted(comfy_server):
+    folder = comfy_server.base / "output" / "cached"
+    workflow = two_videos_of_one_picture("cached")
+
+    def run() -> dict[str, str]:
+        outputs = comfy_server.run(workflow, timeout_s=120)["outputs"]
+        return {node: outputs[node]["images"][0]["filename"] for node in ("8", "9")}
+
+    first = run()
+    assert first == {"8": "8_00001_.mp4", "9": "9_00001_.mp4"}
+    assert run() == first, "served from the cache"
+    assert sorted(path.name for path in folder.iterdir()) == ["8_00001_.mp4", "9_00001_.mp4"]
+    (folder / "9_00001_.mp4").unlink()
+    assert run() == first, "the missing file is written again, the other one comes from the cache"
+    assert sorted(path.name for path in folder.iterdir()) == ["8_00001_.mp4", "9_00001_.mp4"]
