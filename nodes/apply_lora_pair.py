@@ -96,14 +96,8 @@ def _apply(report: dict[str, Any], slot: str, model: Any, name: str, strength: f
         return model
     path = lora_file(f"{slot}_lora", name)
     if strength == 0:
-        report[slot] = {
-            "file": path.name,
-            "strength": strength,
-            "applied": 0,
-            "harmless": 0,
-            "unmatched": 0,
-            "examples": [],
-        }
+        nothing = {"applied": 0, "harmless": 0, "unmatched": 0, "layers": 0, "examples": []}
+        report[slot] = {"file": path.name, "strength": strength, **nothing}
         return model
     model, report[slot], warnings = apply_lora(model, path, strength, slot)
     report["warnings"] += warnings

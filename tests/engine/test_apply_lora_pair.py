@@ -84,12 +84,7 @@ def effective_weights(model: Any) -> Tensors:
 
 
 def assert_equal_weights(model: Any, expected: Tensors) -> None:
-    effective = effective_weights(model)
-    assert effective.keys() == expected.keys()
-    for name, weight in expected.items():
-        torch.testing.assert_close(
-            effective[name], weight, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
-        )
+    torch.testing.assert_close(effective_weights(model), expected, rtol=1e-5, atol=1e-6)
 
 
 def diffusers_name(layer: str) -> str:
