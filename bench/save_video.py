@@ -8,8 +8,9 @@ Four ways to save the same frames as h264, crf 19, preset medium:
           (left out where no ffmpeg is installed)
 - floor   libx264 through PyAV, fed with frames that are yuv420p already: what encoding alone costs
 
-Times are compared in rounds: each round runs all four after one another, and the ratio printed is the median of the
-rounds' ratios. Memory is the extra peak of a fresh process over what it held with the frames loaded.
+Times are wall-clock and CPU seconds, compared in rounds: each round runs all four after one another, and the ratio
+printed is the median of the rounds' ratios. Memory is the extra peak of a fresh process over what it held with the
+frames loaded.
 """
 
 import argparse
@@ -27,7 +28,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import torch
+from av.video.reformatter import Colorspace, Interpolation
 from comfy_api.latest import InputImpl, Types
 
 from ..nodes.engine.colour import PlaneConverter
@@ -37,7 +40,8 @@ from ..nodes.engine.whole_file import save_whole
 
 RATE = Fraction(16)
 CRF = 19
-FFMPEG = shutil.which("ffmpeg")
+ROUNDED = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
+FFMPEG = shutil.which("ffmpeg") or ""
 
 
 def moving_scene(num_frames: int, width: int, height: int) -> torch.Tensor:
@@ -91,6 +95,11 @@ def save_through_pipe(images: torch.Tensor, folder: Path, crf: int = CRF) -> Pat
     return path
 
 
+def _ffmpeg_version() -> str:
+    text = subprocess.run([FFMPEG, "-version"], capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+    return " ".join(text.split()[:3])
+
+
 def ready_frames(images: torch.Tensor) -> list[av.VideoFrame]:
     height, width, channels = images.shape[1:]
     return list(frames_of(images, PlaneConverter(width, height, channels), "yuv420p"))
@@ -118,24 +127,32 @@ def compare_times(images: torch.Tensor, rounds: int, folder: Path) -> None:
     }
     if FFMPEG:
         ways["pipe"] = lambda: save_through_pipe(images, folder)
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     size_kb = {}
     for number in range(rounds + 1):
-        for name in sorted(ways, key=lambda way: (way + str(number))[:: -1 if number % 2 else 1]):
-            start = time.perf_counter()
+        for name in list(ways)[:: -1 if number % 2 else 1]:
+            wall, cpu = time.perf_counter(), _cpu_seconds()
             path = ways[name]()
-            took = time.perf_counter() - start
+            took = (time.perf_counter() - wall, _cpu_seconds() - cpu)
             size_kb[name] = path.stat().st_size // 1000
             path.unlink()
             if number:  # the first round warms up
-                seconds[name].append(took)
-    print(f"{'':8}{'s':>8}{'kB':>8}{'ours / it':>12}{'range':>16}")
-    for name, times in seconds.items():
-        ratios = sorted(ours / other for ours, other in zip(seconds["ours"], times, strict=True))
-        print(
-            f"{name:8}{statistics.median(times):8.2f}{size_kb[name]:8}{statistics.median(ratios):12.3f}"
-            f"{ratios[0]:10.2f}-{ratios[-1]:.2f}"
-        )
+                taken[name].append(took)
+    print(f"{'':8}{'s':>8}{'ours / it':>11}{'range':>13}{'CPU s':>9}{'ours / it':>11}{'range':>13}{'kB':>9}")
+    for name, times in taken.items():
+        cells = ""
+        for clock in (0, 1):
+            ratios = sorted(ours[clock] / it[clock] for ours, it in zip(taken["ours"], times, strict=True))
+            median_s = statistics.median(it[clock] for it in times)
+            spread = f"{ratios[0]:.2f}-{ratios[-1]:.2f}"
+            cells += f"{median_s:{8 + clock}.2f}{statistics.median(ratios):11.3f}{spread:>13}"
+        print(f"{name:8}{cells}{size_kb[name]:9}")
+
+
+def _cpu_seconds() -> float:
+    """Of this process, all its threads, and its ended children."""
+    spent = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in spent)
 
 
 def measure_memory(way: str, num_frames: int, width: int, height: int) -> None:
@@ -170,53 +187,67 @@ def compare_memory(cases: list[tuple[str, int, int, int]]) -> None:
         print(f"{way:8}{num_frames:8}{width:>7}x{height:<4}{extra:16.0f}")
 
 
-def colour_chart() -> torch.Tensor:
-    """[1, 144, 256, 3]: the eight corners of the RGB cube, eight greys, a grey and a soft colour gradient."""
-    chart = torch.zeros(144, 256, 3)
+def colour_chart() -> tuple[torch.Tensor, torch.Tensor]:
+    """[3, 144, 256, 3]: corners of the RGB cube, greys, a grey and a colour gradient; and what lies off their edges."""
+    chart, inside = torch.zeros(144, 256, 3), torch.zeros(144, 256, dtype=torch.bool)
     for k in range(8):
         chart[0:32, k * 32 : k * 32 + 32] = torch.tensor([float(k >> bit & 1) for bit in (2, 1, 0)])
         chart[32:64, k * 32 : k * 32 + 32] = k / 7
+        for top in (0, 32):
+            inside[top + 8 : top + 24, k * 32 + 8 : k * 32 + 24] = True
     ramp = torch.linspace(0, 1, 256)
     chart[64:104] = ramp[None, :, None]
-    chart[104:144] = torch.stack([ramp, 1 - ramp, (0.5 + 0.5 * ramp)], -1)
-    return chart[None]
+    chart[104:144] = torch.stack([ramp, 1 - ramp, 0.5 + 0.5 * ramp], -1)
+    inside[72:96], inside[112:136] = True, True
+    return chart.expand(3, -1, -1, -1), inside
 
 
-def inner(height: int = 144, width: int = 256) -> torch.Tensor:
-    """Where the chart is flat or smooth: four pixels off every patch's edge."""
-    keep = torch.zeros(height, width, dtype=torch.bool)
-    for top in (0, 32):
-        for k in range(8):
-            keep[top + 4 : top + 28, k * 32 + 4 : k * 32 + 28] = True
-    keep[68:100], keep[108:140] = True, True
-    return keep
+def read_rounded(path: Path, **colours: int) -> torch.Tensor:
+    """As a careful player reads: by the tags of the file, rounded."""
+    options = {"format": "rgb24", "interpolation": ROUNDED} | colours
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(**options) for frame in container.decode(video=0)]
+    return torch.from_numpy(np.stack(frames)).float() / 255
 
 
-def read_images(path: Path) -> torch.Tensor:
-    """As core's Load Video reads: with the tags of the file."""
+def read_as_hd(path: Path) -> torch.Tensor:
+    """As players read HD without looking at tags: BT.709."""
+    return read_rounded(path, src_colorspace=Colorspace.ITU709)
+
+
+def read_as_core(path: Path) -> torch.Tensor:
+    """As core's Load Video reads: by the tags, but with swscale's default, which rounds down."""
     return InputImpl.VideoFromFile(str(path)).get_components().images
 
 
 def compare_colours(folder: Path) -> None:
-    chart = colour_chart()
-    keep = inner()
+    chart, inside = colour_chart()
 
-    def ours(images: torch.Tensor) -> Path:
+    def ours(images: torch.Tensor, bit_depth: int = 8) -> Path:
         path = folder / "chart.mp4"
-        encode_video(path, images, VideoSpec(video_format("mp4 h264"), RATE, 8))
+        encode_video(path, images, VideoSpec(video_format("mp4 h264"), RATE, 8, bit_depth))
         return path
 
-    ways = {"ours": ours, "core": lambda images: save_core(images, folder, 8)}
+    ways: dict[str, Callable[[torch.Tensor], Path]] = {
+        "ours": ours,
+        "ours 10": lambda images: ours(images, 10),
+        "core": lambda images: save_core(images, folder, 8),
+    }
     if FFMPEG:
         ways["pipe"] = lambda images: save_through_pipe(images, folder, 8)
-    print(f"{'':8}{'mean':>8}{'max':>6}{'mean after 3':>14}{'max':>6}   of 255, read back with the tags")
-    for name, save in ways.items():
-        images, errors = chart.expand(3, -1, -1, -1), []
-        for _ in range(3):
-            images = read_images(save(images))
-            errors.append((images[1].float() - chart[0]).abs()[keep] * 255)
-        first, last = errors[0], errors[-1]
-        print(f"{name:8}{first.mean():8.2f}{first.max():6.1f}{last.mean():14.2f}{last.max():6.1f}")
+    print("colours of a chart at crf 8: error of 255, mean and largest, and the mean with its sign (drift)")
+    print(f"{'':8}{'read':>10}{'once':>8}{'':>6}{'drift':>8}{'three times':>14}{'':>6}{'drift':>8}")
+    for read_name, read in (("by tags", read_rounded), ("as HD", read_as_hd), ("by core", read_as_core)):
+        for name, save in ways.items():
+            images, cells = chart, ""
+            for turn in (1, 2, 3):
+                images = read(save(images))
+                error = ((images[1] - chart[1]) * 255)[inside]
+                if turn != 2:
+                    cells += (
+                        f"{error.abs().mean():{8 if turn == 1 else 14}.2f}{error.abs().max():6.1f}{error.mean():8.2f}"
+                    )
+            print(f"{name:8}{read_name:>10}{cells}")
 
 
 def main() -> None:
@@ -235,7 +266,9 @@ def main() -> None:
             compare_colours(Path(name))
             print()
         if chosen.only in (None, "time"):
+            pipe = f"pipe is {_ffmpeg_version()}" if FFMPEG else "no ffmpeg here, so no pipe"
             print(f"{chosen.frames} frames of 720x1280, h264 crf {CRF}, {chosen.rounds} rounds, {os.cpu_count()} CPUs")
+            print(pipe)
             compare_times(moving_scene(chosen.frames, 720, 1280), chosen.rounds, Path(name))
             print()
     if chosen.only in (None, "memory"):

@@ -1,8 +1,8 @@
 """Images and sound to a video file, encoded while the next images are converted."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -117,7 +117,7 @@ def _add_video_stream(
     return video
 
 
-def frames_of(images: torch.Tensor, converter: PlaneConverter, pix_fmt: str) -> Iterator[av.VideoFrame]:
+def frames_of(images: torch.Tensor, converter: PlaneConverter, pix_fmt: str) -> Generator[av.VideoFrame, None, None]:
     """The images as encoder frames, converted a few ahead by one thread."""
 
     def convert(index: int) -> av.VideoFrame:
@@ -130,7 +130,7 @@ def frames_of(images: torch.Tensor, converter: PlaneConverter, pix_fmt: str) -> 
         return frame
 
     with ThreadPoolExecutor(1, "wan_relay_convert") as pool:
-        pending = deque()
+        pending: deque[Future[av.VideoFrame]] = deque()
         for index in range(len(images)):
             pending.append(pool.submit(convert, index))
             if len(pending) > FRAMES_AHEAD:
