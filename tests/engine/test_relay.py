@@ -17,7 +17,7 @@ def pair() -> Any:
 
 
 def hand_written(pair: Any, sigmas: torch.Tensor, solver: str) -> torch.Tensor:
-    """Euler or DPM++(2M) over the bare networks, each asked where the reference asks it; in the latent space of the VAE."""
+    """Euler or DPM++(2M) over the bare networks, each asked where the reference asks it."""
     from wan_relay.tests.engine.relay_runs import LATENT_SHAPE, noise_for
     from wan_relay.tests.engine.tiny_wan import bare_denoiser
 
