@@ -17,7 +17,7 @@ from .workflow import Graph
 
 POLL_S = 1.0
 RECONNECT_S = 0.5
-ABSENT_POLLS = 5
+ABSENT_POLLS = 3
 REQUEST_TIMEOUT_S = 15.0
 ABANDON_S = 10.0
 
@@ -37,7 +37,7 @@ class Run:
         self._process = process
         self._graph = graph
         self._on_progress = on_progress
-        self._finished = asyncio.Event()
+        self._look = asyncio.Event()
         self.is_done = False
 
     async def finish(self) -> dict[str, Any]:
@@ -78,7 +78,10 @@ class Run:
                         if message.type == aiohttp.WSMsgType.TEXT:
                             self._hear(message.data)
             except (aiohttp.ClientError, OSError, TimeoutError):
-                tried.set()
+                pass
+            # A lost connection may be the first sign of a death.
+            tried.set()
+            self._look.set()
             await asyncio.sleep(RECONNECT_S)
 
     def _hear(self, text: str) -> None:
@@ -89,7 +92,7 @@ class Run:
                 return
             if kind == "executing" and data.get("node") is None:
                 # Only this one comes after the history entry is there.
-                self._finished.set()
+                self._look.set()
             elif kind == "progress":
                 self._on_progress(str(data["node"]), int(data["value"]), int(data["max"]))
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -99,8 +102,8 @@ class Run:
         absent = 0
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._finished.wait(), POLL_S)
-            heard = self._finished.is_set()
+                await asyncio.wait_for(self._look.wait(), POLL_S)
+            self._look.clear()
             try:
                 entry = await self._history()
                 if entry is not None:
@@ -110,8 +113,6 @@ class Run:
                 continue
             if absent >= ABSENT_POLLS:
                 raise JobError("NO_OUTPUT", "ComfyUI has neither a result nor the job any more")
-            if heard:
-                await asyncio.sleep(0.1)
 
     async def _history(self) -> dict[str, Any] | None:
         _, body = await request(self._session, self._process, "GET", f"/history/{self.prompt_id}")

@@ -6,7 +6,7 @@ from fractions import Fraction
 import av
 
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9"}
-HEADROOM = 0.88
+HEADROOM = 0.9
 MIN_BIT_RATE = 20_000
 
 
@@ -29,16 +29,20 @@ def _encode(content: bytes, suffix: str, target: int) -> bytes:
     with av.open(io.BytesIO(content)) as source, av.open(out, "w", format=suffix.lstrip(".")) as sink:
         video = source.streams.video[0]
         rate = video.average_rate or Fraction(16)
-        duration = (
-            float(video.frames / rate) if video.frames else float((source.duration or av.time_base) / av.time_base)
-        )
-        bit_rate = max(MIN_BIT_RATE, int(target * 8 / duration))
+        duration = float(source.duration or av.time_base) / av.time_base
+        # A rate-capped file has at most rate x duration plus one full buffer.
+        buffer_s = min(1.0, duration / 4)
+        bit_rate = max(MIN_BIT_RATE, int(target * 8 / (duration + buffer_s)))
         codec = video.codec_context
-        stream = sink.add_stream(ENCODERS[codec.name], rate=rate)
+        encoder = ENCODERS[codec.codec.canonical_name]
+        stream = sink.add_stream(encoder, rate=rate)
         stream.width, stream.height, stream.pix_fmt = codec.width, codec.height, codec.pix_fmt
         stream.time_base = video.time_base
-        stream.bit_rate = bit_rate
-        stream.options = {"maxrate": str(bit_rate), "bufsize": str(bit_rate)}
+        cap = {"maxrate": str(bit_rate), "bufsize": str(int(bit_rate * buffer_s))}
+        if encoder == "libsvtav1":  # takes a rate cap in its constant-quality mode only
+            stream.options = {"crf": "40"} | cap
+        else:
+            stream.bit_rate, stream.options = bit_rate, cap
         context = stream.codec_context
         context.color_range, context.colorspace = codec.color_range, codec.colorspace
         context.color_primaries, context.color_trc = codec.color_primaries, codec.color_trc
