@@ -69,6 +69,14 @@ def test_a_small_image_is_enlarged_within_range() -> None:
     assert psnr(frame[0], pillow(step[0], 64, 64)) > 50
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_images_work(dtype: torch.dtype) -> None:
+    photo = synthetic_photo(80, 60)
+    rgb, warnings = check_image("start_image", photo.to(dtype))
+    assert warnings == []
+    assert psnr(fitted(rgb, 40, 30, "crop"), fitted(photo, 40, 30, "crop")) > 50
+
+
 def test_frames_of_the_right_size_are_copied_bit_for_bit() -> None:
     frames = torch.rand(3, 32, 48, 3)
     assert torch.equal(fitted(frames, 48, 32, "crop"), frames)
@@ -82,13 +90,13 @@ def test_orientation_order_and_channels_are_kept() -> None:
     assert torch.allclose(fitted(ramps, 30, 20, "stretch")[:, 3:-3, 3:-3], small[:, 3:-3, 3:-3], atol=2e-3)
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_any_channel_count_becomes_rgb(channels: int) -> None:
     image = torch.rand(2, 5, 7, channels)
     rgb, warnings = check_image("start_image", image)
-    assert torch.equal(rgb, image.repeat(1, 1, 1, 3) if channels == 1 else image[..., :3])
+    assert torch.equal(rgb, image[..., :1].repeat(1, 1, 1, 3) if channels < 3 else image[..., :3])
     expected = ["start_image has an alpha channel; it is dropped and the colour is used as it is."]
-    assert warnings == (expected if channels == 4 else [])
+    assert warnings == (expected if channels in (2, 4) else [])
 
 
 def test_overshoot_is_clamped_and_said() -> None:
@@ -105,7 +113,7 @@ def test_overshoot_is_clamped_and_said() -> None:
         (torch.rand(1, 8, 8, 3) * 255, r"values from 0 to 1, got .* to 25\d"),
         (torch.rand(1, 8, 8, 3) * 2 - 1, r"values from 0 to 1, got -(0\.9|1)"),
         (torch.full((1, 8, 8, 3), torch.nan), "values from 0 to 1, got nan"),
-        (torch.rand(1, 8, 8, 2), "1, 3 or 4 channels, got 2"),
+        (torch.rand(1, 8, 8, 5), "1 to 4 channels, got 5"),
         (torch.rand(8, 8, 3), r"floats of \[batch, height, width, channels\], got torch.float32 of \(8, 8, 3\)"),
         (torch.zeros(1, 8, 8, 3, dtype=torch.uint8), "got torch.uint8"),
         (torch.rand(0, 8, 8, 3), r"pixels, got \(0, 8, 8, 3\)"),

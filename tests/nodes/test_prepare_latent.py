@@ -170,7 +170,7 @@ def test_5b_keeps_its_first_frame_through_sampling(vae_5b: comfy.sd.VAE, toy_mod
         ({"length": 1, "start_image": picture(8, 8), "end_image": picture(8, 8)}, "length 1 must hold start_image and"),
         ({"length": 0}, "length must be at least 1 frame, got 0"),
         ({"start_image": picture(8, 8) * 255}, "start_image must have values from 0 to 1"),
-        ({"end_image": picture(8, 8, channels=5)}, "end_image must have 1, 3 or 4 channels, got 5"),
+        ({"end_image": picture(8, 8, channels=5)}, "end_image must have 1 to 4 channels, got 5"),
         ({"fit": "fill", "start_image": picture(8, 8)}, "fit must be 'crop', 'pad' or 'stretch', got 'fill'"),
     ],
 )
