@@ -17,11 +17,14 @@ SAFETENSORS = (".safetensors", ".sft")
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file: its folder in ComfyUI's terms, its name inside that folder, and its place on the disk."""
+    """A model file: its folder in ComfyUI's terms, and its name inside that folder."""
 
     folder: str
     name: str
-    path: Path
+
+    @property
+    def path(self) -> Path:
+        return Path(folder_paths.get_full_path_or_raise(self.folder, self.name))
 
 
 def gguf_loader() -> type[Any] | None:
@@ -34,18 +37,17 @@ def expert_files() -> dict[str, ModelFile]:
     """All files that can hold an expert: the name shown -> the file.
 
     A name is the path inside its folder. Where two folders hold the same name, the first folder (diffusion_models,
-    then GGUF, then checkpoints) owns it and the other shows as `name [checkpoints]`; a file that is reached through two
-    folders shows once.
+    then GGUF, then checkpoints) owns it and the other shows as `name [checkpoints]`, unless both are one file. This
+    runs often, on network volumes too, so that it asks the disk about equal names only.
     """
     listed: dict[str, ModelFile] = {}
-    seen: set[str] = set()
     for folder, names in _folders():
         for name in names:
-            path = folder_paths.get_full_path(folder, name)
-            if path is None or os.path.realpath(path) in seen:
-                continue
-            seen.add(os.path.realpath(path))
-            listed[name if name not in listed else f"{name} [{folder}]"] = ModelFile(folder, name, Path(path))
+            file = ModelFile(folder, name)
+            if name not in listed:
+                listed[name] = file
+            elif not _is_one_file(listed[name], file):
+                listed[f"{name} [{folder}]"] = file
     return listed
 
 
@@ -57,8 +59,8 @@ def expert_file(input_name: str, name: str) -> Path:
 def find_expert(input_name: str, name: str) -> ModelFile:
     """The file behind a name of the list; raises InvalidInput, one sentence, when the list does not have it."""
     files = expert_files()
-    if name not in files:
-        raise InvalidInput(_not_in_list(input_name, name, list(files)))
+    if name not in files or not _exists(files[name]):
+        raise InvalidInput(_not_in_list(input_name, name, [shown for shown in files if shown != name]))
     return files[name]
 
 
@@ -79,6 +81,17 @@ def state_of(path: Path) -> tuple[str, int, int]:
     """What changes when a file is replaced: its path, size and time of change."""
     stat = path.stat()
     return (str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def _exists(file: ModelFile) -> bool:
+    return folder_paths.get_full_path(file.folder, file.name) is not None
+
+
+def _is_one_file(first: ModelFile, second: ModelFile) -> bool:
+    try:
+        return os.path.samefile(first.path, second.path)
+    except OSError:  # a link to nowhere must not take the whole list down
+        return False
 
 
 def _folders() -> list[tuple[str, list[str]]]:

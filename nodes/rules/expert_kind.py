@@ -175,6 +175,10 @@ def _kind(own: Mapping[str, tuple[int, ...]], in_dim: int, out_dim: int) -> str:
 
 
 def _unknown(own: Collection[str], expected: Collection[str]) -> tuple[str, ...]:
-    known = set(expected)
-    quantised = {f"{name.removesuffix('.weight')}.{part}" for name in expected for part in QUANT_PARTS}
-    return tuple(sorted(name for name in own if name not in known and name not in quantised and name != "scaled_fp8"))
+    known = {*expected, "scaled_fp8"}
+
+    def belongs_to_known(name: str) -> bool:
+        layer, _, part = name.rpartition(".")
+        return part in QUANT_PARTS and f"{layer}.weight" in known
+
+    return tuple(sorted(name for name in own if name not in known and not belongs_to_known(name)))

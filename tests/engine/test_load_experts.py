@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,19 @@ def partner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_expert(tmp_path_factory.mktemp("low") / "low.safetensors", tensors)
 
 
+@dataclass(frozen=True)
+class FileAt(ModelFile):
+    """A model file outside ComfyUI's folders."""
+
+    place: Path
+
+    @property
+    def path(self) -> Path:
+        return self.place
+
+
 def load(high: Path, low: Path, weight_dtype: str = "default") -> Any:
-    files = [ModelFile("diffusion_models", path.name, path) for path in (high, low)]
+    files = [FileAt("diffusion_models", path.name, path) for path in (high, low)]
     return load_pair(check_pair(high, low), files[0], files[1], weight_dtype)
 
 
@@ -188,7 +200,7 @@ def test_gguf_files_are_handed_to_the_loader_of_comfyui_gguf(tmp_path: Path, mon
     paths = [
         write_gguf(tmp_path / f"{name}.gguf", expert_listing(dtype="F32", **sizes)) for name in ("a_4step", "b_4step")
     ]
-    high, low = (ModelFile("unet_gguf", path.name, path) for path in paths)
+    high, low = (FileAt("unet_gguf", path.name, path) for path in paths)
     report = check_pair(*paths)
     with pytest.raises(InvalidInput, match=r"^high_noise: a_4step\.gguf needs the ComfyUI-GGUF node pack"):
         load_pair(report, high, low, "default")

@@ -9,7 +9,7 @@ from typing import Any
 
 import folder_paths
 import pytest
-from wan_relay.nodes.engine.model_files import expert_files
+from wan_relay.nodes.engine.model_files import expert_files, find_expert
 from wan_relay.nodes.load_experts import LoadExperts
 from wan_relay.nodes.rules.errors import FileRefused, InvalidInput
 from wan_relay.nodes.rules.expert_files import check_pair
@@ -76,26 +76,40 @@ def test_files_are_listed_over_all_folders_without_ambiguity(models: Path, monke
         "checkpoints/a.safetensors",
         "checkpoints/e.safetensors",
         "checkpoints/f.ckpt",
+        "checkpoints/h.safetensors",
         "diffusion_models/g.gguf",
     ):
         (models / name).parent.mkdir(parents=True, exist_ok=True)
         (models / name).write_bytes(b"")
-    (models / "checkpoints" / "linked.safetensors").symlink_to(models / "unet" / "c.sft")
+    for folder in ("diffusion_models", "checkpoints"):
+        (models / folder / "lost.safetensors").symlink_to(models / "gone")
+    (models / "diffusion_models" / "h.safetensors").symlink_to(models / "checkpoints" / "h.safetensors")
     nested = str(Path("HighNoise") / "b.safetensors")
     expected = {
         nested: f"diffusion_models/{nested}",
         "a.safetensors": "diffusion_models/a.safetensors",
         "c.sft": "unet/c.sft",
+        "h.safetensors": "diffusion_models/h.safetensors",
+        "lost.safetensors": "diffusion_models/lost.safetensors",
         "a.safetensors [checkpoints]": "checkpoints/a.safetensors",
         "e.safetensors": "checkpoints/e.safetensors",
+        "lost.safetensors [checkpoints]": "checkpoints/lost.safetensors",
     }
-    assert {name: str(file.path.relative_to(models)) for name, file in expert_files().items()} == expected
+    lost = [name for name in expected if name.startswith("lost")]
+    listed = expert_files()
+    assert list(listed) == list(expected)
+    assert {name: str(file.path.relative_to(models)) for name, file in listed.items() if name not in lost} == {
+        name: place for name, place in expected.items() if name not in lost
+    }
+    for name in lost:
+        with pytest.raises(InvalidInput, match=r"^low_noise: 'lost\.safetensors.* not in \["):
+            find_expert("low_noise", name)
     classes = importlib.import_module("nodes").NODE_CLASS_MAPPINGS
     monkeypatch.setitem(classes, "UnetLoaderGGUF", object)
     assert list(expert_files()) == list(expected)
     gguf_folders = ([str(models / "diffusion_models")], {".gguf"})
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "unet_gguf", gguf_folders)
-    assert list(expert_files()) == [*list(expected)[:3], "g.gguf", *list(expected)[3:]]
+    assert list(expert_files()) == [*list(expected)[:5], "g.gguf", *list(expected)[5:]]
 
 
 def test_a_good_pair_is_queued_and_loaded(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
