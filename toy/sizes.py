@@ -50,6 +50,7 @@ I2V = ExpertSize(in_dim=36, out_dim=16)
 T2V = ExpertSize(in_dim=16, out_dim=16)
 TI2V_5B = ExpertSize(in_dim=48, out_dim=48, num_layers=2)
 VAE_2_1 = VaeSize()
+PICTURE_CHANNELS = 15  # latent channels that carry the picture; the sixteenth marks the border, see toy/wan_vae.py
 TEXT = TextSize()
 LORA_RANK = 8
 LORA_ALPHA = 4.0

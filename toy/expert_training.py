@@ -1,0 +1,160 @@
+"""What all expert training shares: the real transformer class, batches of noised latents, saving and resuming."""
+
+import contextlib
+import math
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.ldm.wan.model
+import comfy.model_management
+import comfy.ops
+import comfy.sd
+import torch
+import torch.nn.functional as F
+
+from .family import text_encoder_config
+from .sizes import I2V
+
+SHIFT = 5.0
+BOUNDARY = 0.9
+MAX_WORDS = 20
+CAPTION_DROP = 0.12
+KNOWN_FRAMES = (("first", 0.82), ("both", 0.08), ("nothing", 0.10))
+
+
+@dataclass
+class Batch:
+    """Latents [batch, 16, T, H, W] in the transformers' space and what the transformer is told about them."""
+
+    latents: torch.Tensor
+    condition: torch.Tensor  # [batch, 20, T, H, W]: mask and known latents
+    words: torch.Tensor  # [batch, MAX_WORDS + 1, text_dim]
+    word_bias: torch.Tensor  # [batch, 1, 1, MAX_WORDS + 1]
+
+
+def build_expert(weights: dict[str, torch.Tensor]) -> comfy.ldm.wan.model.WanModel:
+    """ComfyUI's own transformer with these weights, in float32."""
+    names = ("in_dim", "out_dim", "dim", "ffn_dim", "num_heads", "num_layers", "text_dim", "freq_dim")
+    sizes = {name: getattr(I2V, name) for name in names}
+    model = comfy.ldm.wan.model.WanModel(dtype=torch.float32, operations=comfy.ops.disable_weight_init, **sizes)
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return model
+
+
+@contextlib.contextmanager
+def training_mode() -> Iterator[None]:
+    """Use the differentiable rotary embedding, and attention that folds the padding words into one."""
+    plain = comfy.ldm.wan.model.optimized_attention
+    comfy.model_management.in_training = True
+    comfy.ldm.wan.model.optimized_attention = _attention
+    try:
+        yield
+    finally:
+        comfy.model_management.in_training = False
+        comfy.ldm.wan.model.optimized_attention = plain
+
+
+def _attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, transformer_options: dict, **_):
+    bias = transformer_options["word_bias"] if k.shape[1] == MAX_WORDS + 1 else None
+    q, k, v = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
+
+
+def velocity(model, noisy: torch.Tensor, sigma: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """The transformer's answer under `training_mode`; sigma [batch]."""
+    inputs = torch.cat([noisy, batch.condition], dim=1)
+    return model(inputs, sigma * 1000, batch.words, transformer_options={"word_bias": batch.word_bias})
+
+
+def noised(latents: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """`sigma` [batch] of the way from `latents` to `noise`."""
+    sigma = sigma.view(-1, 1, 1, 1, 1)
+    return (1 - sigma) * latents + sigma * noise
+
+
+def shifted(uniform: torch.Tensor, shift: float = SHIFT) -> torch.Tensor:
+    """Schedule position (1 is pure noise) to sigma."""
+    return shift * uniform / (1 + (shift - 1) * uniform)
+
+
+def draw_sigma(count: int, expert: str, generator: torch.Generator | None = None) -> torch.Tensor:
+    """Sigmas as a schedule of shift 5 visits them: all of them for "both", else one side of the boundary."""
+    at_boundary = BOUNDARY / (SHIFT - (SHIFT - 1) * BOUNDARY)
+    low, high = {"both": (0.0, 1.0), "high": (at_boundary, 1.0), "low": (0.0, at_boundary)}[expert]
+    return shifted(low + (high - low) * torch.rand(count, generator=generator)).clamp(min=0.02)
+
+
+class Captions:
+    """Encodes sentences with the toy text encoder, through ComfyUI, once each."""
+
+    def __init__(self, text_encoder: Path) -> None:
+        options = {"umt5xxl_model_config": text_encoder_config(text_encoder)}
+        self._clip = comfy.sd.load_clip([str(text_encoder)], clip_type=comfy.sd.CLIPType.WAN, model_options=options)
+        self._cache: dict[str, torch.Tensor] = {}
+
+    def encode(self, sentence: str) -> torch.Tensor:
+        """Encoded words [words, text_dim], the padding cut off."""
+        if sentence not in self._cache:
+            encoded = self._clip.encode_from_tokens_scheduled(self._clip.tokenize(sentence))[0][0][0].detach()
+            self._cache[sentence] = encoded[encoded.abs().sum(dim=1) > 0].clone()
+        return self._cache[sentence]
+
+    def batch(self, sentences: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Words and attention bias of a Batch; the last word stands for all the padding up to 512."""
+        words = torch.zeros(len(sentences), MAX_WORDS + 1, I2V.text_dim)
+        bias = torch.full((len(sentences), 1, 1, MAX_WORDS + 1), -math.inf)
+        for row, sentence in enumerate(sentences):
+            encoded = self.encode(sentence)[:MAX_WORDS]
+            words[row, : len(encoded)] = encoded
+            bias[row, ..., : len(encoded)] = 0.0
+            bias[row, ..., -1] = math.log(512 - len(encoded))
+        return words, bias
+
+
+class Bank:
+    """All shards of a folder; new ones are taken up while another process writes them."""
+
+    def __init__(self, folder: Path, captions: Captions) -> None:
+        self._folder, self._captions = folder, captions
+        self._shards: dict[str, dict] = {}
+        self.refresh()
+
+    def refresh(self) -> int:
+        """Load shards that are new; returns how many there are."""
+        for path in sorted(self._folder.glob("*.pt")):
+            if path.name not in self._shards:
+                self._shards[path.name] = torch.load(path)
+        return len(self._shards)
+
+    def batch(self, size: int, rng: random.Random, num_latent_frames: int | None = None) -> Batch:
+        """Clips of one shard with random captions, known frames and lengths."""
+        shard = self._shards[rng.choice(list(self._shards))]
+        rows = [rng.randrange(len(shard["moves"])) for _ in range(size)]
+        frames = num_latent_frames or rng.choice((9, 9, 5))
+        kinds, chances = zip(*KNOWN_FRAMES, strict=True)
+        known = rng.choices(kinds, chances, k=size)
+        sentences = [rng.choice(shard["captions"][row]) if rng.random() > CAPTION_DROP else "" for row in rows]
+        return self.make_batch(shard, rows, known, sentences, frames)
+
+    def make_batch(self, shard: dict, rows: list[int], known: list[str], sentences: list[str], frames: int) -> Batch:
+        latents = shard["latents"][rows][:, :, :frames].float()
+        condition = torch.zeros(len(rows), 20, *latents.shape[2:])
+        for index, (row, kind) in enumerate(zip(rows, known, strict=True)):
+            if kind == "nothing":
+                continue
+            whole = kind == "both" and frames == shard["both"].shape[2]
+            condition[index, 4:] = shard["both" if whole else "first"][row][:, :frames].float()
+            condition[index, :4, 0] = 1.0
+            if whole:
+                condition[index, 3, -1] = 1.0
+        return Batch(latents, condition, *self._captions.batch(sentences))
+
+
+def save_state(path: Path, state: dict) -> None:
+    """Atomic torch.save."""
+    temporary = path.with_suffix(".partial")
+    torch.save(state, temporary)
+    os.replace(temporary, path)

@@ -1,0 +1,70 @@
+"""Clips as latents in the transformers' space, made once and kept in shards on disk, for training the experts.
+
+A shard is a dict: `latents` and, with the picture's unknown frames grey as ComfyUI encodes them, `first` (first frame
+known) and `both` (first and last known), each float16 [clips, 16, latent frames, height/8, width/8]; `captions`.
+"""
+
+import random
+from pathlib import Path
+
+import torch
+
+from . import data
+from .wan_vae import LatentSpace
+
+NUM_FRAMES = 33
+CLIPS_PER_SHARD = 60
+MOVE_WEIGHTS = {
+    "still": 2,
+    "pan left": 4,
+    "pan right": 4,
+    "pan up": 4,
+    "pan down": 4,
+    "zoom in": 3,
+    "zoom out": 3,
+}
+
+
+@torch.no_grad()
+def make_shard(space: LatentSpace, seed: int, height: int, width: int) -> dict:
+    """CLIPS_PER_SHARD clips; pictures are filmed three times each, under different moves."""
+    rng = random.Random(seed)
+    shard: dict[str, list] = {"latents": [], "first": [], "both": [], "captions": [], "moves": []}
+    margin = max(NUM_FRAMES, round(0.15 * max(height, width))) + 2
+    while len(shard["moves"]) < CLIPS_PER_SHARD:
+        picture = data.make_picture(rng, height + 2 * margin, width + 2 * margin, held_out=seed >= data.HELD_OUT_SEED)
+        for move in _distinct_moves(rng, 3):
+            frames = data.move_camera(picture, move, NUM_FRAMES, margin) * 2 - 1
+            known = torch.zeros_like(frames)
+            known[0] = frames[0]
+            first = space.encode(known[:9])
+            known[-1] = frames[-1]
+            shard["latents"].append(space.encode(frames).half())
+            shard["first"].append(torch.cat([first, first[:, -1:].expand(-1, 6, -1, -1)], dim=1).half())
+            shard["both"].append(space.encode(known).half())
+            shard["captions"].append([data.captions.caption(move, rng) for _ in range(4)])
+            shard["moves"].append(move)
+    for name in ("latents", "first", "both"):
+        shard[name] = torch.stack(shard[name])
+    return shard
+
+
+def make_shards(space: LatentSpace, folder: Path, count: int, first_seed: int, height: int, width: int) -> None:
+    """Write shards that are not there yet; half of them are portrait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        path = folder / f"{first_seed + index:06d}.pt"
+        if path.exists():
+            continue
+        size = (height, width) if index % 2 == 0 else (width, height)
+        torch.save(make_shard(space, first_seed + index, *size), path.with_suffix(".partial"))
+        path.with_suffix(".partial").rename(path)
+
+
+def _distinct_moves(rng: random.Random, count: int) -> list[str]:
+    moves: list[str] = []
+    while len(moves) < count:
+        move = rng.choices(list(MOVE_WEIGHTS), MOVE_WEIGHTS.values())[0]
+        if move not in moves:
+            moves.append(move)
+    return moves
