@@ -127,12 +127,15 @@ class Sample(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, switch: str, switch_step: int, steps: int) -> bool | str:
-        if switch not in SWITCH_MODES:
+    def validate_inputs(cls, switch: str | None, switch_step: int | None, steps: int | None) -> bool | str:
+        """Refuses a switch_step beyond the steps at queue time. None is a value that a link brings later."""
+        if switch is not None and switch not in SWITCH_MODES:
             return f"switch must be 'boundary' or 'step', not {switch!r}."
-        if not 1 <= steps <= 200:
+        if steps is not None and not 1 <= steps <= 200:
             return f"steps must be between 1 and 200, not {steps}."
-        if switch == "step" and not 0 <= switch_step <= steps:
+        if switch_step is not None and not 0 <= switch_step <= 200:
+            return f"switch_step must be between 0 and 200, not {switch_step}."
+        if switch == "step" and None not in (steps, switch_step) and switch_step > steps:
             return f"switch_step must be between 0 and the number of steps, which is {steps}, not {switch_step}."
         return True
 

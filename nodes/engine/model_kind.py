@@ -37,8 +37,8 @@ def kind_name(kind: str) -> str:
 def check_models(high_noise: Any, low_noise: Any | None) -> str:
     """The kind of the pair. Raises InvalidInput where the two do not belong together or do not belong here."""
     high = model_kind(high_noise)
-    if high == "other":
-        raise InvalidInput("high_noise must be a Wan2.2 model, and this MODEL is not a Wan model.")
+    if high in ("other", "i2v_2.1"):
+        raise InvalidInput(f"high_noise must be a Wan2.2 model, and this one is {kind_name(high)}.")
     if low_noise is None:
         if high != "ti2v_5b":
             raise InvalidInput(
@@ -59,15 +59,15 @@ def check_models(high_noise: Any, low_noise: Any | None) -> str:
 def check_conditioning(kind: str, positive: list, latent: Any) -> None:
     """Raises InvalidInput where the latent or the image conditioning does not fit a model of `kind`.
 
-    positive: ComfyUI conditioning. latent: (batch, channels, frames, height / 8, width / 8), or a nested tensor whose
-    first part is that.
+    positive: ComfyUI conditioning. latent: (batch, channels, frames, height, width).
     """
-    samples = latent.unbind()[0] if getattr(latent, "is_nested", False) else latent
     channels = 48 if kind == "ti2v_5b" else 16
-    if samples.ndim != 5 or samples.shape[1] != channels:
+    if getattr(latent, "is_nested", False):
+        raise InvalidInput("latent must be one video latent, not a nested one: Wan2.2 models make video only.")
+    if latent.ndim != 5 or latent.shape[1] != channels:
         raise InvalidInput(
             f"latent must be a video latent with {channels} channels for {kind_name(kind)}, "
-            f"not one of shape {tuple(samples.shape)}."
+            f"not one of shape {tuple(latent.shape)}."
         )
     has_image = any(options.get("concat_latent_image") is not None for _, options in positive)
     if kind == "i2v" and not has_image:
@@ -80,3 +80,16 @@ def check_conditioning(kind: str, positive: list, latent: Any) -> None:
             "positive carries an image, which a T2V pair ignores: disconnect the image from Prepare Latent, "
             "or load an I2V pair."
         )
+
+
+def conditioning_warnings(positive: list, latent: Any) -> list[str]:
+    """A sentence where the image was encoded for another size or length than the latent's: ComfyUI stretches it."""
+    expected = tuple(latent.shape[-3:])
+    for _, options in positive:
+        image = options.get("concat_latent_image")
+        if image is not None and tuple(image.shape[-3:]) != expected:
+            return [
+                f"The image in positive was encoded for latents of {tuple(image.shape[-3:])} (frames, height, width), "
+                f"and the latent has {expected}; ComfyUI stretches it to fit."
+            ]
+    return []

@@ -10,11 +10,12 @@ import comfy.utils
 import torch
 
 from ..rules.errors import InvalidInput
+from ..rules.expert_boundary import BOUNDARIES, ExpertRoute
 from .flow_solvers import make_sampler, sampler_names
-from .model_kind import check_conditioning, check_models
+from .model_kind import check_conditioning, check_models, conditioning_warnings, kind_name
 from .relay_guider import HIGH, LOW, RelayGuider
 from .run_display import RunDisplay, show_text
-from .schedule import make_sigmas, route_warnings, with_shift
+from .schedule import make_sigmas, route_warnings, shift_of, with_shift
 
 
 class RelaySettings(NamedTuple):
@@ -66,7 +67,8 @@ def run_relay(
     Raises InvalidInput for inputs that do not fit each other, before anything is loaded.
     """
     samples = latent["samples"]
-    check_conditioning(check_models(high_noise, low_noise), positive, samples)
+    kind = check_models(high_noise, low_noise)
+    check_conditioning(kind, positive, samples)
     if settings.sampler not in sampler_names():
         raise InvalidInput(f"sampler must be one of {', '.join(sampler_names())}, not {settings.sampler!r}.")
     guider = make_guider(
@@ -99,26 +101,23 @@ def run_relay(
     sampled = sampled.to(
         device=comfy.model_management.intermediate_device(), dtype=comfy.model_management.intermediate_dtype()
     )
+    warnings = relay_warnings(guider, settings, sigmas, route, kind) + conditioning_warnings(positive, samples)
     report = {
         "sigmas": sigmas.tolist(),
+        **settings._asdict(),
         "switch_step": route.n_high,
-        "switch": settings.switch,
-        "boundary": settings.boundary,
-        "steps": settings.steps,
-        "sampler": settings.sampler,
-        "scheduler": settings.scheduler,
-        "shift": float(sampling.shift),
-        "denoise": settings.denoise,
-        "high_noise_cfg": settings.high_noise_cfg,
-        "low_noise_cfg": settings.low_noise_cfg,
-        "seed": settings.seed,
-        "seconds": {name: round(guider.clock.seconds.get(name, 0.0), 3) for name in (HIGH, LOW)},
-        "load_seconds": {name: round(guider.clock.seconds.get(f"load_{name}", 0.0), 3) for name in (HIGH, LOW)},
-        "warnings": relay_warnings(guider, settings, sigmas, route),
+        "shift": shift_of(sampling),
+        "seconds": _rounded(guider, "{}"),
+        "load_seconds": _rounded(guider, "load_{}"),
+        "warnings": warnings,
     }
     show_text(run_summary(report, route.n_low))
     finished = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio")}
     return {**finished, "samples": sampled}, report
+
+
+def _rounded(guider: RelayGuider, phase: str) -> dict[str, float]:
+    return {name: round(guider.clock.seconds.get(phase.format(name), 0.0), 3) for name in (HIGH, LOW)}
 
 
 def run_summary(report: dict, n_low: int) -> str:
@@ -132,19 +131,32 @@ def run_summary(report: dict, n_low: int) -> str:
     return "\n".join(parts)
 
 
-def relay_warnings(guider: RelayGuider, settings: RelaySettings, sigmas: torch.Tensor, route: Any) -> list[str]:
+def relay_warnings(
+    guider: RelayGuider, settings: RelaySettings, sigmas: torch.Tensor, route: ExpertRoute, kind: str
+) -> list[str]:
     """Sentences about what works but may not be meant."""
     warnings = []
     if LOW in guider.experts:
         warnings += route_warnings(route, settings.scheduler, settings.shift)
-        shifts = [
-            float(guider.experts[name].model_patcher.get_model_object("model_sampling").shift) for name in (HIGH, LOW)
-        ]
-        if shifts[0] != shifts[1]:
+        warnings += _boundary_warnings(settings, kind)
+        high, low = (
+            shift_of(guider.experts[name].model_patcher.get_model_object("model_sampling")) for name in (HIGH, LOW)
+        )
+        if high != low:
             warnings.append(
-                f"shift 0 keeps the models' own, and these differ: the schedule is the high-noise model's, "
-                f"{shifts[0]:g}, not the low-noise model's, {shifts[1]:g}."
+                f"shift 0 keeps the models' own, and these differ: the schedule is made with the high-noise model's "
+                f"{high:g}, not with the low-noise model's {low:g}."
             )
     if len(sigmas) - 1 not in (settings.steps, -1):
         warnings.append(f"The {settings.scheduler} scheduler gave {len(sigmas) - 1} steps instead of {settings.steps}.")
     return warnings
+
+
+def _boundary_warnings(settings: RelaySettings, kind: str) -> list[str]:
+    """A sentence where the boundary is the reference's for the other family."""
+    usual = BOUNDARIES.get(kind)
+    if usual is None or settings.switch != "boundary" or settings.boundary == usual:
+        return []
+    if settings.boundary not in BOUNDARIES.values():
+        return []
+    return [f"boundary is {settings.boundary:g}; the Wan2.2 reference uses {usual:g} for {kind_name(kind)}."]

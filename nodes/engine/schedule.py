@@ -43,6 +43,12 @@ def with_shift(model: Any, shift: float) -> Any:
     return clone
 
 
+def shift_of(model_sampling: Any) -> float | None:
+    """The shift of a flow model's schedule; None for a schedule of another kind."""
+    shift = getattr(model_sampling, "shift", None)
+    return None if shift is None else float(shift)
+
+
 def make_sigmas(model_sampling: Any, scheduler: str, sampler: str, steps: int, denoise: float = 1.0) -> torch.Tensor:
     """The sigmas (steps + 1, float32) that ComfyUI's KSampler would run.
 
@@ -69,10 +75,12 @@ def _full_sigmas(model_sampling: Any, scheduler: str, sampler: str, steps: int) 
 
 
 def _scheduler_sigmas(model_sampling: Any, scheduler: str, steps: int) -> torch.Tensor:
-    if scheduler == "official_unipc":
-        return torch.FloatTensor(official_unipc_sigmas(steps, model_sampling.shift))
-    if scheduler == "official_dpm++":
-        return torch.FloatTensor(official_dpmpp_sigmas(steps, model_sampling.shift))
+    if scheduler in OFFICIAL_SCHEDULES:
+        shift = shift_of(model_sampling)
+        if shift is None:
+            raise InvalidInput(f"scheduler {scheduler} needs a flow model with a shift, such as Wan2.2.")
+        official = official_unipc_sigmas if scheduler == "official_unipc" else official_dpmpp_sigmas
+        return torch.FloatTensor(official(steps, shift))
     return comfy.samplers.calculate_sigmas(model_sampling, scheduler, steps)
 
 

@@ -15,12 +15,12 @@ Asked = list[tuple[str, float]]
 
 
 class Pair:
-    """Two tiny I2V experts with shift 5, their conditioning, and what each was asked: (expert, sigma) in order."""
+    """Two tiny experts with shift 5, their conditioning, and what each was asked: (expert, sigma) in order."""
 
-    def __init__(self, shift: float = 5.0) -> None:
+    def __init__(self, shift: float = 5.0, kind: str = "i2v") -> None:
         self.asked: Asked = []
-        self.high = self._recorded("high", with_shift(tiny_wan(seed=1), shift))
-        self.low = self._recorded("low", with_shift(tiny_wan(seed=2), shift))
+        self.high = self._recorded("high", with_shift(tiny_wan(kind, seed=1), shift))
+        self.low = self._recorded("low", with_shift(tiny_wan(kind, seed=2), shift))
         self.positive, self.negative = conditioning(3), conditioning(4)
 
     def _recorded(self, name: str, model: Any) -> Any:

@@ -1,12 +1,16 @@
 from collections.abc import Callable
 from typing import Any
 
+import comfy.samplers
 import numpy as np
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
+from wan_relay.nodes.engine.flow_solvers import FLOW_SOLVERS, make_sampler, sampler_names
 from wan_relay.nodes.rules.expert_boundary import is_high_noise
 from wan_relay.nodes.rules.official_schedules import official_dpmpp_sigmas, official_unipc_sigmas
 from wan_relay.tests.engine import flow_reference
+from wan_relay.tests.engine.tiny_wan import bare_denoiser, conditioning, tiny_wan
 
 pytestmark = pytest.mark.comfy
 
@@ -17,8 +21,6 @@ SHAPE = (1, 16, 3, 4, 4)
 @pytest.fixture(scope="module")
 def experts() -> Callable[[torch.Tensor, float], torch.Tensor]:
     """denoise(x, sigma) of a pair of tiny experts on the bare networks, switched at sigma 0.9."""
-    from wan_relay.tests.engine.tiny_wan import bare_denoiser, conditioning, tiny_wan
-
     high, low = (bare_denoiser(tiny_wan(seed=seed), conditioning(3)) for seed in (1, 2))
 
     def denoise(x: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -32,8 +34,6 @@ def start() -> torch.Tensor:
 
 
 def run(solver: str, denoise: Callable, sigmas: Any, x: torch.Tensor | None = None) -> torch.Tensor:
-    from wan_relay.nodes.engine.flow_solvers import make_sampler
-
     def model(x: torch.Tensor, sigma: torch.Tensor, **_: Any) -> torch.Tensor:
         return denoise(x, float(sigma[0]))
 
@@ -78,8 +78,6 @@ def diffusers_run(scheduler: Any, denoise: Callable, steps: int) -> torch.Tensor
 
 @pytest.mark.parametrize("steps", STEPS)
 def test_flow_unipc_matches_diffusers(steps: int, experts: Callable) -> None:
-    from diffusers import UniPCMultistepScheduler
-
     scheduler = UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0, solver_order=2, solver_type="bh2"
     )
@@ -91,8 +89,6 @@ def test_flow_unipc_matches_diffusers(steps: int, experts: Callable) -> None:
 
 @pytest.mark.parametrize("steps", STEPS)
 def test_flow_dpmpp_matches_diffusers(steps: int, experts: Callable) -> None:
-    from diffusers import DPMSolverMultistepScheduler
-
     scheduler = DPMSolverMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0, solver_order=2
     )
@@ -132,8 +128,6 @@ def test_a_schedule_may_end_above_zero(solver: str, experts: Callable) -> None:
 
 
 def test_one_network_evaluation_a_step_and_one_callback(experts: Callable) -> None:
-    from wan_relay.nodes.engine.flow_solvers import make_sampler
-
     sigmas = torch.FloatTensor(official_unipc_sigmas(6, 5.0))
     for solver in CASES:
         evaluated: list[float] = []
@@ -155,8 +149,5 @@ def test_one_network_evaluation_a_step_and_one_callback(experts: Callable) -> No
 
 
 def test_every_sampler_of_comfyui_is_still_there() -> None:
-    import comfy.samplers
-    from wan_relay.nodes.engine.flow_solvers import FLOW_SOLVERS, make_sampler, sampler_names
-
     assert sampler_names() == [*comfy.samplers.SAMPLER_NAMES, *FLOW_SOLVERS]
     assert all(isinstance(make_sampler(name), comfy.samplers.Sampler) for name in sampler_names())

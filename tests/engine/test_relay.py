@@ -2,25 +2,24 @@
 
 from typing import Any
 
+import comfy.patcher_extension
 import pytest
 import torch
-from wan_relay.nodes.rules.expert_boundary import is_high_noise
+from wan_relay.nodes.engine.relay_guider import RelayGuider
+from wan_relay.nodes.rules.expert_boundary import ExpertRoute, is_high_noise
+from wan_relay.tests.engine.relay_runs import LATENT_SHAPE, Pair, largest_difference, noise_for
+from wan_relay.tests.engine.tiny_wan import bare_denoiser
 
 pytestmark = pytest.mark.comfy
 
 
 @pytest.fixture(scope="module")
 def pair() -> Any:
-    from wan_relay.tests.engine.relay_runs import Pair
-
     return Pair()
 
 
 def hand_written(pair: Any, sigmas: torch.Tensor, solver: str) -> torch.Tensor:
     """Euler or DPM++(2M) over the bare networks, each asked where the reference asks it."""
-    from wan_relay.tests.engine.relay_runs import LATENT_SHAPE, noise_for
-    from wan_relay.tests.engine.tiny_wan import bare_denoiser
-
     high, low = (bare_denoiser(model, pair.positive) for model in (pair.high, pair.low))
     levels = sigmas.tolist()
     x, previous = noise_for(torch.zeros(LATENT_SHAPE)), None
@@ -38,8 +37,6 @@ def hand_written(pair: Any, sigmas: torch.Tensor, solver: str) -> torch.Tensor:
 
 
 def check_one_solver_run(pair: Any, solver: str, steps: int, guider_class: Any) -> None:
-    from wan_relay.tests.engine.relay_runs import largest_difference
-
     sigmas = pair.sigmas(steps, scheduler="official_dpm++")
     relay = pair.relay(solver, sigmas, guider_class=guider_class)
     expected = hand_written(pair, sigmas, "dpmpp_2m" if solver == "flow_dpm++" else solver)
@@ -47,9 +44,6 @@ def check_one_solver_run(pair: Any, solver: str, steps: int, guider_class: Any) 
 
 
 def broken_guiders() -> dict[str, Any]:
-    from wan_relay.nodes.engine.relay_guider import RelayGuider
-    from wan_relay.nodes.rules.expert_boundary import ExpertRoute
-
     class OneStepEarly(RelayGuider):
         """Asks where a step ends instead of where it starts."""
 
@@ -89,8 +83,6 @@ def broken_guiders() -> dict[str, Any]:
 @pytest.mark.parametrize("steps", [4, 8, 20])
 @pytest.mark.parametrize("solver", ["euler", "flow_dpm++"])
 def test_the_relay_is_one_solver_run_over_both_networks(pair: Any, solver: str, steps: int) -> None:
-    from wan_relay.nodes.engine.relay_guider import RelayGuider
-
     check_one_solver_run(pair, solver, steps, RelayGuider)
 
 
@@ -112,8 +104,6 @@ def test_a_broken_relay_is_noticed(pair: Any, broken: str, solver: str) -> None:
 @pytest.mark.parametrize("cfg", [1.0, 3.5])
 def test_euler_equals_two_chained_samplers(pair: Any, cfg: float) -> None:
     """One evaluation a step and no history: the only difference is the rounding of the hand-over."""
-    from wan_relay.tests.engine.relay_runs import largest_difference
-
     sigmas = pair.sigmas(8)
     relay = pair.relay("euler", sigmas, cfg=cfg)
     assert largest_difference(relay, pair.chain("euler", sigmas, 3, cfg)) < 1e-5 * float(relay.std())
@@ -121,8 +111,6 @@ def test_euler_equals_two_chained_samplers(pair: Any, cfg: float) -> None:
 
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "uni_pc", "res_multistep", "flow_unipc"])
 def test_multistep_solvers_keep_their_history_where_a_chain_loses_it(pair: Any, sampler: str) -> None:
-    from wan_relay.tests.engine.relay_runs import largest_difference
-
     sigmas = pair.sigmas(8, sampler)
     n_high = pair.guider().make_route(sigmas.tolist()).n_high
     relay = pair.relay(sampler, sigmas)
@@ -131,16 +119,12 @@ def test_multistep_solvers_keep_their_history_where_a_chain_loses_it(pair: Any, 
 
 def test_the_noise_at_the_switch_is_what_the_first_expert_left(pair: Any) -> None:
     """The network input of the first low-noise evaluation continues the last high-noise one, value by value."""
-    import comfy.patcher_extension
-
     inputs = []
 
     def keep(executor: Any, x: torch.Tensor, t: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         denoised = executor(x, t, *args, **kwargs)
         inputs.append((float(t[0]), x.clone(), denoised.clone()))
         return denoised
-
-    from wan_relay.tests.engine.relay_runs import Pair
 
     fresh = Pair()
     for model in (fresh.high, fresh.low):

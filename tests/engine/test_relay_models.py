@@ -4,23 +4,27 @@ import gc
 import weakref
 from typing import Any
 
+import comfy.hooks
+import comfy.model_management
+import comfy.patcher_extension
 import pytest
 import torch
+from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras import nodes_easycache
+from comfy_extras.nodes_context_windows import WanContextWindowsManualNode
+from comfy_extras.nodes_custom_sampler import CFGOverride
+from wan_relay.tests.engine.relay_runs import Pair, largest_difference, run
 
 pytestmark = pytest.mark.comfy
 
 
 @pytest.fixture
 def pair() -> Any:
-    from wan_relay.tests.engine.relay_runs import Pair
-
     return Pair()
 
 
 def chain_difference(pair: Any, cfg: float = 1.0) -> float:
     """Largest difference to two chained samplers over Euler, relative to the result."""
-    from wan_relay.tests.engine.relay_runs import largest_difference
-
     sigmas = pair.sigmas(4)
     relay = pair.relay("euler", sigmas, cfg=cfg)
     return largest_difference(relay, pair.chain("euler", sigmas, 2, cfg)) / float(relay.std())
@@ -37,8 +41,6 @@ def lora_for(model: Any, seed: int) -> dict[str, tuple[torch.Tensor]]:
 
 @pytest.mark.parametrize("name", ["high", "low"])
 def test_weight_patches(pair: Any, name: str) -> None:
-    from wan_relay.tests.engine.relay_runs import largest_difference
-
     plain = pair.relay("euler", pair.sigmas(4))
     model = getattr(pair, name).clone()
     assert model.add_patches(lora_for(model, 9), 1.0)
@@ -61,7 +63,6 @@ def test_the_negative_pass_is_skipped_for_the_expert_with_cfg_1(pair: Any) -> No
             getattr(pair, name).set_model_unet_function_wrapper(count)
         guider = pair.guider()
         guider.set_cfg(high_cfg, low_cfg)
-        from wan_relay.tests.engine.relay_runs import run
 
         run(guider, "euler", pair.sigmas(4))
         passes = {name: sum(size for expert, size in batches if expert == name) for name in ("high", "low")}
@@ -84,7 +85,6 @@ def test_cfg_functions_run_for_their_expert_beside_the_samplers_own(pair: Any, n
     changed = pair.relay(sampler, pair.sigmas(4))
     assert called == ([1.0, 0.938] if name == "high" else [0.833, 0.625])
     assert not torch.equal(changed, plain)
-    from wan_relay.tests.engine.relay_runs import largest_difference
 
     assert largest_difference(changed, pair.chain(sampler, pair.sigmas(4), 2)) < SAME * float(changed.std())
 
@@ -114,9 +114,6 @@ def test_block_replacements_and_attention_overrides(pair: Any, name: str) -> Non
 @pytest.mark.parametrize("name", ["high", "low"])
 @pytest.mark.parametrize("node", ["EasyCacheNode", "LazyCacheNode"])
 def test_core_nodes_that_wrap_the_guider_see_their_own_expert(pair: Any, node: str, name: str) -> None:
-    from comfy_extras import nodes_easycache
-    from comfy_extras.nodes_custom_sampler import CFGOverride
-
     cached = getattr(nodes_easycache, node).execute(getattr(pair, name), 0.2, 0.0, 1.0, False).result[0]
     setattr(pair, name, CFGOverride.execute(cached, 2.0, 0.0, 1.0).result[0])
     assert chain_difference(pair) < SAME
@@ -124,8 +121,6 @@ def test_core_nodes_that_wrap_the_guider_see_their_own_expert(pair: Any, node: s
 
 
 def test_outer_wrappers_of_both_experts_run_once_around_the_run(pair: Any) -> None:
-    import comfy.patcher_extension
-
     seen: list[tuple[str, bool]] = []
 
     def outer(name: str) -> Any:
@@ -146,9 +141,6 @@ def test_outer_wrappers_of_both_experts_run_once_around_the_run(pair: Any) -> No
 @pytest.mark.parametrize("freenoise", [False, True])
 def test_context_windows(pair: Any, names: tuple[str, ...], freenoise: bool) -> None:
     """Windows of 5 frames (2 latent frames) over 3 latent frames, for one expert or both."""
-    from comfy_extras.nodes_context_windows import WanContextWindowsManualNode
-    from wan_relay.tests.engine.relay_runs import largest_difference
-
     plain = pair.relay("euler", pair.sigmas(4))
     for name in names:
         windows = WanContextWindowsManualNode.execute(
@@ -171,9 +163,6 @@ def test_context_windows(pair: Any, names: tuple[str, ...], freenoise: bool) -> 
 
 
 def test_hooks_on_the_conditioning_apply_to_both_experts(pair: Any) -> None:
-    import comfy.hooks
-    from wan_relay.tests.engine.relay_runs import largest_difference
-
     plain = pair.relay("euler", pair.sigmas(4))
     generator = torch.Generator().manual_seed(2)
     lora = {
@@ -190,8 +179,6 @@ def test_hooks_on_the_conditioning_apply_to_both_experts(pair: Any) -> None:
 
 
 def test_torch_compile_wrappers(pair: Any) -> None:
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
     plain = pair.relay("euler", pair.sigmas(4))
     for name in ("high", "low"):
         model = getattr(pair, name).clone()
@@ -213,10 +200,7 @@ def test_two_clones_of_one_model_with_different_patches(pair: Any) -> None:
 
 
 def test_nothing_is_kept_after_a_run(pair: Any) -> None:
-    import comfy.model_management
-
     guider = pair.guider()
-    from wan_relay.tests.engine.relay_runs import run
 
     run(guider, "euler", pair.sigmas(4))
     assert (guider.inner_model, guider.conds, guider.waiting, guider.baton) == (None, None, None, None)

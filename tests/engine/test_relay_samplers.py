@@ -3,8 +3,11 @@
 from itertools import groupby
 from typing import Any
 
+import comfy.model_management
 import pytest
 import torch
+from wan_relay.nodes.engine.flow_solvers import make_sampler, sampler_names
+from wan_relay.tests.engine.relay_runs import Pair, largest_difference, run
 
 pytestmark = pytest.mark.comfy
 
@@ -25,8 +28,6 @@ ONE_EVALUATION += ["euler_cfg_pp", "flow_unipc", "flow_dpm++"]
 
 @pytest.fixture(scope="module")
 def pair() -> Any:
-    from wan_relay.tests.engine.relay_runs import Pair
-
     return Pair()
 
 
@@ -44,8 +45,6 @@ def test_every_step_asks_the_expert_of_its_start(pair: Any, sampler: str) -> Non
 
 
 def test_every_sampler_changes_the_expert_once(pair: Any) -> None:
-    from wan_relay.nodes.engine.flow_solvers import sampler_names
-
     for steps in (4, 8):
         for sampler in sampler_names():
             result = pair.relay(sampler, pair.sigmas(steps, sampler))
@@ -99,8 +98,6 @@ def test_step_mode_switches_at_that_steps_sigma(pair: Any, sampler: str, switch_
 def test_a_run_of_one_expert_never_loads_the_other(
     pair: Any, monkeypatch: pytest.MonkeyPatch, sampler: str, settings: dict[str, Any], expert: str
 ) -> None:
-    import comfy.model_management
-
     loaded = []
     load = comfy.model_management.load_models_gpu
 
@@ -115,8 +112,6 @@ def test_a_run_of_one_expert_never_loads_the_other(
 
 
 def test_sigmas_that_begin_below_the_boundary_start_with_the_low_noise_expert(pair: Any) -> None:
-    from wan_relay.tests.engine.relay_runs import largest_difference, run
-
     sigmas = pair.sigmas(8)
     guider = pair.guider()
     whole = run(guider, "euler", sigmas)
@@ -124,8 +119,6 @@ def test_sigmas_that_begin_below_the_boundary_start_with_the_low_noise_expert(pa
     assert guider.model_patcher is pair.high
     pair.asked.clear()
     with torch.inference_mode():
-        from wan_relay.nodes.engine.flow_solvers import make_sampler
-
         second = guider.sample(torch.zeros_like(first), first, make_sampler("euler"), sigmas[3:], disable_pbar=True)
     assert {name for name, _ in pair.asked} == {"low"}
     assert largest_difference(whole, second) < 1e-5 * float(whole.std())

@@ -1,7 +1,9 @@
 from typing import Any
 
+import comfy.samplers
 import pytest
 import torch
+from wan_relay.nodes.engine.schedule import make_sigmas, plan_schedule, sampling_with_shift, scheduler_names
 from wan_relay.nodes.rules.errors import InvalidInput
 from wan_relay.tests.golden_schedules import CASES, Case
 
@@ -13,8 +15,6 @@ PENULTIMATE_SAMPLERS = ("uni_pc", "uni_pc_bh2", "dpm_2", "dpm_2_ancestral")
 
 
 def ours(case: Case, sampler: str) -> list[float]:
-    from wan_relay.nodes.engine.schedule import make_sigmas, sampling_with_shift
-
     scheduler = case.scheduler.removeprefix("comfy_").removesuffix("+discard_penultimate")
     return make_sigmas(sampling_with_shift(case.shift), scheduler, sampler, case.steps).tolist()
 
@@ -36,9 +36,6 @@ def test_the_official_schedules_through_the_same_function(scheduler: str) -> Non
 @pytest.mark.parametrize("denoise", [1.0, 0.9999, 0.77, 0.5, 0.05])
 @pytest.mark.parametrize("sampler", ["euler", "uni_pc"])
 def test_denoise_keeps_what_ksampler_keeps(sampler: str, denoise: float) -> None:
-    import comfy.samplers
-    from wan_relay.nodes.engine.schedule import make_sigmas, sampling_with_shift
-
     class ModelOfSchedule:
         def get_model_object(self, name: str) -> Any:
             return sampling_with_shift(5.0)
@@ -50,8 +47,6 @@ def test_denoise_keeps_what_ksampler_keeps(sampler: str, denoise: float) -> None
 
 
 def test_denoise_of_an_official_schedule_is_the_end_of_a_longer_one() -> None:
-    from wan_relay.nodes.engine.schedule import make_sigmas, sampling_with_shift
-
     sampling = sampling_with_shift(5.0)
     long = make_sigmas(sampling, "official_unipc", "flow_unipc", 8)
     assert torch.equal(make_sigmas(sampling, "official_unipc", "flow_unipc", 4, 0.5), long[-5:])
@@ -59,8 +54,6 @@ def test_denoise_of_an_official_schedule_is_the_end_of_a_longer_one() -> None:
 
 
 def test_a_plan_says_what_sample_would_run() -> None:
-    from wan_relay.nodes.engine.schedule import plan_schedule
-
     plan = plan_schedule(4, "simple", "euler", 5.0)
     assert plan.pop("sigmas") == pytest.approx([1, 0.9375, 0.833333, 0.625, 0], abs=1e-6)
     assert plan == {
@@ -86,8 +79,6 @@ def test_a_plan_says_what_sample_would_run() -> None:
     ],
 )
 def test_plans(changes: dict[str, Any], n_high: int, warning: str | None) -> None:
-    from wan_relay.nodes.engine.schedule import plan_schedule
-
     plan = plan_schedule(**{"steps": 4, "scheduler": "simple", "sampler": "euler", "shift": 5.0, **changes})
     assert (plan["n_high"], plan["n_low"]) == (n_high, 4 - n_high)
     assert [warning in text for text in plan["warnings"]] == [True] if warning else plan["warnings"] == []
@@ -105,15 +96,11 @@ def test_plans(changes: dict[str, Any], n_high: int, warning: str | None) -> Non
     ],
 )
 def test_values_that_cannot_be_meant(changes: dict[str, Any], sentence: str) -> None:
-    from wan_relay.nodes.engine.schedule import plan_schedule
-
     with pytest.raises(InvalidInput, match=sentence):
         plan_schedule(**{"steps": 4, "scheduler": "simple", "sampler": "euler", "shift": 5.0, **changes})
 
 
 @pytest.mark.parametrize("scheduler", ["simple", "sgm_uniform", "beta", "official_unipc", "official_dpm++"])
 def test_plans_know_every_scheduler_of_the_node(scheduler: str) -> None:
-    from wan_relay.nodes.engine.schedule import plan_schedule, scheduler_names
-
     assert scheduler in scheduler_names()
     assert len(plan_schedule(8, scheduler, "euler", 5.0)["sigmas"]) == 9
