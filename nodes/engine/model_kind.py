@@ -69,27 +69,33 @@ def check_conditioning(kind: str, positive: list, latent: Any) -> None:
             f"latent must be a video latent with {channels} channels for {kind_name(kind)}, "
             f"not one of shape {tuple(latent.shape)}."
         )
-    has_image = any(options.get("concat_latent_image") is not None for _, options in positive)
-    if kind == "i2v" and not has_image:
+    images = [options["concat_latent_image"] for _, options in positive if "concat_latent_image" in options]
+    if kind == "i2v" and not images:
         raise InvalidInput(
             "positive must carry a start or end image for an I2V pair: connect an image to Prepare Latent, "
             "or load a T2V pair."
         )
-    if kind == "t2v" and has_image:
+    if kind == "t2v" and images:
         raise InvalidInput(
             "positive carries an image, which a T2V pair ignores: disconnect the image from Prepare Latent, "
             "or load an I2V pair."
         )
+    frames = [image.shape[2] for image in images if image.shape[2] != latent.shape[2]]
+    if kind == "i2v" and frames:
+        raise InvalidInput(
+            f"latent must have as many latent frames as the image conditioning in positive, {frames[0]}, "
+            f"not {latent.shape[2]}: use the latent, positive and negative of one Prepare Latent."
+        )
 
 
 def conditioning_warnings(positive: list, latent: Any) -> list[str]:
-    """A sentence where the image was encoded for another size or length than the latent's: ComfyUI stretches it."""
-    expected = tuple(latent.shape[-3:])
+    """A sentence where the image was encoded for another picture size than the latent's: ComfyUI stretches it."""
+    height, width = latent.shape[-2:]
     for _, options in positive:
         image = options.get("concat_latent_image")
-        if image is not None and tuple(image.shape[-3:]) != expected:
+        if image is not None and image.shape[-2:] != (height, width):
             return [
-                f"The image in positive was encoded for latents of {tuple(image.shape[-3:])} (frames, height, width), "
-                f"and the latent has {expected}; ComfyUI stretches it to fit."
+                f"The image in positive was encoded at {image.shape[-1] * 8}x{image.shape[-2] * 8} and is stretched to "
+                f"the latent's {width * 8}x{height * 8}."
             ]
     return []

@@ -89,6 +89,7 @@ def test_conditioning_and_latents_that_fit(kind: str, positive: list, shape: tup
         ("i2v", WITHOUT, (1, 16, 3, 4, 4), "positive must carry a start or end image for an I2V pair"),
         ("t2v", WITH_IMAGE, (1, 16, 3, 4, 4), "positive carries an image, which a T2V pair ignores"),
         ("i2v", WITH_IMAGE, (1, 48, 3, 4, 4), "16 channels for a Wan2.2 I2V-A14B expert, not one of shape (1, 48, 3"),
+        ("i2v", WITH_IMAGE, (1, 16, 5, 4, 4), "as many latent frames as the image conditioning in positive, 3, not 5"),
         ("ti2v_5b", WITHOUT, (1, 16, 3, 4, 4), "latent must be a video latent with 48 channels for Wan2.2 TI2V-5B"),
         ("t2v", WITHOUT, (1, 4, 64, 64), "latent must be a video latent with 16 channels"),
     ],
@@ -100,6 +101,6 @@ def test_conditioning_and_latents_that_do_not(kind: str, positive: list, shape: 
 
 def test_an_image_of_another_size_is_said() -> None:
     assert conditioning_warnings(WITH_IMAGE, torch.zeros(1, 16, 3, 4, 4)) == []
-    (warning,) = conditioning_warnings(WITH_IMAGE, torch.zeros(1, 16, 5, 4, 4))
-    assert "(3, 4, 4)" in warning
-    assert "(5, 4, 4)" in warning
+    assert conditioning_warnings(WITH_IMAGE, torch.zeros(1, 16, 3, 6, 8)) == [
+        "The image in positive was encoded at 32x32 and is stretched to the latent's 64x48."
+    ]

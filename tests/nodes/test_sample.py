@@ -1,0 +1,239 @@
+"""The Sample node as a whole: schema, report, warnings, refusals."""
+
+import json
+import re
+from itertools import pairwise
+from typing import Any
+
+import comfy.samplers
+import pytest
+import torch
+from wan_relay.nodes.rules.errors import InvalidInput
+from wan_relay.nodes.sample import Sample
+from wan_relay.tests.engine.relay_runs import largest_difference, noise_for
+from wan_relay.tests.engine.tiny_wan import LATENT_SHAPE, conditioning, tiny_wan
+
+pytestmark = pytest.mark.comfy
+
+DEFAULTS = {
+    "seed": 0,
+    "steps": 4,
+    "high_noise_cfg": 1.0,
+    "low_noise_cfg": 1.0,
+    "sampler": "euler",
+    "scheduler": "simple",
+    "shift": 5.0,
+    "switch": "boundary",
+    "boundary": 0.9,
+    "switch_step": 2,
+    "denoise": 1.0,
+}
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Any]:
+    return {"high_noise": tiny_wan(seed=1), "low_noise": tiny_wan(seed=2)}
+
+
+def sample(models: dict[str, Any], latent: dict | None = None, **inputs: Any) -> tuple[dict, dict]:
+    """(latent, report) of the node with its defaults and these inputs."""
+    given: dict[str, Any] = {
+        **DEFAULTS,
+        **models,
+        "positive": conditioning(3),
+        "negative": conditioning(4),
+        "latent": {"samples": torch.zeros(LATENT_SHAPE)} if latent is None else latent,
+        **inputs,
+    }
+    with torch.inference_mode():
+        output = Sample.execute(**given)
+    report = output.ui["wan_relay"][0]
+    assert json.loads(output.args[1]) == report
+    return output.args[0], report
+
+
+def test_schema_is_the_contract() -> None:
+    info = Sample.GET_NODE_INFO_V1()
+    required, optional = info["input"]["required"], info["input"]["optional"]
+    assert (info["name"], info["category"]) == ("WanRelay_Sample", "wan relay")
+    assert list(optional) == ["low_noise"]
+    assert list(required) == ["high_noise", "positive", "negative", "latent", *DEFAULTS]
+    assert {name: required[name][1]["default"] for name in DEFAULTS} == DEFAULTS
+    ranges = {name: (spec[1]["min"], spec[1]["max"]) for name, spec in required.items() if "min" in spec[1]}
+    assert ranges == {
+        "seed": (0, 2**64 - 1),
+        "steps": (1, 200),
+        "high_noise_cfg": (0.0, 100.0),
+        "low_noise_cfg": (0.0, 100.0),
+        "shift": (0.0, 100.0),
+        "boundary": (0.0, 1.0),
+        "switch_step": (0, 200),
+        "denoise": (0.0, 1.0),
+    }
+    assert info["output_name"] == ["latent", "report"]
+    assert all(spec[1].get("tooltip") for spec in [*required.values(), *optional.values()])
+    assert all(info["output_tooltips"])
+    assert required["sampler"][1]["options"][-2:] == ["flow_unipc", "flow_dpm++"]
+    assert required["scheduler"][1]["options"][-2:] == ["official_unipc", "official_dpm++"]
+
+
+def test_the_report_of_a_four_step_run(models: dict[str, Any]) -> None:
+    latent, report = sample(models, seed=7)
+    assert latent["samples"].shape == LATENT_SHAPE
+    assert report.pop("sigmas") == pytest.approx([1, 0.9375, 0.833333, 0.625, 0], abs=1e-6)
+    for key in ("seconds", "load_seconds"):
+        seconds = report.pop(key)
+        assert list(seconds) == ["high_noise", "low_noise"]
+        assert all(0 <= value < 60 for value in seconds.values())
+    assert report == {**DEFAULTS, "seed": 7, "switch_step": 2, "warnings": []}
+
+
+def test_the_seed_decides_and_core_agrees(models: dict[str, Any]) -> None:
+    """The same noise as ComfyUI's KSampler, and all of it from the seed."""
+    first, again, other = (sample(models, seed=seed)[0]["samples"] for seed in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    alone, _ = sample({**models, "low_noise": tiny_wan(seed=1)}, seed=5)
+    with torch.inference_mode():
+        sampler = comfy.samplers.KSampler(models["high_noise"], 4, "cpu", "euler", "simple", 1.0)
+        sigmas = torch.tensor([1.0, 0.9375, 0.8333333, 0.625, 0.0])
+        core = sampler.sample(
+            noise_for(torch.zeros(LATENT_SHAPE)),
+            conditioning(3),
+            conditioning(4),
+            cfg=1.0,
+            latent_image=torch.zeros(LATENT_SHAPE),
+            sigmas=sigmas,
+            disable_pbar=True,
+            seed=5,
+        )
+    assert largest_difference(alone["samples"], core) < 1e-5 * float(core.std())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "switch_step", "n_sigmas"),
+    [
+        ({"boundary": 0.6}, 4, 5),
+        ({"switch": "step", "switch_step": 1}, 1, 5),
+        ({"switch": "step", "switch_step": 0}, 0, 5),
+        ({"denoise": 0.5}, 0, 5),
+        ({"denoise": 0.0}, 0, 0),
+        ({"scheduler": "official_unipc", "sampler": "flow_unipc", "steps": 40}, 15, 41),
+        ({"scheduler": "official_unipc", "sampler": "flow_unipc", "steps": 40, "shift": 0.0}, 19, 41),
+        ({"sampler": "uni_pc"}, 2, 5),
+        ({"scheduler": "linear_quadratic"}, 3, 5),
+    ],
+)
+def test_switch_step_and_sigmas_are_what_ran(
+    models: dict[str, Any], inputs: dict[str, Any], switch_step: int, n_sigmas: int
+) -> None:
+    _, report = sample(models, **inputs)
+    assert (report["switch_step"], len(report["sigmas"])) == (switch_step, n_sigmas)
+    assert all(a > b for a, b in pairwise(report["sigmas"]))
+    assert report["shift"] == (inputs.get("shift", 5.0) or 8.0)
+    assert (report["seconds"]["high_noise"] > 0) == (switch_step > 0)
+
+
+def test_denoise_0_returns_the_latent_as_it_came(models: dict[str, Any]) -> None:
+    latent = torch.randn(LATENT_SHAPE)
+    sampled, _ = sample(models, latent={"samples": latent}, denoise=0.0)
+    assert torch.equal(sampled["samples"], latent)
+
+
+def test_masks_batch_indices_and_other_entries_of_the_latent_go_on(models: dict[str, Any]) -> None:
+    mask = torch.zeros(1, 1, *LATENT_SHAPE[2:])
+    given = {
+        "samples": torch.randn(LATENT_SHAPE),
+        "noise_mask": mask,
+        "batch_index": [3],
+        "downscale_ratio_spacial": 8,
+        "note": "kept",
+    }
+    sampled, _ = sample(models, latent=given)
+    torch.testing.assert_close(sampled["samples"], given["samples"], rtol=1e-4, atol=1e-4)
+    assert sorted(sampled) == ["batch_index", "noise_mask", "note", "samples"]
+    assert sampled["note"] == "kept"
+
+
+def test_ti2v_5b_runs_as_one_model() -> None:
+    latent, report = sample(
+        {"high_noise": tiny_wan("ti2v_5b")},
+        latent={"samples": torch.zeros(1, 48, 2, 4, 4)},
+        positive=conditioning(3, image=False),
+        negative=conditioning(4, image=False),
+        high_noise_cfg=3.0,
+    )
+    assert latent["samples"].shape == (1, 48, 2, 4, 4)
+    assert (report["switch_step"], report["seconds"]["low_noise"], report["warnings"]) == (4, 0.0, [])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "warning"),
+    [
+        ({"scheduler": "linear_quadratic"}, "The linear_quadratic scheduler ignores shift."),
+        ({"boundary": 0.6}, "Every step is the high-noise expert's; the low-noise expert is not used."),
+        ({"boundary": 0.875}, "boundary is 0.875; the Wan2.2 reference uses 0.9 for a Wan2.2 I2V-A14B expert."),
+        ({"scheduler": "beta", "steps": 200}, "The beta scheduler gave"),
+        (
+            {"latent": {"samples": torch.zeros(1, 16, 3, 4, 6)}},
+            "encoded at 32x32 and is stretched to the latent's 48x32.",
+        ),
+    ],
+)
+def test_warnings(models: dict[str, Any], inputs: dict[str, Any], warning: str) -> None:
+    _, report = sample(models, **inputs)
+    assert [warning in text for text in report["warnings"]] == [True]
+
+
+def test_models_with_different_shifts_of_their_own_warn(models: dict[str, Any]) -> None:
+    from wan_relay.nodes.engine.schedule import with_shift
+
+    own = {"high_noise": with_shift(models["high_noise"], 5.0), "low_noise": with_shift(models["low_noise"], 3.0)}
+    _, report = sample(own, shift=0.0)
+    assert report["shift"] == 5.0
+    (warning,) = report["warnings"]
+    assert "high-noise model's 5, not with the low-noise model's 3" in warning
+    assert sample(own, shift=4.0)[1]["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sentence"),
+    [
+        ({"positive": conditioning(3, image=False)}, "positive must carry a start or end image for an I2V pair"),
+        ({"low_noise": None}, "low_noise is missing"),
+        ({"latent": {"samples": torch.zeros(1, 48, 3, 4, 4)}}, "latent must be a video latent with 16 channels"),
+        ({"switch": "step", "switch_step": 5}, "switch_step must be between 0 and the number of steps, which is 4"),
+        ({"sampler": "unknown"}, "sampler must be one of"),
+        ({"scheduler": "unknown"}, "scheduler must be one of"),
+    ],
+)
+def test_refusals_come_before_anything_is_loaded(
+    models: dict[str, Any], monkeypatch: pytest.MonkeyPatch, inputs: dict[str, Any], sentence: str
+) -> None:
+    def loaded(*args: Any, **kwargs: Any) -> None:
+        pytest.fail("a model was loaded")
+
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", loaded)
+    with pytest.raises(InvalidInput, match=re.escape(sentence)):
+        sample(models, **inputs)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "answer"),
+    [
+        ({}, True),
+        ({"switch_step": 9}, True),
+        ({"switch": "step", "switch_step": 4}, True),
+        ({"switch": "step", "switch_step": 9, "steps": None}, True),
+        ({"switch": None, "switch_step": None, "steps": None}, True),
+        ({"switch": "step", "switch_step": 5}, "switch_step must be between 0 and the number of steps, which is 4"),
+        ({"switch_step": -1}, "switch_step must be between 0 and 200, not -1"),
+        ({"steps": 0}, "steps must be between 1 and 200, not 0"),
+        ({"steps": 201}, "steps must be between 1 and 200, not 201"),
+        ({"switch": "never"}, "switch must be 'boundary' or 'step', not 'never'"),
+    ],
+)
+def test_values_refused_at_queue_time(inputs: dict[str, Any], answer: bool | str) -> None:
+    given = {"switch": "boundary", "switch_step": 2, "steps": 4, **inputs}
+    result = Sample.validate_inputs(**given)
+    assert result is True if answer is True else str(result).startswith(str(answer))
