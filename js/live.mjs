@@ -25,10 +25,15 @@ export function chain(node, method, added) {
  * the question itself on a slow tick is the one thing that sees them all.
  */
 export function watch(node, question, show) {
-  const panel = { node, question, show, key: undefined };
-  chain(node, "onAdded", () => start(panel));
-  chain(node, "onRemoved", () => stop(panel));
-  if (node.graph) start(panel);
+  const panel = { question, show, key: undefined };
+  whileAdded(node, () => start(panel), () => stop(panel));
+}
+
+/** Call `begin` when the node comes onto the canvas, or now where it is there already, and `end` when it leaves. */
+export function whileAdded(node, begin, end) {
+  chain(node, "onAdded", begin);
+  chain(node, "onRemoved", end);
+  if (node.graph) begin();
 }
 
 function start(panel) {

@@ -1,7 +1,7 @@
 // On Sample: every step as a bar as high as its sigma, coloured by the expert that takes it; then the run, step by step.
 import { api } from "../../scripts/api.js";
 import { isLinked, readValues, sourceOf, valueOf, widgetOf } from "./graph_values.mjs";
-import { chain, watch } from "./live.mjs";
+import { chain, watch, whileAdded } from "./live.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
 import { text } from "./text.mjs";
 
@@ -98,8 +98,8 @@ function follow(node, run, draw) {
     execution_interrupted: () => set({ step: undefined }),
     progress_text: ({ detail }) => isOurs(detail.nodeId) && removeCoreText(node),
   };
-  chain(node, "onAdded", () => Object.entries(listeners).forEach(([name, heard]) => api.addEventListener(name, heard)));
-  chain(node, "onRemoved", () => Object.entries(listeners).forEach(([name, heard]) => api.removeEventListener(name, heard)));
+  const each = (apply) => Object.entries(listeners).forEach(([event, heard]) => apply.call(api, event, heard));
+  whileAdded(node, () => each(api.addEventListener), () => each(api.removeEventListener));
   chain(node, "onExecuted", (output) => output?.wan_relay && set({ step: undefined, report: output.wan_relay[0] }));
 }
 

@@ -29,10 +29,10 @@ from .rules.frame_count import NATIVE_FPS, plan_length
 from .rules.frame_size import A14B_MULTIPLE, TI2V_5B_MULTIPLE, describe_placement, plan_size
 from .rules.lora_files import check_lora_pair
 from .rules.safetensors_header import read_header
+from .rules.vae_file import is_ti2v_5b_vae
 
 Query = Mapping[str, str]
 MAX_IMAGE_SIDE = 65536
-WAN_2_2_VAE_TENSOR = "decoder.upsamples.0.upsamples.0.residual.2.weight"  # how comfy.sd.VAE tells it from Wan2.1's
 
 
 class BadQuestionError(ValueError):
@@ -170,4 +170,4 @@ def _multiple_of_vae(file: str) -> int:
         header = read_header(folder_paths.get_full_path_or_raise("vae", file))
     except FileRefused:
         return A14B_MULTIPLE
-    return TI2V_5B_MULTIPLE if WAN_2_2_VAE_TENSOR in header.tensors else A14B_MULTIPLE
+    return TI2V_5B_MULTIPLE if is_ti2v_5b_vae(header) else A14B_MULTIPLE

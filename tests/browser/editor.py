@@ -20,7 +20,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-TIMEOUT_MS = 120_000
+TIMEOUT_MS = 60_000
 
 # What a page of ComfyUI without any pack says on a new user directory.
 CORE_ERRORS = re.compile(r"/user\.css|/userdata\b|ComfyApp graph accessed before initialization")
