@@ -58,7 +58,7 @@ def encode_prompts(path: Path, texts: list[str], cache: PromptCache) -> tuple[li
     }
     found: dict[str, Conditioning] = {}
     for text, key in keys.items():
-        kept = cache.read(key) if EMBEDDING_FILE not in text else None
+        kept = cache.read(key)
         if kept is not None:
             found[text] = _on_intermediate_device(kept)
     unknown = [text for text in keys if text not in found]

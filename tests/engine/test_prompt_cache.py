@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import time
@@ -119,6 +120,23 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, caplog: pyt
     cache.write(KEY, conditioning())
     assert cache.read(KEY) is None
     assert "was not kept" in caplog.text
+
+
+def test_a_full_disk_harms_no_entry_and_leaves_no_part(
+    cache: PromptCache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def write_half(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    cache.write(KEY, conditioning())
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    cache.write(KEY, conditioning(seed=1))
+    assert_same(cache.read(KEY), conditioning())
+    assert [path.name for path in cache.folder.iterdir()] == [f"{KEY}.safetensors"]
+    assert "was not kept" in caplog.text
+    assert "No space left on device" in caplog.text
 
 
 def test_environment_chooses_folder_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

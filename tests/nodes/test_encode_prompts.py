@@ -150,6 +150,12 @@ print(json.dumps({"cached": cached, "same": torch.equal(found[0][0][0], kept[0][
     assert json.loads(done.stdout.splitlines()[-1]) == {"cached": True, "same": True, "extra": {"pooled_output": None}}
 
 
+@pytest.mark.parametrize("other", ["a cat ", "A cat", "a cat\0", "a\ncat", ""])
+def test_every_character_of_a_prompt_counts(encoder: Path, other: str) -> None:
+    encode("a cat", "a cat")
+    assert encode(other, "a cat")[2]["cached"] is False
+
+
 def test_another_encoder_of_the_same_layout_is_another_key(encoder: Path, loads: list[str]) -> None:
     before, _, _ = encode()
     content = bytearray(encoder.read_bytes())
