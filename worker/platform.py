@@ -199,7 +199,7 @@ class Endpoint:
 
     def _policy(self, policy: Any, name: str, default: int, least: int) -> float:
         value = policy.get(name, default) if isinstance(policy, dict) else None
-        if not isinstance(value, int) or not least <= value <= self.limits.max_policy_ms:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= self.limits.max_policy_ms:
             raise web.HTTPBadRequest(
                 **_error_body(f"policy.{name} must be from {least} to {self.limits.max_policy_ms}")
             )
@@ -429,7 +429,7 @@ class WorkerProcess:
             fresh.cancel()
             endpoint.wants_fresh_worker.clear()
             endpoint.last_ping = None
-            await asyncio.to_thread(self.stop)
+            await asyncio.to_thread(self.stop, 1.0)
             await asyncio.sleep(0.5)
 
 
