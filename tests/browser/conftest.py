@@ -49,6 +49,9 @@ def server(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
         with Image.open(dev.EXAMPLE_IMAGE) as image:
             image.resize((400, 300)).save(server.base / "input" / "example.png")
+        # A first visit opens the template browser over everything.
+        settings = server.base / "user" / "default" / "comfy.settings.json"
+        settings.write_text(json.dumps({"Comfy.TutorialCompleted": True}))
         yield server
 
 
