@@ -1,0 +1,87 @@
+"""Every text that a user of the editor can read exists in every language: node texts, panel texts, help pages."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wan_relay.tests.repo.node_texts import node_texts
+
+pytestmark = pytest.mark.comfy
+
+ROOT = Path(__file__).resolve().parents[2]
+LANGUAGES = ("en", "ru", "zh", "ko")
+TRANSLATIONS = LANGUAGES[1:]
+SCRIPTS = {"ru": r"[а-яё]", "zh": r"[\u4e00-\u9fff]", "ko": r"[\uac00-\ud7a3]"}
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+def read(language: str, name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "locales" / language / f"{name}.json").read_text())
+
+
+def shape(value: Any) -> Any:
+    """The keys of nested dicts, with a mark where a text stands."""
+    return {key: shape(item) for key, item in value.items()} if isinstance(value, dict) else "text"
+
+
+def texts(value: Any) -> list[str]:
+    return [text for item in value.values() for text in texts(item)] if isinstance(value, dict) else [value]
+
+
+def test_english_node_texts_are_those_of_the_schemas() -> None:
+    assert read("en", "nodeDefs") == node_texts(), "run: python3 dev.py run tests.repo.node_texts"
+
+
+@pytest.mark.parametrize("language", TRANSLATIONS)
+def test_node_texts_are_complete_and_translated(language: str) -> None:
+    translated = read(language, "nodeDefs")
+    assert shape(translated) == shape(node_texts())
+    tooltips = [
+        slot["tooltip"]
+        for node in translated.values()
+        for slots in (node["inputs"], node["outputs"])
+        for slot in slots.values()
+        if "tooltip" in slot
+    ]
+    descriptions = [node["description"] for node in translated.values()]
+    untranslated = [text for text in tooltips + descriptions if not re.search(SCRIPTS[language], text, re.IGNORECASE)]
+    assert untranslated == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_node_texts_are_plain_for_the_editors_message_format(language: str) -> None:
+    assert [text for text in texts(read(language, "nodeDefs")) if re.search(r"[{}@|]", text)] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_panel_texts_are_complete_with_the_same_placeholders(language: str) -> None:
+    english, own = read("en", "main")["wanRelay"], read(language, "main")["wanRelay"]
+    placeholders = {key: sorted(PLACEHOLDER.findall(text)) for key, text in own.items()}
+    assert placeholders == {key: sorted(PLACEHOLDER.findall(text)) for key, text in english.items()}
+
+
+def test_panels_use_exactly_the_texts_that_exist() -> None:
+    code = "\n".join(path.read_text() for path in (ROOT / "js").glob("*.mjs"))
+    keys = read("en", "main")["wanRelay"].keys()
+    assert {key for key in keys if not re.search(rf'\b{key}\b["),]|"{key}"', code)} == set()
+    assert set(re.findall(r'\btext\("(\w+)"', code)) <= keys
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("node_id", node_texts())
+def test_help_page_names_every_input_and_output(node_id: str, language: str) -> None:
+    docs = ROOT / "js" / "docs"
+    page = (docs / f"{node_id}.md" if language == "en" else docs / node_id / f"{language}.md").read_text()
+    node = node_texts()[node_id]
+    named = set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE))
+    outputs = {output["name"] for output in node["outputs"].values()}
+    assert named == (node["inputs"].keys() - {"control_after_generate"}) | outputs
+    assert len(re.findall(r"^## ", page, re.MULTILINE)) == 4  # inputs, outputs, example, refusals
+
+
+def test_javascript_stays_small_and_has_one_entry_point() -> None:
+    files = [path for path in (ROOT / "js").rglob("*") if path.suffix in (".js", ".mjs")]
+    assert [path.name for path in (ROOT / "js").rglob("*.js")] == ["wan_relay.js"]
+    assert sum(path.stat().st_size for path in files) < 25_000
