@@ -404,17 +404,23 @@ class Server:
 
 
 def refusal(body: bytes) -> str:
-    """ComfyUI's answer to a workflow that it does not take, in one sentence."""
+    """ComfyUI's answer to a workflow that it does not take, in one sentence for each reason."""
     try:
         answer = json.loads(body)
         reasons = [
-            f"{error['details'] or error['message']} ({node['class_type']})"
+            f"{complaint(error)} ({node['class_type']})"
             for node in (answer.get("node_errors") or {}).values()
             for error in node["errors"]
         ]
-        return "; ".join(reasons) or answer["error"]["message"]
+        return " ".join(dict.fromkeys(reasons)) or answer["error"]["message"]
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"ComfyUI refused the request: {body.decode(errors='replace')[:300]}"
+
+
+def complaint(error: dict[str, str]) -> str:
+    """A node's own sentence comes as the details, after the input's name; ComfyUI's own as message and details."""
+    own = error["details"].partition(" - ")[2] if error["type"] == "custom_validation_failed" else ""
+    return own or f"{error['message']}: {error['details']}"
 
 
 @contextlib.contextmanager

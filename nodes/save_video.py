@@ -167,10 +167,15 @@ class SaveVideo(io.ComfyNode):
             return {}
         values = dict(cls.hidden.extra_pnginfo or {})
         if cls.hidden.prompt is not None:
-            values["prompt"] = cls.hidden.prompt
+            values["prompt"] = {key: _as_sent(node) for key, node in cls.hidden.prompt.items()}
         if facts:
             values["wan_relay"] = facts
         return {key: _json_for_tags(value) for key, value in values.items()}
+
+
+def _as_sent(node: dict[str, Any]) -> dict[str, Any]:
+    """A node of the prompt without the fingerprints that ComfyUI adds to it: they can hold paths of this machine."""
+    return {key: value for key, value in node.items() if key != "is_changed"}
 
 
 def _read_report(report: str | None) -> tuple[dict[str, Any], list[str]]:
