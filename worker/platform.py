@@ -1,6 +1,6 @@
 """A local RunPod: the real SDK loop in a worker process, and the real HTTP API in front of it.
 
-    python -m worker.platform [--port 8000] [--api-key KEY]
+    python -m worker.platform [--host 127.0.0.1] [--port 8000] [--api-key KEY]
 
 prints `ready http://127.0.0.1:8000/v2/local`. The worker is configured by its usual environment variables;
 COMFYUI_PATH is needed, and WAN_RELAY_MODELS (else WAN_RELAY_TOY_MODELS) names the models folder. Limits,
@@ -462,7 +462,7 @@ def worker_environment(base: str, folder: Path) -> dict[str, str]:
     return defaults | toy | dict(os.environ) | own
 
 
-async def serve(port: int, api_key: str | None, limits: Limits) -> None:
+async def serve(host: str, port: int, api_key: str | None, limits: Limits) -> None:
     """Runs until SIGTERM or SIGINT; leaves no process and no file."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -475,7 +475,7 @@ async def serve(port: int, api_key: str | None, limits: Limits) -> None:
     tasks: list[asyncio.Task[None]] = []
     try:
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await web.TCPSite(runner, host, port).start()
         base = f"http://127.0.0.1:{runner.addresses[0][1]}"
         worker = WorkerProcess(worker_environment(base, folder))
         tasks = [asyncio.create_task(endpoint.keep_time()), asyncio.create_task(worker.supervise(endpoint))]
@@ -512,12 +512,13 @@ def _whole(text: str) -> int | None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="worker.platform", description="A local RunPod endpoint.")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in; then set a key")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free port")
     parser.add_argument("--api-key", help="the bearer key that clients must send; without it any is taken")
     options = parser.parse_args(arguments)
     if "COMFYUI_PATH" not in os.environ:
         parser.error("COMFYUI_PATH must name ComfyUI's folder")
-    asyncio.run(serve(options.port, options.api_key, Limits()))
+    asyncio.run(serve(options.host, options.port, options.api_key, Limits()))
 
 
 if __name__ == "__main__":
