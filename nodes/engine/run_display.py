@@ -26,11 +26,11 @@ from PIL import Image
 PREVIEW_FPS = 6
 """Latent frames a second: a latent frame is four frames of a 16 fps video, so 4 would be real time."""
 
-PREVIEW_SIZE = 384
+PREVIEW_SIZE = 320
 """The longer side of a preview in pixels, unless ComfyUI's own limit is lower."""
 
 PREVIEW_SHARE = 0.02
-"""The share of the sampling time that making previews may take."""
+"""The share of the sampling time that making the pictures may take, and the share of the server's for sending them."""
 
 
 def prompt_server() -> Any | None:
@@ -95,9 +95,9 @@ class ClipPlayer:
         for index in itertools.count():
             if self.client not in self.server.sockets:
                 return
-            frames = self.frames
+            frames, before = self.frames, time.perf_counter()
             await self._send(frames[index % len(frames)])
-            await asyncio.sleep(1 / PREVIEW_FPS)
+            await asyncio.sleep(max(1 / PREVIEW_FPS, (time.perf_counter() - before) / PREVIEW_SHARE))
 
     async def _send(self, frame: Image.Image) -> None:
         image = ("JPEG", frame, min(PREVIEW_SIZE, comfy.cli_args.args.preview_size))
