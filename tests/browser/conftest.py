@@ -1,4 +1,4 @@
-"""One ComfyUI with the toy family under the real files' names, and one headless Chromium, for all tests of the editor."""
+"""One ComfyUI with the toy family under the real files' names, and one headless Chromium, for all editor tests."""
 
 import importlib.util
 import json
@@ -68,7 +68,7 @@ def shared_editor(server: Any, browser: Any) -> Iterator[Any]:
     editor.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def editor(shared_editor: Any) -> Iterator[Any]:
     """The editor with its usual settings; a test that leaves an error in the console fails."""
     shared_editor.errors.clear()

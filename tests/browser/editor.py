@@ -54,6 +54,13 @@ class Editor:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url.removeprefix(url)))
         self.page.goto(url)
+        self._wait_until_started()
+
+    def reload(self) -> None:
+        self.page.reload()
+        self._wait_until_started()
+
+    def _wait_until_started(self) -> None:
         self.wait("app?.canvas?.graph && app.extensionManager")
         self.settle()
 
@@ -142,7 +149,7 @@ class Editor:
             "const element = find(argument)[0].widgets.find((w) => w.name.startsWith('wan_relay_')).element;"
             "new MutationObserver(() => {"
             "  for (const { textContent } of element.children)"
-            "    if (window.seen.at(-1) !== textContent && !window.seen.includes(textContent)) window.seen.push(textContent);"
+            "    if (!window.seen.includes(textContent)) window.seen.push(textContent);"
             "}).observe(element, { childList: true });",
             node_type,
         )

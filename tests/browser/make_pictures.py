@@ -21,8 +21,8 @@ SIGMAS = (1.0, 0.9375, 0.8333, 0.625)  # 4 steps, simple, shift 5: the schedule 
 HIGH, LOW = "#f0994d", "#5fb0f2"
 
 BARS = "".join(
-    f'<div style="flex:1; height:{100 * sigma}%; border-radius:8% 8% 0 0; background:{HIGH if step < 2 else LOW}"></div>'
-    for step, sigma in enumerate(SIGMAS)
+    f'<div style="flex:1; height:{100 * sigma}%; border-radius:8% 8% 0 0; background:{colour}"></div>'
+    for sigma, colour in zip(SIGMAS, (HIGH, HIGH, LOW, LOW), strict=True)
 )
 ICON = f"""<body style="margin:0; background:#16181d"><div style="box-sizing:border-box; width:400px; height:400px;
 padding:64px 56px; display:flex; gap:12px; align-items:flex-end">{BARS}</div>"""
@@ -90,7 +90,8 @@ def picture(editor: Editor, left: float, top: float, width: float, height: float
     edge = {"x": 90, "y": 90}
     editor.run(
         "app.canvas.ds.scale = argument.scale;"
-        "app.canvas.ds.offset = [argument.x / argument.scale - argument.left, argument.y / argument.scale - argument.top];"
+        "const { x, y, scale, left, top } = argument;"
+        "app.canvas.ds.offset = [x / scale - left, y / scale - top];"
         "app.canvas.setDirty(true, true);",
         {"scale": scale, "left": left, "top": top, **edge},
     )

@@ -167,17 +167,24 @@ def test_panels_and_nodes_speak_the_users_language(editor: Any, language: str, t
     load(editor)
     editor.set_up(language=language)
     editor.wait_for_panel("WanRelay_Sample", split)
-    assert editor.run("return LiteGraph.createNode('WanRelay_Sample').title;") in (title, "Wan Relay: Sample")
+    try:
+        editor.reload()  # the editor names its node types once
+        load(editor)
+        assert editor.run("return LiteGraph.createNode('WanRelay_Sample').title;") == title
+        editor.wait_for_panel("WanRelay_Sample", split)
+    finally:
+        editor.set_up()
+        editor.reload()
 
 
 def test_nothing_of_the_panels_is_saved_or_sent(editor: Any) -> None:
     load(editor)
     for node in editor.graph()["nodes"]:
         if node["type"].startswith("WanRelay_"):
-            names = editor.run(
-                "return find(argument)[0].widgets.filter((w) => w.serialize !== false).map((w) => w.name);", node["type"]
+            saved = editor.run(
+                "return find(argument)[0].widgets.filter((w) => w.serialize !== false).length;", node["type"]
             )
-            assert len(node["widgets_values"]) == len(names)
+            assert len(node["widgets_values"]) == saved
     assert "wan_relay_" not in json.dumps([list(node["inputs"]) for node in editor.export().values()])
 
 
