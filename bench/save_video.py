@@ -6,7 +6,7 @@ Four ways to save the same frames as h264, crf 19, preset medium:
 - core    ComfyUI's own Save Video (VideoFromComponents.save_to)
 - pipe    frames as rounded 8-bit RGB into an `ffmpeg` process with the options of VideoHelperSuite's video/h264-mp4
           (left out where no ffmpeg is installed)
-- floor   libx264 through PyAV, fed with frames that are yuv420p already: what encoding alone costs
+- floor   libx264 through PyAV with the options of ours, fed with yuv420p frames: what encoding alone costs
 
 Times are wall-clock and CPU seconds, compared in rounds: each round runs all four after one another, and the ratio
 printed is the median of the rounds' ratios. Memory is the extra peak of a fresh process over what it held with the
@@ -77,7 +77,9 @@ def save_core(images: torch.Tensor, folder: Path, crf: int = CRF) -> Path:
     return path
 
 
-def save_through_pipe(images: torch.Tensor, folder: Path, crf: int = CRF) -> Path:
+def save_through_pipe(
+    images: torch.Tensor, folder: Path, crf: int = CRF, when_fed: Callable[[int], None] = lambda pid: None
+) -> Path:
     path = folder / "pipe.mp4"
     height, width = images.shape[1:3]
     command = [FFMPEG, "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-color_range", "pc"]
@@ -89,6 +91,7 @@ def save_through_pipe(images: torch.Tensor, folder: Path, crf: int = CRF) -> Pat
     assert encoder.stdin
     for image in images:
         encoder.stdin.write((image * 255 + 0.5).clamp(0, 255).to(torch.uint8).numpy().tobytes())
+    when_fed(encoder.pid)
     encoder.stdin.close()
     if encoder.wait():
         raise SystemExit("ffmpeg failed")
@@ -110,7 +113,7 @@ def save_floor(frames: list[av.VideoFrame], folder: Path) -> Path:
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         video = container.add_stream("libx264", rate=RATE)
         video.width, video.height, video.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
-        video.options = {"crf": str(CRF)}
+        video.options = {**video_format("mp4 h264").options, "crf": str(CRF)}
         for index, frame in enumerate(frames):
             frame.pts, frame.time_base = index, 1 / RATE
             container.mux(video.encode(frame))
@@ -161,16 +164,24 @@ def measure_memory(way: str, num_frames: int, width: int, height: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_ours(images[:2], folder)
+        frames = ready_frames(images) if way == "floor" else []
+        children_kb = []
         Path("/proc/self/clear_refs").write_text("5")
-        before = _status_kb("VmRSS")
-        {"ours": save_ours, "core": save_core, "pipe": save_through_pipe}[way](images, folder)
-        extra = _status_kb("VmHWM") - before
-        extra += resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print(json.dumps(extra / 1000))
+        before_kb = _status_kb("VmRSS")
+        if way == "ours":
+            save_ours(images, folder)
+        elif way == "core":
+            save_core(images, folder)
+        elif way == "floor":
+            save_floor(frames, folder)
+        else:
+            save_through_pipe(images, folder, when_fed=lambda pid: children_kb.append(_status_kb("VmHWM", str(pid))))
+        extra_kb = _status_kb("VmHWM") - before_kb + sum(children_kb)
+    print(json.dumps(extra_kb / 1000))
 
 
-def _status_kb(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
+def _status_kb(field: str, process: str = "self") -> int:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
@@ -272,7 +283,7 @@ def main() -> None:
             compare_times(moving_scene(chosen.frames, 720, 1280), chosen.rounds, Path(name))
             print()
     if chosen.only in (None, "memory"):
-        ways = ["ours", "core"] + (["pipe"] if FFMPEG else [])
+        ways = ["ours", "core", "floor"] + (["pipe"] if FFMPEG else [])
         compare_memory([(way, chosen.frames, 720, 1280) for way in ways])
         compare_memory([("ours", 81, 480, 832), ("ours", 1000, 480, 832)])
 
