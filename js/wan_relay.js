@@ -1,5 +1,6 @@
 // The one entry point: gives each node of the pack its panel. Everything the panels show is computed by the server.
 // A panel's module is imported with the first node that needs it, so that a graph without our nodes costs nothing.
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
 const PANELS = {
@@ -11,6 +12,10 @@ const PANELS = {
 
 app.registerExtension({
   name: "WanRelay",
+  setup() {
+    // Sample plays its preview between steps, when nothing else makes the canvas draw.
+    api.addEventListener("b_preview_with_metadata", () => app.canvas?.setDirty(true, false));
+  },
   async nodeCreated(node) {
     const panel = await PANELS[node.comfyClass]?.();
     panel?.addTo(node);
