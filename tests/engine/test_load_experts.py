@@ -110,6 +110,10 @@ UNREADABLE: dict[str, tuple[Tensors, dict[str, str]]] = {
     "e5m2 with scaled_fp8": (with_marker(quantised(E5M2, "scale_weight"), 2), {}),
     "int8 without a marker": (quantised(INT8), {}),
     "per row": (quantised(E4M3, per_row=True, algorithm="float8_e4m3fn"), {}),
+    "scaled_fp8 beside metadata, which wins": (
+        with_marker(OLD_SCALES, 2),
+        {"_quantization_metadata": '{"layers": {}}'},
+    ),
     "metadata for scale_weight": (OLD_SCALES, {"_quantization_metadata": quantisation_metadata()}),
 }
 

@@ -8,6 +8,7 @@ import pytest
 from wan_relay.nodes.rules.errors import FileRefused
 from wan_relay.nodes.rules.expert_files import check_expert, check_pair
 from wan_relay.nodes.rules.expert_kind import wan_tensors
+from wan_relay.nodes.rules.safetensors_header import read_header
 from wan_relay.tests.tiny_models import (
     Listing,
     expert_listing,
@@ -120,6 +121,10 @@ NOT_EXPERTS: dict[str, tuple[Listing, str]] = {
         without("blocks.1.ffn.2.weight", "time_embedding.0.bias"),
         "it lacks 2 of the 69 tensors of a Wan network (first time_embedding.0.bias)",
     ),
+    "one lost tensor": (
+        without("head.head.bias"),
+        "it lacks 1 of the 69 tensors of a Wan network (first head.head.bias)",
+    ),
     "a lost block": (
         {n: e for n, e in expert_listing(num_layers=3).items() if not n.startswith("blocks.1.")},
         "it lacks 27 of the 96 tensors of a Wan network (first blocks.1.modulation)",
@@ -228,11 +233,13 @@ def test_the_same_weights_in_both_inputs_are_refused(tmp_path: Path, make: Calla
         check_pair(high, low)
 
 
-def test_one_changed_layer_makes_another_expert(tmp_path: Path) -> None:
-    high = write_model(tmp_path / "high.safetensors", expert_listing(), seed=1)
+@pytest.mark.parametrize("layer", ["blocks.0.cross_attn.q.weight", "time_projection.1.weight"])
+def test_one_changed_layer_makes_another_expert(tmp_path: Path, layer: str) -> None:
+    listing = expert_listing(dtype="F32")
+    high = write_model(tmp_path / "high.safetensors", listing, seed=1)
     content = bytearray(high.read_bytes())
-    half = len(content) // 2
-    content[half:] = bytes(byte ^ 1 for byte in content[half:])
+    place = read_header(high).tensors[layer]
+    content[place.begin : place.end] = bytes(place.end - place.begin)
     low = tmp_path / "low.safetensors"
     low.write_bytes(content)
     assert check_pair(high, low)["warnings"] == []

@@ -84,6 +84,11 @@ UNREADABLE: dict[str, tuple[Listing, dict[str, str] | None, str]] = {
         described(),
         "its fp8 weights are described to ComfyUI but have no weight_scale",
     ),
+    "scaled_fp8 beside metadata, which wins": (
+        quantised(scale="scale_weight", extra={"scaled_fp8": ("F32", (2,))}),
+        {"_quantization_metadata": '{"layers": {}}'},
+        f"its fp8 {NO_MARKER}",
+    ),
     "fp8 per row": (quantised(scale_shape=(1, 1), comfy_quant=True), None, "its fp8 weights have one scale per row"),
     "fp8 per row with scaled_fp8": (
         quantised(scale="scale_weight", scale_shape=(1, 1), extra={"scaled_fp8": ("F32", (2,))}),
