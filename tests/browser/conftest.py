@@ -76,7 +76,3 @@ def editor(shared_editor: Any) -> Iterator[Any]:
     yield shared_editor
     shared_editor.settle(100)
     assert shared_editor.errors == []
-
-
-def template(name: str) -> dict[str, Any]:
-    return json.loads((ROOT / "workflows" / f"{name}.json").read_text())

@@ -31,7 +31,7 @@ NOTE_SIZE = [460, 560]
 
 def lay_out(graph: dict[str, Any], name: str) -> dict[str, Any]:
     """The same graph with its nodes in columns, a group around each column, and the note at the left."""
-    groups = []
+    groups: list[dict[str, Any]] = []
     x = NOTE_SIZE[0] + COLUMN_GAP
     for title, colour, width, types in COLUMNS:
         nodes = [node for kind in types for node in graph["nodes"] if node["type"] == kind]
