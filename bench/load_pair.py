@@ -8,7 +8,8 @@ Both ways load the same two experts of 1.1 GB each (random fp16 weights) and put
 Each way runs in a fresh process with the files already in the page cache, ours and core by turns; the ratios printed
 are the medians of the rounds' ratios. Time is the wall clock and the processor time after all imports; memory is the
 peak of the process over what it held after the imports. First comes the check alone, on a file of the real size (the
-1095 tensors of the released experts, 14 GB of fp8, as a hole that takes no space on the disk).
+1095 tensors of the released experts, 14 GB of fp8, as a hole that takes no space on the disk). On a machine whose
+processors are all busy with something else the wall clock is printed and not judged.
 """
 
 import argparse
@@ -111,6 +112,7 @@ def measure_apart(way: str, models: Path) -> dict[str, float]:
 
 def compare(models: Path, num_rounds: int) -> bool:
     rounds: list[dict[str, dict[str, float]]] = []
+    busy = os.getloadavg()[0] > (os.cpu_count() or 1)
     measure_apart("core", models)  # fills the page cache
     for index in range(num_rounds):
         order = list(WAYS) if index % 2 else list(WAYS)[::-1]
@@ -121,9 +123,13 @@ def compare(models: Path, num_rounds: int) -> bool:
         ours, core = ([measured[way][figure] for measured in rounds] for way in ("ours", "core"))
         ratios = [mine / theirs for mine, theirs in zip(ours, core, strict=True)]
         ratio = statistics.median(ratios)
-        good &= ratio <= LIMIT
+        judged = figure != "seconds" or not busy
+        good &= ratio <= LIMIT or not judged
         each = " ".join(f"{one:.3f}" for one in sorted(ratios))
-        print(f"{figure:20}{statistics.median(ours):10.3f}{statistics.median(core):10.3f}{ratio:8.3f}   {each}")
+        print(
+            f"{figure:20}{statistics.median(ours):10.3f}{statistics.median(core):10.3f}{ratio:8.3f}   {each}"
+            + ("" if judged else "   (busy machine)")
+        )
     return good
 
 
