@@ -135,7 +135,7 @@ class Sample(io.ComfyNode):
             return f"steps must be between 1 and 200, not {steps}."
         if switch_step is not None and not 0 <= switch_step <= 200:
             return f"switch_step must be between 0 and 200, not {switch_step}."
-        if switch == "step" and None not in (steps, switch_step) and switch_step > steps:
+        if switch == "step" and steps is not None and switch_step is not None and switch_step > steps:
             return f"switch_step must be between 0 and the number of steps, which is {steps}, not {switch_step}."
         return True
 

@@ -17,7 +17,7 @@ KIND_NAMES = {
 def model_kind(model: Any) -> str:
     """The kind of a MODEL by its network's shape: "i2v", "t2v", "ti2v_5b", "i2v_2.1", another Wan variant's own
     model_type (such as "vace" or "animate"), or "other" where it is no Wan model."""
-    config = getattr(getattr(model.model, "model_config", None), "unet_config", {})
+    config: dict = getattr(getattr(model.model, "model_config", None), "unet_config", {})
     if config.get("image_model") != "wan2.1":
         return "other"
     if config["model_type"] == "i2v":
@@ -26,7 +26,7 @@ def model_kind(model: Any) -> str:
         return str(config["model_type"])
     if config.get("out_dim") == 48:
         return "ti2v_5b"
-    return {36: "i2v", 16: "t2v"}.get(config.get("in_dim"), "t2v_variant")
+    return {36: "i2v", 16: "t2v"}.get(config.get("in_dim", 0), "t2v_variant")
 
 
 def kind_name(kind: str) -> str:

@@ -54,6 +54,8 @@ class WaitingExpert(comfy.samplers.CFGGuider):
     `register` before the run, `load` at the first evaluation, `release` after the run, whatever happened in it.
     """
 
+    model_options: dict[str, Any]
+
     def __init__(self, model_patcher: Any):
         super().__init__(model_patcher)
         self.entered = False
@@ -92,17 +94,16 @@ class WaitingExpert(comfy.samplers.CFGGuider):
         comfy.samplers.cast_to_load_options(self.model_options, device=device, dtype=patcher.model_dtype())
         for each in (patcher, *self.multigpu_patchers):
             each.pre_run()
-        on_device = [None if part is None else part.to(device) for part in baton[:3]]
-        noise, latent_image, denoise_mask = on_device
+        latent_image = baton.latent_image.to(device)
         if torch.count_nonzero(latent_image) > 0:
             latent_image = self.inner_model.process_latent_in(latent_image)
         self.conds = comfy.samplers.process_conds(
             self.inner_model,
-            noise,
+            baton.noise.to(device),
             self.conds,
             device,
             latent_image,
-            denoise_mask,
+            None if baton.denoise_mask is None else baton.denoise_mask.to(device),
             baton.seed,
             latent_shapes=baton.latent_shapes,
         )
@@ -138,6 +139,12 @@ class RelayGuider(comfy.samplers.CFGGuider):
     `sample` raises InvalidInput where switch_step lies outside the schedule that it is given.
     """
 
+    first: str  # the expert that this guider plays itself
+    running: str | None  # the expert that answered last
+    inner_model: Any
+    waiting: Any = None  # the other one, a WaitingExpert, while a run of both lasts
+    baton: Any = None  # a Baton, while a run lasts
+
     def __init__(
         self,
         high_noise: Any,
@@ -151,7 +158,7 @@ class RelayGuider(comfy.samplers.CFGGuider):
         self.experts = {HIGH: WaitingExpert(high_noise)}
         if low_noise is not None:
             self.experts[LOW] = WaitingExpert(low_noise)
-        self.route: ExpertRoute | None = None
+        self.route = make_route([], "boundary", boundary, 0)
         self.clock = ExpertClock()
         self._start_with(HIGH)
 

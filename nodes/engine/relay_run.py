@@ -47,8 +47,8 @@ def make_guider(
     shift: float,
 ) -> RelayGuider:
     """A guider over both experts, with `shift` put on clones of them (0 keeps their own)."""
-    patched = [None if model is None else with_shift(model, shift) for model in (high_noise, low_noise)]
-    guider = RelayGuider(*patched, switch, boundary, switch_step)
+    high, low = (None if model is None else with_shift(model, shift) for model in (high_noise, low_noise))
+    guider = RelayGuider(high, low, switch, boundary, switch_step)
     guider.set_conds(positive, negative)
     guider.set_cfg(high_noise_cfg, low_noise_cfg)
     return guider

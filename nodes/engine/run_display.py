@@ -49,7 +49,7 @@ def show_text(text: str) -> None:
     """Shows `text` on the node that is running, if somebody looks at it."""
     server, context = prompt_server(), get_executing_context()
     client = watcher(server)
-    if context is not None and client is not None:
+    if server is not None and context is not None and client is not None:
         server.send_progress_text(text, context.node_id, client)
 
 

@@ -78,7 +78,7 @@ def diffusers_run(scheduler: Any, denoise: Callable, steps: int) -> torch.Tensor
 
 @pytest.mark.parametrize("steps", STEPS)
 def test_flow_unipc_matches_diffusers(steps: int, experts: Callable) -> None:
-    scheduler = UniPCMultistepScheduler(
+    scheduler: Any = UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0, solver_order=2, solver_type="bh2"
     )
     expected = diffusers_run(scheduler, experts, steps)
@@ -89,7 +89,7 @@ def test_flow_unipc_matches_diffusers(steps: int, experts: Callable) -> None:
 
 @pytest.mark.parametrize("steps", STEPS)
 def test_flow_dpmpp_matches_diffusers(steps: int, experts: Callable) -> None:
-    scheduler = DPMSolverMultistepScheduler(
+    scheduler: Any = DPMSolverMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0, solver_order=2
     )
     expected = diffusers_run(scheduler, experts, steps)

@@ -56,10 +56,12 @@ def broken_guiders() -> dict[str, Any]:
     class TwoRuns(RelayGuider):
         """Chains two sampler runs: the second starts without the first one's history."""
 
-        def sample(self, noise: Any, latent: Any, sampler: Any, sigmas: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        def sample(
+            self, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, *args: Any, **kwargs: Any
+        ) -> torch.Tensor:
             n_high = self.make_route(sigmas.tolist()).n_high
             first, second = sigmas[: n_high + 1].clone(), sigmas[n_high:]
-            latent = super().sample(noise, latent, sampler, self.first_part(first), *args, **kwargs)
+            latent = super().sample(noise, latent_image, sampler, self.first_part(first), *args, **kwargs)
             return super().sample(self.second_noise(noise), latent, sampler, second, *args, **kwargs)
 
         def first_part(self, sigmas: torch.Tensor) -> torch.Tensor:
