@@ -90,6 +90,9 @@ def _encode(
     alpha = spec.keeps_alpha(images.shape[3])
     converter = PlaneConverter(width, height, images.shape[3], spec.bit_depth, alpha)
     video = _add_video_stream(container, spec, width, height, alpha)
+    if len(images) < 3:
+        # x265 invents the first time stamp when fewer frames come than it reorders.
+        video.codec_context.max_b_frames = 0
     feed_sound = sound.add_to(container, spec.format.audio_encoder) if sound else lambda until_s: None
     with closing(frames_of(images, converter, video.pix_fmt)) as frames:
         for index, frame in enumerate(frames):
