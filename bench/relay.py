@@ -238,7 +238,7 @@ def real_size(size: ExpertSize, latent_shape: tuple[int, ...], dtype: torch.dtyp
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--memory-of", choices=("relay", "core"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.disable(logging.WARNING)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .engine.model_kind import check_models
+from .engine.model_kind import check_image, check_models
 from .engine.relay_run import make_guider
 from .engine.schedule import SWITCH_MODES
 
@@ -93,7 +93,7 @@ class Guider(io.ComfyNode):
         shift,
         low_noise=None,
     ) -> io.NodeOutput:
-        check_models(high_noise, low_noise)
+        check_image(check_models(high_noise, low_noise), positive)
         guider = make_guider(
             high_noise,
             low_noise,

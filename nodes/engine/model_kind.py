@@ -56,11 +56,24 @@ def check_models(high_noise: Any, low_noise: Any | None) -> str:
     return high
 
 
-def check_conditioning(kind: str, positive: list, latent: Any) -> None:
-    """Raises InvalidInput where the latent or the image conditioning does not fit a model of `kind`.
+def check_image(kind: str, positive: list) -> None:
+    """Raises InvalidInput where ComfyUI conditioning lacks the image that a model of `kind` needs, or has one that
+    it would ignore."""
+    if kind == "i2v" and not _images(positive):
+        raise InvalidInput(
+            "positive must carry a start or end image for an I2V pair: connect an image to Prepare Latent, "
+            "or load a T2V pair."
+        )
+    if kind == "t2v" and _images(positive):
+        raise InvalidInput(
+            "positive carries an image, which a T2V pair ignores: disconnect the image from Prepare Latent, "
+            "or load an I2V pair."
+        )
 
-    positive: ComfyUI conditioning. latent: (batch, channels, frames, height, width).
-    """
+
+def check_latent(kind: str, positive: list, latent: Any) -> None:
+    """Raises InvalidInput where a latent, (batch, channels, frames, height, width), does not fit a model of `kind`
+    or the image in `positive`."""
     channels = 48 if kind == "ti2v_5b" else 16
     if getattr(latent, "is_nested", False):
         raise InvalidInput("latent must be one video latent, not a nested one: Wan2.2 models make video only.")
@@ -69,18 +82,7 @@ def check_conditioning(kind: str, positive: list, latent: Any) -> None:
             f"latent must be a video latent with {channels} channels for {kind_name(kind)}, "
             f"not one of shape {tuple(latent.shape)}."
         )
-    images = [options["concat_latent_image"] for _, options in positive if "concat_latent_image" in options]
-    if kind == "i2v" and not images:
-        raise InvalidInput(
-            "positive must carry a start or end image for an I2V pair: connect an image to Prepare Latent, "
-            "or load a T2V pair."
-        )
-    if kind == "t2v" and images:
-        raise InvalidInput(
-            "positive carries an image, which a T2V pair ignores: disconnect the image from Prepare Latent, "
-            "or load an I2V pair."
-        )
-    frames = [image.shape[2] for image in images if image.shape[2] != latent.shape[2]]
+    frames = [image.shape[2] for image in _images(positive) if image.shape[2] != latent.shape[2]]
     if kind == "i2v" and frames:
         raise InvalidInput(
             f"latent must have as many latent frames as the image conditioning in positive, {frames[0]}, "
@@ -88,14 +90,17 @@ def check_conditioning(kind: str, positive: list, latent: Any) -> None:
         )
 
 
+def _images(positive: list) -> list:
+    images = [options.get("concat_latent_image") for _, options in positive]
+    return [image for image in images if image is not None]
+
+
 def conditioning_warnings(positive: list, latent: Any) -> list[str]:
     """A sentence where the image was encoded for another picture size than the latent's: ComfyUI stretches it."""
     height, width = latent.shape[-2:]
-    for _, options in positive:
-        image = options.get("concat_latent_image")
-        if image is not None and image.shape[-2:] != (height, width):
-            return [
-                f"The image in positive was encoded at {image.shape[-1] * 8}x{image.shape[-2] * 8} and is stretched to "
-                f"the latent's {width * 8}x{height * 8}."
-            ]
-    return []
+    return [
+        f"The image in positive was encoded at {image.shape[-1] * 8}x{image.shape[-2] * 8} and is stretched to "
+        f"the latent's {width * 8}x{height * 8}."
+        for image in _images(positive)
+        if image.shape[-2:] != (height, width)
+    ]

@@ -165,6 +165,7 @@ class RelayGuider(comfy.samplers.CFGGuider):
     def inner_set_conds(self, conds: dict[str, list]) -> None:
         for expert in self.experts.values():
             expert.inner_set_conds(conds)
+            expert.original_conds = self.experts[HIGH].original_conds
         self._start_with(HIGH)
 
     def set_cfg(self, high_noise_cfg: float, low_noise_cfg: float | None = None) -> None:

@@ -12,7 +12,7 @@ import torch
 from ..rules.errors import InvalidInput
 from ..rules.expert_boundary import BOUNDARIES, ExpertRoute
 from .flow_solvers import make_sampler, sampler_names
-from .model_kind import check_conditioning, check_models, conditioning_warnings, kind_name
+from .model_kind import check_image, check_latent, check_models, conditioning_warnings, kind_name
 from .relay_guider import HIGH, LOW, RelayGuider
 from .run_display import RunDisplay, show_text
 from .schedule import make_sigmas, route_warnings, shift_of, with_shift
@@ -68,7 +68,8 @@ def run_relay(
     """
     samples = latent["samples"]
     kind = check_models(high_noise, low_noise)
-    check_conditioning(kind, positive, samples)
+    check_image(kind, positive)
+    check_latent(kind, positive, samples)
     if settings.sampler not in sampler_names():
         raise InvalidInput(f"sampler must be one of {', '.join(sampler_names())}, not {settings.sampler!r}.")
     guider = make_guider(

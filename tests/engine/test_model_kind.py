@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from wan_relay.nodes.engine.model_kind import check_conditioning, check_models, conditioning_warnings, model_kind
+from wan_relay.nodes.engine.model_kind import check_image, check_latent, check_models, conditioning_warnings, model_kind
 from wan_relay.nodes.rules.errors import InvalidInput
 from wan_relay.tests.engine.tiny_wan import tiny_wan
 
@@ -21,6 +21,11 @@ WAN21_I2V, VACE, FLUX = model("i2v"), model("vace", 16), model(image_model="flux
 IMAGE = torch.zeros(1, 16, 3, 4, 4)
 WITH_IMAGE = [[torch.zeros(1, 4, 8), {"concat_latent_image": IMAGE}]]
 WITHOUT = [[torch.zeros(1, 4, 8), {}]]
+
+
+def check_all(kind: str, positive: list, shape: tuple[int, ...]) -> None:
+    check_image(kind, positive)
+    check_latent(kind, positive, torch.zeros(shape))
 
 
 @pytest.mark.parametrize("kind", ["i2v", "t2v", "ti2v_5b"])
@@ -80,7 +85,7 @@ def test_pairs_that_do_not(high: Any, low: Any, sentence: str) -> None:
     ],
 )
 def test_conditioning_and_latents_that_fit(kind: str, positive: list, shape: tuple[int, ...]) -> None:
-    check_conditioning(kind, positive, torch.zeros(shape))
+    check_all(kind, positive, shape)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +101,7 @@ def test_conditioning_and_latents_that_fit(kind: str, positive: list, shape: tup
 )
 def test_conditioning_and_latents_that_do_not(kind: str, positive: list, shape: tuple, sentence: str) -> None:
     with pytest.raises(InvalidInput, match=re.escape(sentence)):
-        check_conditioning(kind, positive, torch.zeros(shape))
+        check_all(kind, positive, shape)
 
 
 def test_an_image_of_another_size_is_said() -> None:

@@ -121,6 +121,8 @@ def test_schedules(models: dict[str, Any], inputs: dict[str, Any], shift: float,
 def test_the_guider_refuses_a_pair_that_does_not_belong_together(models: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="two experts of one pair"):
         guider(models, low_noise=tiny_wan("t2v"))
+    with pytest.raises(InvalidInput, match="positive must carry a start or end image"):
+        guider(models, positive=conditioning(3, image=False))
 
 
 def test_a_switch_step_beyond_the_sigmas_is_refused_when_they_are_known(models: dict[str, Any]) -> None:
