@@ -1,6 +1,5 @@
 """Load the two experts through ComfyUI's own loaders."""
 
-from pathlib import Path
 from typing import Any
 
 import comfy.sd
@@ -41,7 +40,7 @@ def load_prefixed_model(path: str, prefix: str, model_options: dict[str, Any], d
         weights, model_options=model_options, metadata=metadata, disable_dynamic=disable_dynamic
     )
     if model is None:
-        raise FileRefused(f"{Path(path).name}: ComfyUI does not recognise the model in this file.")
+        raise ValueError("the model in it is not recognised")
     model.cached_patcher_init = (load_prefixed_model, (path, prefix, model_options))
     return model
 

@@ -106,16 +106,17 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Network:
     expected = wan_tensors(num_layers)
     _refuse_incomplete(own, expected)
     patch, head = own["patch_embedding.weight"], own["head.head.weight"]
-    if len(patch) < 2 or not head:
-        raise FileRefused("its patch_embedding has no video shape")
+    modulation, ffn = own["head.modulation"], own["blocks.0.ffn.0.weight"]
+    if len(patch) < 2 or not (head and modulation and ffn):
+        raise FileRefused("its tensors do not have the shapes of a Wan network")
     in_dim, out_dim = patch[1], head[0] // 4
     return Network(
         kind=_kind(own, in_dim, out_dim),
         prefix=prefix,
         in_dim=in_dim,
         out_dim=out_dim,
-        dim=own["head.modulation"][-1],
-        ffn_dim=own["blocks.0.ffn.0.weight"][0],
+        dim=modulation[-1],
+        ffn_dim=ffn[0],
         num_layers=num_layers,
         num_tensors=len(own),
         unknown=_unknown(own, expected),

@@ -98,7 +98,7 @@ def _same(shape: Shape, weight: Shape | None) -> bool:
 
 
 def _product_fits(out: int, inner: int, weight: Shape | None) -> bool:
-    return weight is None or (out == weight[0] and out * inner == math.prod(weight))
+    return weight is None or (weight[:1] == (out,) and out * inner == math.prod(weight))
 
 
 def _plain(parts: Mapping[str, Shape], weight: Shape | None) -> set[str]:

@@ -120,7 +120,7 @@ def _tensor_info(entry: dict[str, Any], data_start: int) -> TensorInfo:
     begin, end = entry["data_offsets"]
     shape = tuple(entry["shape"])
     dtype = entry["dtype"]
-    if not all(type(n) is int and n >= 0 for n in (begin, end, *shape)) or begin > end:
+    if type(dtype) is not str or not all(type(n) is int and n >= 0 for n in (begin, end, *shape)) or begin > end:
         raise ValueError("offsets and sizes are whole numbers")
     bits = BITS_PER_ELEMENT.get(dtype)
     if bits is not None and math.prod(shape) * bits != (end - begin) * 8:

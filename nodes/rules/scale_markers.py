@@ -92,5 +92,5 @@ def _described_layers(metadata: Mapping[str, str], prefix: str) -> set[str]:
     try:
         layers = json.loads(metadata["_quantization_metadata"])["layers"]
         return {layer if layer.startswith(prefix) else prefix + layer for layer in layers}
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise FileRefused("its metadata _quantization_metadata is damaged") from None
