@@ -141,7 +141,7 @@ def usual_job(url: str, settings: Settings, size: dict[str, int], seed: int) -> 
     (settings.input_directory / name).write_bytes(base64.b64decode(sent["image_base64"]))
     request, _ = parse_request(sent)
     graph = build_plan(request, seed, name, None, f"usual_{uuid.uuid4().hex}", settings).graph
-    body = {"prompt": graph, "client_id": uuid.uuid4().hex}
+    body: dict[str, Any] = {"prompt": graph, "client_id": uuid.uuid4().hex}
     prompt_id = requests.post(f"{url}/prompt", json=body, timeout=30).json()["prompt_id"]
     while prompt_id not in (history := requests.get(f"{url}/history/{prompt_id}", timeout=30).json()):
         time.sleep(1)

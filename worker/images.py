@@ -141,7 +141,7 @@ class _PublicResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
-        addresses = [(entry[0], entry[4][0]) for entry in found]
+        addresses = [(entry[0], str(entry[4][0])) for entry in found]
         if not addresses or not all(self._is_allowed(address) for _, address in addresses):
             raise _BlockedHost
         return [
@@ -275,7 +275,7 @@ def _plain(image: Image.Image, content: bytes) -> PlainImage:
     picture = ImageOps.exif_transpose(image)
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
-        if picture.getextrema()[3][0] < 255:
+        if picture.getchannel("A").histogram()[255] < picture.width * picture.height:
             warnings.append("the image has transparency; it was laid over white")
         background = Image.new("RGBA", picture.size, (255, 255, 255, 255))
         picture = Image.alpha_composite(background, picture).convert("RGB")

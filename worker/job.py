@@ -274,7 +274,7 @@ class Progress:
         self._last = now
         update: dict[str, Any] = {"stage": "sampling", "step": step, "steps": steps, "progress": round(step / steps, 3)}
         if switch_step is not None:
-            update["expert"] = "high_noise" if step < switch_step else "low_noise"
+            update["expert"] = "high_noise" if step <= switch_step else "low_noise"
         with contextlib.suppress(Exception):
             self._send(update)
 

@@ -358,6 +358,7 @@ async def misbehaving(request: web.Request) -> web.StreamResponse:
             await asyncio.sleep(0.05)
     if kind == "cut":
         response.force_close()
+        assert request.transport is not None
         request.transport.abort()
     return response
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -402,7 +403,7 @@ def resident_kb(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
-BAD = [
+BAD: list[dict[str, Any]] = [
     {"width": 1},
     {"image_base64": "aGVsbG8="},
     {"image_base64": None, "image_path": "/etc/passwd"},

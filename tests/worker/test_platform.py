@@ -44,7 +44,7 @@ class Api:
         async with self.client.request(method, f"/v2/local{path}", data=data, headers=headers) as response:
             return response.status, await response.json()
 
-    async def take(self) -> dict[str, Any] | None:
+    async def take(self) -> Any:
         async with self.client.get("/sdk/job-take/w1?gpu=x&job_in_progress=0") as response:
             return await response.json() if response.status == 200 else None
 
@@ -137,7 +137,8 @@ def test_sync_call_waits_as_long_as_it_was_told():
 def test_bad_requests():
     async def scenario(api: Api) -> None:
         good = {"Authorization": "Bearer key"}
-        for body in (b"{", b"[]", b'"x"', {"inputs": {}}, {"input": "x" * 3000}):
+        bodies: tuple[Any, ...] = (b"{", b"[]", b'"x"', {"inputs": {}}, {"input": "x" * 3000})
+        for body in bodies:
             assert (await api.call("POST", "/run", body, **good))[0] == 400
         assert (await api.call("POST", "/runsync?wait=1", {"input": "x" * 3000}, **good))[0] == 200
         for policy in ({"ttl": "x"}, {"executionTimeout": 0}, {"ttl": 10**12}, "fast", {"ttl": True}):

@@ -30,6 +30,12 @@ class InterruptedRunError(Exception):
     pass
 
 
+class FailureError(Exception):
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 class Fake:
     def __init__(self) -> None:
         self.sockets: dict[str, web.WebSocketResponse] = {}
@@ -98,9 +104,7 @@ class Fake:
             raise InterruptedRunError
         if kind.startswith("error:"):
             _, name, message = kind.split(":", 2)
-            error = RuntimeError(message)
-            error.kind = name
-            raise error
+            raise FailureError(name, message)
 
     async def execute(self, prompt_id: str, graph: dict, client_id: str) -> dict:
         config = self.config()
@@ -177,8 +181,10 @@ async def main() -> None:
     async def upload(request: web.Request) -> web.Response:
         form = await request.post()
         fake.fault("upload")
-        (options.input_directory / form["image"].filename).write_bytes(form["image"].file.read())
-        return web.json_response({"name": form["image"].filename, "subfolder": "", "type": "input"})
+        image = form["image"]
+        assert isinstance(image, web.FileField)
+        (options.input_directory / image.filename).write_bytes(image.file.read())
+        return web.json_response({"name": image.filename, "subfolder": "", "type": "input"})
 
     @routes.post("/prompt")
     async def prompt(request: web.Request) -> web.Response:
