@@ -1,8 +1,9 @@
 // A panel: the DOM widget under a node's inputs, alike in the classic canvas and in Nodes 2.0.
 const STYLE = `
-.wan-relay { --high: #d9772b; --low: #2f83c9; --warn: #945400; --bad: #b3261e; display: flex; flex-direction: column;
+.wan-relay { --high: #a8500c; --low: #1f6aa8; --warn: #805000; --bad: #a81c14; display: flex; flex-direction: column;
   gap: 4px; box-sizing: border-box; padding: 6px 8px; border-radius: 6px; overflow: hidden; user-select: text;
-  background: var(--comfy-input-bg); color: var(--input-text); font-size: 12px; line-height: 1.4; }
+  background: var(--component-node-widget-background, var(--comfy-input-bg)); color: var(--input-text);
+  font-size: 12px; line-height: 1.4; }
 .dark-theme .wan-relay { --high: #f0994d; --low: #5fb0f2; --warn: #f2b84b; --bad: #ff8a80; }
 .wan-relay > * { flex: none; min-width: 0; overflow-wrap: anywhere; }
 .wan-relay:empty { display: none; }

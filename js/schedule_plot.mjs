@@ -12,7 +12,7 @@ export function addTo(node) {
   const panel = addPanel(node, "schedule");
   const run = { step: undefined, report: undefined };
   let plan;
-  const draw = () => panel.fill(...(plan ? [plot(plan, run.step), ...legend(plan, run)] : []), ...notes(plan));
+  const draw = () => panel.fill(...(plan ? [plot(plan, run.report ? Infinity : run.step), ...legend(plan, run)] : []), ...notes(plan));
 
   watch(node, () => question(node), (answer, asked) => {
     plan = answer ?? { warnings: [text("unknown", { inputs: asked.unknown.join(", ") })] };

@@ -13,19 +13,19 @@ from .template_notes import DOWNLOADS, note_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TITLE_HEIGHT = 30
-GAP = 110  # Nodes 2.0 draws a node up to 80 pixels taller than the classic canvas
+GAP = 150  # Nodes 2.0 draws a node up to 80 pixels taller than the classic canvas, and panels grow with warnings
 GROUP_PADDING = 24
 COLUMN_GAP = 90
 
 # Column by column, left to right: the group's title, its colour, its width, and the nodes in it, top to bottom.
 COLUMNS: list[tuple[str, str, int, list[str]]] = [
-    ("Models", "#3f789e", 440, ["WanRelay_LoadExperts", "WanRelay_ApplyLoraPair", "VAELoader"]),
+    ("Models", "#3f789e", 440, ["VAELoader", "WanRelay_LoadExperts", "WanRelay_ApplyLoraPair"]),
     ("Prompt and images", "#8a6d3b", 400, ["WanRelay_EncodePrompts", "LoadImage"]),
     ("Size and length", "#5a7a4a", 380, ["WanRelay_PrepareLatent"]),
     ("Relay: high noise, then low noise", "#b06634", 380, ["WanRelay_Sample"]),
     ("Video", "#6a5a8c", 420, ["VAEDecode", "WanRelay_SaveVideo"]),
 ]
-HEIGHTS = {"WanRelay_EncodePrompts": 340, "LoadImage": 340, "WanRelay_SaveVideo": 520, "WanRelay_Sample": 560}
+HEIGHTS = {"WanRelay_EncodePrompts": 340, "LoadImage": 340, "WanRelay_SaveVideo": 520, "WanRelay_Sample": 760}
 NOTE_SIZE = [460, 560]
 
 
