@@ -9,10 +9,10 @@ class ExpertSize:
 
     in_dim: int
     out_dim: int
-    dim: int = 192
+    dim: int = 256
     ffn_dim: int = 512
-    num_layers: int = 4
-    num_heads: int = 6
+    num_layers: int = 3
+    num_heads: int = 8
     text_dim: int = 64
     freq_dim: int = 256
 

@@ -8,7 +8,7 @@ import torch
 
 from . import captions as grammar
 from . import expert_training as training
-from .expert_start import starting_expert
+from .expert_start import skeleton
 
 SEED = 7
 SAVE_EVERY_S = 120.0
