@@ -43,7 +43,8 @@ class PlaneConverter:
     def convert(self, image: torch.Tensor, planes: list[np.ndarray]) -> None:
         """Fill `planes` (Y, Cb, Cr and, with alpha, A; uint8 or uint16) from `image` [height, width, channels].
 
-        Runs on the image's device; on the CPU in strips that stay in its cache. Values outside 0..1 are clamped.
+        Runs on the image's device: on the CPU in strips that stay in its cache, on a GPU in one piece (where cuDNN may
+        use TF32, a tenth of an 8-bit code). Values outside 0..1 are clamped.
         Raises InvalidInput for NaN or infinity.
         """
         if self.weight.device != image.device:
