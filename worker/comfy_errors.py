@@ -1,5 +1,6 @@
 """ComfyUI's refusals and failures in our codes: the node's title, ComfyUI's own sentence, the request's field."""
 
+import re
 from typing import Any
 
 from .errors import JobError
@@ -16,6 +17,8 @@ _GPU_FAULTS = (
     "cuda kernel errors",
     "acceleratorerror",
 )
+# The two ways in which the pack's loaders say that a file is not in any models folder.
+_ABSENT_FILE = re.compile(r"'([^']+)' not in \[|must be a file in .*, got (\S+)$")
 _DISK_FAULTS = ("no space left on device", "errno 28", "read-only file system", "disk quota exceeded")
 
 
@@ -42,9 +45,10 @@ def _refused_input(graph: Graph, node_id: str, class_type: str, fault: dict[str,
     kind, details = str(fault.get("type", "")), str(fault.get("details", ""))
     if kind == "custom_validation_failed":
         sentence = (details.partition(" - ")[2] or details).rstrip(".")
+        if (class_type, name) in MODEL_INPUTS and (absent := _ABSENT_FILE.search(sentence)):
+            return JobError("MODEL_MISSING", f"{absent[1] or absent[2]} is not on this worker (node {title})")
         if class_type in (LOAD, LORAS):
-            missing = any(words in sentence for words in ("not found", "not in", "no file", "does not exist"))
-            return JobError("MODEL_MISSING" if missing else "MODEL_REFUSED", f"{sentence} (node {title})")
+            return JobError("MODEL_REFUSED", f"{sentence} (node {title})")
         return JobError("INVALID_VALUE", f"{sentence} (node {title})", _named_field(sentence) or field)
     if kind == "value_not_in_list" and (class_type, name) in MODEL_INPUTS:
         return JobError("MODEL_MISSING", f"{extra.get('received_value')} is not on this worker (node {title})")
@@ -60,7 +64,7 @@ def failed_execution(message: dict[str, Any], graph: Graph) -> JobError:
     """From the `execution_error` message of a run."""
     title = node_title(graph, str(message.get("node_id", "")))
     kind = str(message.get("exception_type", ""))
-    sentence = _first_line(str(message.get("exception_message", ""))).rstrip(".") or kind
+    sentence = _first_line(str(message.get("exception_message", ""))).rstrip(".") or kind or "no reason given"
     everything = f"{kind} {message.get('exception_message', '')}".lower()
     if kind.endswith("OutOfMemoryError") or "allocation on device" in everything or "out of memory" in everything:
         return JobError(

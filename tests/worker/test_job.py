@@ -435,3 +435,20 @@ def test_fifty_jobs_with_every_third_one_bad(bench):
 def test_answers_are_plain_json(bench):
     [answer] = bench.answer(bench.job())
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
+
+
+def test_files_are_read_ahead_at_the_start_and_low_noise_while_sampling(make_bench, tmp_path):
+    names = {"text_encoder": "t", "vae": "v", "high_noise": "h", "low_noise": "l"}
+    for folder, name in (("text_encoders", "t"), ("vae", "v"), ("diffusion_models", "h"), ("diffusion_models", "l")):
+        (tmp_path / "models" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "models" / folder / name).write_bytes(bytes(10))
+    roles = {f"WAN_RELAY_{role.upper()}": name for role, name in names.items()}
+    bench = make_bench(WAN_RELAY_MODELS=tmp_path / "models", **roles)
+    bench.worker.start()
+    [boot] = bench.worker._readers
+    assert boot.join(30)
+    assert [path.name for path in boot.read_bytes] == ["t", "v", "h", "l"]
+    assert bench.answer(bench.job())[0]["video"]
+    [reader] = bench.worker._readers
+    assert reader.join(30)
+    assert [path.name for path in reader.read_bytes] == ["l"]
