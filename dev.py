@@ -307,7 +307,8 @@ def unpack_comfyui(folder: Path, python: Path) -> Path:
     if found != COMFYUI_ARCHIVE_SHA256:
         raise DevError(f"{archive.name} should have sha256 {COMFYUI_ARCHIVE_SHA256}, and has {found}.")
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        safe: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # since 3.11.4
+        tar.extractall(folder, **safe)
     return next(folder.glob("*/vendor/ComfyUI"))
 
 

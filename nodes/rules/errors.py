@@ -1,9 +1,9 @@
 """Every error that a user of the nodes can see.
 
-    WanRelayError               one sentence: what was expected, what came, which input
-    ├── InvalidInput            a value or a combination of values that cannot work
-    ├── FileRefused             a model or LoRA file that would load and give a wrong video, or not load at all
-    └── VideoNotSaved           the video file could not be written; nothing was left behind
+WanRelayError               one sentence: what was expected, what came, which input
+├── InvalidInput            a value or a combination of values that cannot work
+├── FileRefused             a model or LoRA file that would load and give a wrong video, or not load at all
+└── VideoNotSaved           the video file could not be written; nothing was left behind
 """
 
 
