@@ -12,7 +12,7 @@ export function addTo(node) {
   const panel = addPanel(node, "schedule");
   const run = { step: undefined, report: undefined };
   let plan;
-  const draw = () => panel.fill(...(plan ? [plot(plan, run.report ? Infinity : run.step), ...legend(plan, run)] : []), ...notes(plan));
+  const draw = () => panel.fill(...(plan?.sigmas?.length > 1 ? [plot(plan, run), ...legend(plan, run)] : []), ...notes(plan));
 
   watch(node, () => question(node), (answer, asked) => {
     plan = answer ?? { warnings: [text("unknown", { inputs: asked.unknown.join(", ") })] };
@@ -39,13 +39,12 @@ function hasOneExpert(node) {
   return source?.comfyClass === "WanRelay_LoadExperts" && valueOf(source, "low_noise") === "none";
 }
 
-function plot({ sigmas, switch_step, boundary, switch: mode, isSingle }, step) {
-  const steps = sigmas ? sigmas.length - 1 : 0;
-  if (steps < 1) return "";
+function plot({ sigmas, switch_step, boundary, switch: mode, isSingle }, { step, report }) {
+  const steps = sigmas.length - 1;
   const percent = (sigma) => `${(100 * sigma) / Math.max(1, sigmas[0])}%`;
   const bars = sigmas.slice(0, -1).map((sigma, i) => {
     const expert = isSingle || i < switch_step ? "high" : "low";
-    const state = step === undefined ? "" : i < step ? "done" : i === step ? "now" : "";
+    const state = report || i < step ? "done" : i === step ? "now" : "";
     const label = steps <= MOST_LABELS ? sigma.toFixed(3) : "";
     const title = `${i + 1}: sigma ${sigma.toFixed(4)}`;
     return make("div", { class: `bar ${expert} ${state}`, style: `height: ${percent(sigma)}`, title }, label);

@@ -4,9 +4,13 @@ Run it with `python3 dev.py run tests.browser.make_pictures URL` where URL is a 
 the model files of the workflows exist (small ones will do) and input/example.png is a photograph.
 """
 
+import base64
+import html
 import io
 import json
 import sys
+import urllib.parse
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from PIL import Image
 from playwright.sync_api import Browser
 
 from .editor import Editor, chromium
+from .template_notes import ABOUT
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs"
@@ -38,14 +43,14 @@ BANNER = f"""<body style="margin:0; background:#16181d; color:#fff; font-family:
 def main(url: str) -> None:
     PICTURES.mkdir(exist_ok=True)
     with chromium() as browser:
-        draw(browser, ICON, 400, 400, PICTURES / "icon.png")
-        draw(browser, BANNER, 1680, 720, PICTURES / "banner.png")
+        (PICTURES / "icon.png").write_bytes(draw(browser, ICON, 400, 400))
+        (PICTURES / "banner.png").write_bytes(draw(browser, BANNER, 1680, 720))
+        for path in sorted((ROOT / "workflows" / "api").glob("*.json")):
+            png = draw(browser, thumbnail(url, path.stem, json.loads(path.read_text())), 480, 480)
+            save_jpg(png, ROOT / "workflows" / f"{path.stem}.jpg", width=480)
         editor = Editor(browser, url, scale=2)
         editor.set_up()
         editor.run("await app.extensionManager.setting.set('Comfy.Minimap.Visible', false);")
-        for path in sorted((ROOT / "workflows").glob("*.json")):
-            editor.load(json.loads(path.read_text()))
-            save_jpg(graph_picture(editor), path.with_suffix(".jpg"), width=720)
         editor.load(json.loads((ROOT / "workflows" / "wan22_i2v_4step.json").read_text()))
         save_jpg(graph_picture(editor), PICTURES / "workflow.jpg", width=1800)
         for kind in ("LoadExperts", "PrepareLatent", "Sample"):
@@ -53,12 +58,35 @@ def main(url: str) -> None:
         editor.close()
 
 
-def draw(browser: Browser, html: str, width: int, height: int, path: Path) -> None:
-    """Render a page of our own to a PNG."""
+def draw(browser: Browser, content: str, width: int, height: int) -> bytes:
+    """A page of our own as a PNG."""
     page = browser.new_page(viewport={"width": width, "height": height})
-    page.set_content(html)
-    page.screenshot(path=path)
+    page.set_content(content)
+    png = page.screenshot()
     page.close()
+    return png
+
+
+def thumbnail(url: str, name: str, workflow: dict[str, Any]) -> str:
+    """A square page for the template browser: what goes in, the title, the schedule as the server plans it."""
+    inputs = {node["class_type"]: node["inputs"] for node in workflow.values()}
+    sample = {key: value for key, value in inputs["WanRelay_Sample"].items() if not isinstance(value, list)}
+    with urllib.request.urlopen(f"{url}/wan_relay/schedule?{urllib.parse.urlencode(sample)}", timeout=60) as response:
+        plan = json.load(response)
+    num_high = plan["n_high"] if "low_noise" in inputs["WanRelay_Sample"] else len(plan["sigmas"])
+    bars = "".join(
+        f'<div style="flex:1; height:{100 * sigma}%; background:{HIGH if step < num_high else LOW}"></div>'
+        for step, sigma in enumerate(plan["sigmas"][:-1])
+    )
+    num_images = sum(node["class_type"] == "LoadImage" for node in workflow.values())
+    photo = base64.b64encode((ROOT / "tests" / "data" / "coffee.jpg").read_bytes()).decode()
+    image = f'<img src="data:image/jpeg;base64,{photo}" style="flex:1; min-width:0; object-fit:cover; height:100%">'
+    prompt = inputs["WanRelay_EncodePrompts"]["prompt"]
+    source = image * num_images or f'<div style="padding:28px; font-style:italic">{html.escape(prompt[:150])}…</div>'
+    return f"""<body style="margin:0; background:#16181d; color:#fff; font:26px/1.3 sans-serif">
+    <div style="height:240px; display:flex; gap:4px; overflow:hidden">{source}</div>
+    <div style="height:84px; padding:10px 20px; box-sizing:border-box; font-size:25px">{ABOUT[name][0]}</div>
+    <div style="height:140px; margin:0 20px; display:flex; gap:1px; align-items:flex-end">{bars}</div>"""
 
 
 def graph_picture(editor: Editor) -> bytes:

@@ -56,7 +56,9 @@ def test_plot_follows_the_widgets(editor: Any, nodes_2: bool) -> None:
     editor.wait_for_panel("WanRelay_Sample", "15 high, 25 low · boundary 0.9")
     assert bars(editor) == ["high"] * 15 + ["low"] * 25
     editor.set_widgets("WanRelay_Sample", {"switch": "step", "switch_step": 41})
-    editor.wait_for_panel("WanRelay_Sample", "switch_step must be between 0 and the number of steps")
+    refusal = "switch_step must be between 0 and the number of steps, which is 40, not 41."
+    editor.wait_for_panel("WanRelay_Sample", refusal)
+    assert editor.panel("WanRelay_Sample") == refusal
     assert bars(editor) == []
 
 
