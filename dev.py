@@ -542,6 +542,16 @@ def with_toy_files(value: Any) -> Any:
     return TOY_FILES.get(value, value) if isinstance(value, str) else value
 
 
+def toy_graph(graph: dict[str, Any]) -> dict[str, Any]:
+    """A graph template with toy files, at a size that a CPU makes in a minute."""
+    graph = with_toy_files(graph)
+    for node in graph["nodes"]:
+        if node["type"] == "WanRelay_PrepareLatent":
+            sizing, _, _, fit, _, *others = node["widgets_values"]
+            node["widgets_values"] = [sizing, TOY_SIZE["width"], TOY_SIZE["height"], fit, TOY_SIZE["length"], *others]
+    return graph
+
+
 def inputs_of(workflow: dict[str, Any], class_type: str, title: str | None = None) -> dict[str, Any]:
     """The inputs of the one node of that class, and of that title where one is given; empty where there is none."""
     found = [
@@ -756,8 +766,8 @@ def serve(options: argparse.Namespace) -> None:
     with comfyui_server(env, port=options.port, log=False) as server:
         shutil.copy(EXAMPLE_IMAGE, server.base / "input" / "example.png")  # the name in the bundled workflows
         for path in (ROOT / "workflows").glob("*.json"):
-            toy = with_toy_files(json.loads(path.read_text()))
-            (server.base / "user" / "default" / "workflows" / path.name).write_text(json.dumps(toy))
+            graph = toy_graph(json.loads(path.read_text()))
+            (server.base / "user" / "default" / "workflows" / path.name).write_text(json.dumps(graph))
         print(f"ready {server.url}", flush=True)
         server.process.wait()
         server.check_alive()
@@ -765,6 +775,7 @@ def serve(options: argparse.Namespace) -> None:
 
 def worker(options: argparse.Namespace) -> None:
     env = environment()
+    check_port(options.port)
     key = ["--api-key", options.api_key] if options.api_key else []
     toy = {"WAN_RELAY_MODEL_FILES": json.dumps(TOY_FILES)}
     become(env.inside("worker.platform", "--port", options.port, *key), env.variables() | toy)

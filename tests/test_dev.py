@@ -165,6 +165,15 @@ def test_real_files_keep_the_size_of_the_workflow() -> None:
     assert dev.inputs_of(workflow, "WanRelay_PrepareLatent")["length"] == 81
 
 
+@pytest.mark.parametrize("path", sorted((dev.ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem)
+def test_the_templates_that_serve_offers_are_toys(path: Path) -> None:
+    graph = dev.toy_graph(json.loads(path.read_text()))
+    values = {node["type"]: node.get("widgets_values") for node in graph["nodes"]}
+    assert values["WanRelay_PrepareLatent"] == ["fixed", 240, 160, "crop", 33, 1]
+    assert values["WanRelay_LoadExperts"][0].startswith("toy_wan2.2_")
+    assert values["VAELoader"][0].startswith("toy_wan")
+
+
 # --- the progress socket --------------------------------------------------------------------------------------------
 
 
