@@ -3,7 +3,7 @@ import { api } from "../../scripts/api.js";
 import { isLinked, readValues, sourceOf, valueOf, widgetOf } from "./graph_values.mjs";
 import { chain, watch, whileAdded } from "./live.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
-import { text } from "./text.mjs";
+import { text, unknownInputs } from "./text.mjs";
 
 const INPUTS = ["steps", "scheduler", "sampler", "shift", "denoise", "switch", "boundary", "switch_step"];
 const MOST_LABELS = 8;
@@ -15,7 +15,7 @@ export function addTo(node) {
   const draw = () => panel.fill(...(plan?.sigmas?.length > 1 ? [plot(plan, run), ...legend(plan, run)] : []), ...notes(plan));
 
   watch(node, () => question(node), (answer, asked) => {
-    plan = answer ?? { warnings: [text("unknown", { inputs: asked.unknown.join(", ") })] };
+    plan = answer ?? { warnings: [unknownInputs(asked.unknown)] };
     plan.isSingle = asked.isSingle;
     run.report = undefined;
     draw();

@@ -3,7 +3,7 @@ import { api } from "../../scripts/api.js";
 import { isLinked, readValues, setWidget, sourceOf, valueOf, widgetOf } from "./graph_values.mjs";
 import { chain, watch } from "./live.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
-import { text } from "./text.mjs";
+import { text, unknownInputs } from "./text.mjs";
 
 const INPUTS = ["sizing", "width", "height", "fit", "length", "batch_size"];
 const RESOLUTIONS = ["528x768", "608x1072", "768x528", "720x720", "832x480", "480x832", "1280x720", "720x1280"];
@@ -16,7 +16,7 @@ export function addTo(node) {
     panel.fill(
       make("div", { class: "row" }, resolutionList(node), durationList(node)),
       answer?.width ? make("div", { class: "readout" }, readout(answer)) : "",
-      ...notes(answer ?? { warnings: [text("unknown", { inputs: asked.unknown.join(", ") })] }),
+      ...notes({ ...answer, warnings: answer ? answer.changes?.map(changed) : [unknownInputs(asked.unknown)] }),
     );
   });
   chain(node, "onExecuted", (output) => {
@@ -70,6 +70,8 @@ function readout({ image_width, image_height, width, height, fit, length, durati
   const values = { width, height, fit, length, seconds: duration_s.toFixed(2), fps };
   return image_width ? text("sizeFrom", { ...values, image_width, image_height }) : text("size", values);
 }
+
+const changed = (values) => text(`change_${values.change}`, values);
 
 function pickList(kind, choices, current, pick) {
   const options = Object.entries(choices).map(([value, label]) => make("option", { value }, label));

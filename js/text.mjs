@@ -21,3 +21,5 @@ export function text(key, values = {}) {
   const found = languages?.[language()]?.wanRelay?.[key] ?? languages?.en?.wanRelay?.[key] ?? key;
   return found.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
+
+export const unknownInputs = (names) => text("unknown", { inputs: names.join(", ") });

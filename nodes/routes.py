@@ -1,7 +1,7 @@
 """The editor's HTTP routes: what a node would do with the values on it, asked before anything runs.
 
     GET /wan_relay/schedule   inputs of WanRelay_Sample          -> sigmas, n_high, n_low, warnings
-    GET /wan_relay/size       inputs of WanRelay_PrepareLatent   -> width, height, length, duration_s, warnings
+    GET /wan_relay/size       inputs of WanRelay_PrepareLatent   -> width, height, length, duration_s, changes
     GET /wan_relay/experts    the files of WanRelay_LoadExperts  -> what their headers say, warnings
     GET /wan_relay/loras      the files of WanRelay_ApplyLoraPair, and of the experts below -> what will fit, warnings
 
@@ -26,7 +26,7 @@ from .node_list import NODES
 from .rules.errors import FileRefused, InvalidInput, WanRelayError
 from .rules.expert_files import NO_FILE, check_pair
 from .rules.frame_count import NATIVE_FPS, plan_length
-from .rules.frame_size import A14B_MULTIPLE, TI2V_5B_MULTIPLE, describe_placement, plan_size
+from .rules.frame_size import A14B_MULTIPLE, TI2V_5B_MULTIPLE, placement_changes, plan_size
 from .rules.lora_files import check_lora_pair
 from .rules.safetensors_header import read_header
 from .rules.vae_file import is_ti2v_5b_vae
@@ -68,7 +68,10 @@ def schedule(query: Query) -> dict[str, Any]:
 
 
 def size(query: Query) -> dict[str, Any]:
-    """What WanRelay_PrepareLatent would render; image_width and image_height are those of the linked image."""
+    """What WanRelay_PrepareLatent would render; image_width and image_height are those of the linked image.
+
+    `changes` says what its report says in English sentences, for the panel to say in the user's language.
+    """
     asked = read_inputs(query, "WanRelay_PrepareLatent", ("sizing", "width", "height", "fit", "length"))
     fps = _number(query.get("fps", str(NATIVE_FPS)), "fps", float, 1, 120)
     image_size = None
@@ -79,19 +82,24 @@ def size(query: Query) -> dict[str, Any]:
     multiple = _multiple_of_vae(query["vae"]) if "vae" in query else A14B_MULTIPLE
     frame = plan_size(asked["width"], asked["height"], asked["sizing"], image_size, multiple)
     count = plan_length(asked["length"], fps)
-    placement = []
+    used = {"width": frame["width"], "height": frame["height"], "length": count["length"]}
+    snapped = ("length",) if asked["sizing"] == "match image" else ("width", "height", "length")
+    changes: list[dict[str, Any]] = [
+        {"change": name, "asked": asked[name], "used": used[name], "multiple": multiple}
+        for name in snapped
+        if asked[name] != used[name]
+    ]
     if image_size:
-        placement = describe_placement("The image", image_size, frame["width"], frame["height"], asked["fit"])
+        for change, percent in placement_changes(image_size, used["width"], used["height"], asked["fit"]):
+            changes.append({"change": change, "percent": round(percent, 1)})
     return {
         "image_width": image_size and image_size[0],
         "image_height": image_size and image_size[1],
-        "width": frame["width"],
-        "height": frame["height"],
+        **used,
         "fit": asked["fit"],
-        "length": count["length"],
         "duration_s": count["duration_s"],
         "fps": fps,
-        "warnings": [*frame["warnings"], *count["warnings"], *placement],
+        "changes": changes,
     }
 
 

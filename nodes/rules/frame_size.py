@@ -127,25 +127,38 @@ def place_image(image_width: int, image_height: int, width: int, height: int, fi
     return Placement(scaled_width, scaled_height, (scaled_width - width) // 2, (scaled_height - height) // 2)
 
 
-def describe_placement(name: str, image_size: tuple[int, int], width: int, height: int, fit: str) -> list[str]:
-    """A sentence for every part of the picture that `fit` takes away, adds or distorts; none when nothing is."""
+def placement_changes(image_size: tuple[int, int], width: int, height: int, fit: str) -> list[tuple[str, float]]:
+    """What `fit` takes away, adds or distorts, each with its percentage; empty when the picture fits exactly.
+
+    crop_width, crop_height: of the image's side. pad_width, pad_height: of the frame's side. wider, narrower: of the
+    image's aspect.
+    """
     image_width, image_height = image_size
     if image_width * height == image_height * width:
         return []
     place = place_image(image_width, image_height, width, height, fit)
-    head = f"{name} of {image_width}x{image_height}"
     if fit == "stretch":
         percent = 100 * (width * image_height / (height * image_width) - 1)
-        how = "wider" if percent > 0 else "narrower"
-        return [f"{head} is stretched to {width}x{height}, {abs(percent):.1f}% {how}."]
-    sentences = []
+        return [("wider" if percent > 0 else "narrower", abs(percent))]
+    changes = []
     for side, scaled, frame in (("width", place.scaled_width, width), ("height", place.scaled_height, height)):
         if scaled > frame:
-            sentences.append(
-                f"{head} loses {100 * (scaled - frame) / scaled:.1f}% of its {side} to fill {width}x{height}."
-            )
+            changes.append((f"crop_{side}", 100 * (scaled - frame) / scaled))
         elif scaled < frame:
-            sentences.append(
-                f"{head} gets black bars over {100 * (frame - scaled) / frame:.1f}% of the {side} of {width}x{height}."
-            )
+            changes.append((f"pad_{side}", 100 * (frame - scaled) / frame))
+    return changes
+
+
+def describe_placement(name: str, image_size: tuple[int, int], width: int, height: int, fit: str) -> list[str]:
+    """A sentence for every one of `placement_changes`."""
+    head = f"{name} of {image_size[0]}x{image_size[1]}"
+    sentences = []
+    for change, percent in placement_changes(image_size, width, height, fit):
+        how, _, side = change.partition("_")
+        if how == "crop":
+            sentences.append(f"{head} loses {percent:.1f}% of its {side} to fill {width}x{height}.")
+        elif how == "pad":
+            sentences.append(f"{head} gets black bars over {percent:.1f}% of the {side} of {width}x{height}.")
+        else:
+            sentences.append(f"{head} is stretched to {width}x{height}, {percent:.1f}% {how}.")
     return sentences

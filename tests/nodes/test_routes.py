@@ -61,20 +61,35 @@ async def test_schedule_is_the_plan_of_the_sampler() -> None:
     assert (plan["n_high"], plan["n_low"]) == (2, 2)
 
 
-async def test_size_is_the_plan_of_prepare_latent() -> None:
-    status, answer = await ask("size", SIZE | {"image_width": "4000", "image_height": "3000"})
-    assert status == 200
-    assert answer == {
-        "image_width": 4000,
-        "image_height": 3000,
-        "width": 832,
-        "height": 624,
-        "fit": "crop",
-        "length": 81,
-        "duration_s": 81 / 16,
-        "fps": 16.0,
-        "warnings": ["length 80 is not of the form 4n+1; 81 frames are made."],
-    }
+@pytest.mark.parametrize(
+    ("asked", "used", "changes"),
+    [
+        (
+            {"image_width": "4000", "image_height": "3000"},
+            {"width": 832, "height": 624, "fit": "crop", "image_width": 4000, "image_height": 3000},
+            [{"change": "length", "asked": 80, "used": 81, "multiple": 16}],
+        ),
+        (
+            {"image_width": "4000", "image_height": "3000", "sizing": "fixed", "width": "835", "height": "480"},
+            {"width": 832, "height": 480, "fit": "crop", "image_width": 4000, "image_height": 3000},
+            [
+                {"change": "width", "asked": 835, "used": 832, "multiple": 16},
+                {"change": "length", "asked": 80, "used": 81, "multiple": 16},
+                {"change": "crop_height", "percent": 23.1},
+            ],
+        ),
+        (
+            {"sizing": "fixed", "fit": "pad"},
+            {"width": 832, "height": 624, "fit": "pad", "image_width": None, "image_height": None},
+            [{"change": "length", "asked": 80, "used": 81, "multiple": 16}],
+        ),
+    ],
+)
+async def test_size_is_the_plan_of_prepare_latent(
+    asked: dict[str, str], used: dict[str, Any], changes: list[dict[str, Any]]
+) -> None:
+    fixed = {"length": 81, "duration_s": 81 / 16, "fps": 16.0}
+    assert await ask("size", SIZE | asked) == (200, used | fixed | {"changes": changes})
 
 
 async def test_size_goes_by_32_for_the_5b_vae_file(listed: None) -> None:

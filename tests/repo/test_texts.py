@@ -64,8 +64,13 @@ def test_panel_texts_are_complete_with_the_same_placeholders(language: str) -> N
 
 def test_panels_use_exactly_the_texts_that_exist() -> None:
     code = "\n".join(path.read_text() for path in (ROOT / "js").glob("*.mjs"))
+    rules = (ROOT / "nodes" / "rules" / "frame_size.py").read_text()
     keys = read("en", "main")["wanRelay"].keys()
-    assert {key for key in keys if not re.search(rf'\b{key}\b["),]|"{key}"', code)} == set()
+    asked = {key for key in keys if f'"{key}"' in code or re.search(rf"\b{key}:", code)}
+    sides = {f"change_{how}_{side}" for how in ("crop", "pad") for side in ("width", "height")}
+    changes = {f"change_{name}" for name in ("width", "height", "length", "wider", "narrower")} | sides
+    assert all(f'"{name}"' in rules for name in ("wider", "narrower"))
+    assert keys == asked | changes
     assert set(re.findall(r'\btext\("(\w+)"', code)) <= keys
 
 
@@ -75,7 +80,7 @@ def test_help_page_names_every_input_and_output(node_id: str, language: str) -> 
     docs = ROOT / "js" / "docs"
     page = (docs / f"{node_id}.md" if language == "en" else docs / node_id / f"{language}.md").read_text()
     node = node_texts()[node_id]
-    named = set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE))
+    named = set(re.findall(r"^\| `([^`]+)`", page, re.MULTILINE))
     outputs = {output["name"] for output in node["outputs"].values()}
     assert named == (node["inputs"].keys() - {"control_after_generate"}) | outputs
     assert len(re.findall(r"^## ", page, re.MULTILINE)) == 4  # inputs, outputs, example, refusals
