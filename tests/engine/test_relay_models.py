@@ -13,7 +13,9 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras import nodes_easycache
 from comfy_extras.nodes_context_windows import WanContextWindowsManualNode
 from comfy_extras.nodes_custom_sampler import CFGOverride
+from wan_relay.nodes.engine.schedule import with_shift
 from wan_relay.tests.engine.relay_runs import Pair, largest_difference, run
+from wan_relay.tests.engine.tiny_wan import LATENT_SHAPE, tiny_wan
 
 pytestmark = pytest.mark.comfy
 
@@ -137,6 +139,39 @@ def test_outer_wrappers_of_both_experts_run_once_around_the_run(pair: Any) -> No
     assert seen == [("high", True), ("low", True)]
 
 
+@pytest.mark.parametrize(
+    ("keys", "ran"),
+    [
+        ({"high": "a"}, ["high"]),
+        ({"low": "a"}, ["low"]),
+        ({"high": "a", "low": "b"}, ["high", "low"]),
+        ({"high": "a", "low": "a"}, ["high"]),
+    ],
+)
+def test_wrappers_around_the_sampler_run_once_for_one_sampler_run(
+    pair: Any, keys: dict[str, str], ran: list[str]
+) -> None:
+    seen: list[str] = []
+
+    def around(name: str) -> Any:
+        def wrapper(executor: Any, guider: Any, sigmas: Any, extra_args: dict, *args: Any) -> torch.Tensor:
+            assert extra_args["model_options"]["mark"] == name
+            assert guider.model_patcher is getattr(pair, name)
+            seen.append(name)
+            noise = 1.5 * args[1]
+            return executor(guider, sigmas, extra_args, args[0], noise, *args[2:])
+
+        return wrapper
+
+    plain = pair.relay("euler", pair.sigmas(4))
+    for name, key in keys.items():
+        model = getattr(pair, name)
+        model.model_options["mark"] = name
+        model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, key, around(name))
+    assert not torch.equal(pair.relay("euler", pair.sigmas(4)), plain)
+    assert seen == ran
+
+
 @pytest.mark.parametrize("names", [("high",), ("low",), ("high", "low")])
 @pytest.mark.parametrize("freenoise", [False, True])
 def test_context_windows(pair: Any, names: tuple[str, ...], freenoise: bool) -> None:
@@ -187,16 +222,36 @@ def test_torch_compile_wrappers(pair: Any) -> None:
     torch.testing.assert_close(pair.relay("euler", pair.sigmas(4)), plain, rtol=1e-4, atol=1e-4)
 
 
-def test_two_clones_of_one_model_with_different_patches(pair: Any) -> None:
-    """One base model with a LoRA for each part is one set of weights, patched again at the switch."""
-    base = pair.high
-    for name, seed in (("high", 1), ("low", 2)):
-        model = base.clone()
-        model.add_patches(lora_for(model, seed), 1.0)
-        setattr(pair, name, model)
-    assert chain_difference(pair) < SAME
-    first = pair.relay("euler", torch.tensor([1.0, 0.92, 0.6, 0.95, 0.5, 0.0]))
-    assert torch.equal(pair.relay("euler", torch.tensor([1.0, 0.92, 0.6, 0.95, 0.5, 0.0])), first)
+@pytest.mark.parametrize("sigmas", [[1.0, 0.95, 0.8, 0.5, 0.0], [1.0, 0.92, 0.6, 0.95, 0.5, 0.0]])
+def test_two_clones_of_one_model_with_different_patches(pair: Any, sigmas: list[float]) -> None:
+    """One base model with a LoRA for each part is one set of weights, patched anew whenever the expert changes."""
+    base, twin = pair.high, pair._recorded("low", with_shift(tiny_wan(seed=1), 5.0))
+    results = []
+    for models in ((base.clone(), base.clone()), (base.clone(), twin.clone())):
+        for seed, model in enumerate(models):
+            model.add_patches(lora_for(model, seed), 1.0)
+        pair.high, pair.low = models
+        results.append(pair.relay("euler", torch.tensor(sigmas)))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-5)
+
+
+def test_both_experts_get_the_same_inputs_for_their_conditioning(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, dict] = {}
+    for name in ("high", "low"):
+        network = getattr(pair, name).model
+
+        def keep(name: str = name, own: Any = network.extra_conds, **options: Any) -> dict:
+            given.setdefault(name, options)
+            return own(**options)
+
+        monkeypatch.setattr(network, "extra_conds", keep)
+    latent = torch.randn(LATENT_SHAPE, generator=torch.Generator().manual_seed(1))
+    mask = torch.ones(1, 1, *LATENT_SHAPE[2:])
+    run(pair.guider(), "euler", pair.sigmas(4), latent=latent, mask=mask)
+    for key in ("noise", "latent_image", "denoise_mask"):
+        assert torch.equal(given["high"][key], given["low"][key]), key
+    assert given["high"].keys() == given["low"].keys()
+    assert (given["low"]["seed"], given["low"]["width"]) == (5, given["high"]["width"])
 
 
 def test_nothing_is_kept_after_a_run(pair: Any) -> None:
