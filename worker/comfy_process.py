@@ -20,6 +20,7 @@ from .settings import Settings
 
 PACK = "ComfyUI-WanRelay"
 POLL_S = 0.05
+LEAN_BOOT = Path(__file__).with_name("lean_boot.py")
 
 # Runs before ComfyUI in the child: the kernel ends it when the worker dies, even by SIGKILL.
 DIE_WITH_PARENT = """
@@ -49,6 +50,7 @@ class ComfyProcess:
         self._lines: collections.deque[str] = collections.deque(maxlen=60)
         self.port = settings.comfyui_port
         self.starts = 0
+        self._is_lean = settings.lean_boot
 
     @property
     def url(self) -> str:
@@ -70,7 +72,8 @@ class ComfyProcess:
     def command(self) -> list[str]:
         """Only what the bundled workflows need: this pack alone, no API nodes, no database file, no previews."""
         s = self._settings
-        command = [s.comfyui_python, "-u", str(s.comfyui_path / "main.py"), "--listen", "127.0.0.1"]
+        launcher = ["-P", str(LEAN_BOOT)] if self._is_lean else []
+        command = [s.comfyui_python, "-u", *launcher, str(s.comfyui_path / "main.py"), "--listen", "127.0.0.1"]
         command += ["--port", str(self.port), "--base-directory", str(s.base_directory)]
         command += ["--input-directory", str(s.input_directory), "--output-directory", str(s.output_directory)]
         command += ["--temp-directory", str(s.run_directory), "--user-directory", str(s.run_directory / "user")]
@@ -130,6 +133,8 @@ class ComfyProcess:
                         self._ready_s = time.monotonic() - self._started
                     return
                 if not self.is_running:
+                    if self._ready_s is None:
+                        self._is_lean = False  # perhaps this ComfyUI cannot; the next start is a plain one
                     raise ComfyGoneError
                 if self._ready_s is None and time.monotonic() > deadline:
                     self.kill()

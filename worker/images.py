@@ -153,7 +153,7 @@ class _PublicResolver(AbstractResolver):
         pass
 
 
-class _BlockedHost(Exception):  # noqa: N818 - turned into JobError by fetch
+class _BlockedHost(Exception):
     pass
 
 

@@ -81,6 +81,9 @@ class Settings(BaseModel):
     async_result_mb: float = Field(
         10, gt=0, alias="WAN_RELAY_ASYNC_RESULT_MB", description="the platform's cap on a /run answer"
     )
+    lean_boot: bool = Field(
+        True, alias="WAN_RELAY_LEAN_BOOT", description="start ComfyUI without what no bundled workflow asks for"
+    )
     read_ahead: bool = Field(True, alias="WAN_RELAY_READ_AHEAD", description="read model files while ComfyUI boots")
 
     bucket_endpoint_url: str | None = Field(None, alias="BUCKET_ENDPOINT_URL", description="S3 endpoint")

@@ -88,6 +88,17 @@ def test_comfyui_that_cannot_start(make_bench, tmp_path):
     }
 
 
+def test_lean_start_that_fails_is_followed_by_a_plain_one(make_bench, tmp_path):
+    shutil.copytree(Path(__file__).parent / "fake_comfyui", tmp_path / "newer")
+    (tmp_path / "newer" / "nodes.py").write_text("# no init_builtin_extra_nodes here\n")
+    main = tmp_path / "newer" / "main.py"
+    main.write_text("import nodes\n" + main.read_text())
+    bench = make_bench(COMFYUI_PATH=tmp_path / "newer")
+    [answer] = bench.answer(bench.job())
+    assert answer["video"]
+    assert bench.worker.process.starts == 2
+
+
 def test_comfyui_that_never_answers(make_bench, tmp_path):
     (tmp_path / "mute").mkdir()
     (tmp_path / "mute" / "main.py").write_text("import time\ntime.sleep(300)\n")

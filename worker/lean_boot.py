@@ -1,0 +1,61 @@
+"""Starts ComfyUI without what no bundled workflow asks for: `python -P lean_boot.py /comfyui/main.py [arguments]`.
+
+Two thirds of a start are imports. Core's extra nodes (a hundred files, and the libraries behind them) are left
+out, since the workflows need only core's own nodes and this pack's; and a few heavy libraries that ComfyUI imports at
+once and uses seldom, or never, load at their first use. Nothing of ComfyUI is changed on disk.
+"""
+
+import importlib.abc
+import importlib.util
+import runpy
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+
+LAZY = frozenset({"scipy.stats", "scipy.integrate", "scipy.ndimage", "torch._dynamo", "kornia", "torchvision"})
+
+
+async def no_extra_nodes() -> list[str]:
+    """In place of nodes.init_builtin_extra_nodes: no import failed."""
+    return []
+
+
+class _WithoutExtras(importlib.abc.Loader):
+    def __init__(self, loader: importlib.abc.Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        if not hasattr(module, "init_builtin_extra_nodes"):
+            raise ImportError("this ComfyUI loads its extra nodes another way")
+        module.init_builtin_extra_nodes = no_extra_nodes  # type: ignore[attr-defined]
+
+
+class LeanFinder(importlib.abc.MetaPathFinder):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != "nodes" and name not in LAZY:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            loader = spec.loader
+            spec.loader = _WithoutExtras(loader) if name == "nodes" else importlib.util.LazyLoader(loader)
+        return spec
+
+
+def main() -> None:
+    script = Path(sys.argv[1])
+    sys.argv = sys.argv[1:]
+    sys.path.insert(0, str(script.parent))
+    sys.meta_path.insert(0, LeanFinder())
+    runpy.run_path(str(script), run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
