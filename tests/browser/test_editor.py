@@ -62,6 +62,20 @@ def test_plot_follows_the_widgets(editor: Any, nodes_2: bool) -> None:
     assert bars(editor) == []
 
 
+def test_plot_reads_values_through_links(editor: Any) -> None:
+    load(editor)
+    link = (
+        "const node = LiteGraph.createNode(argument.type); app.rootGraph.add(node);"
+        "if (argument.value) node.widgets[0].value = argument.value;"
+        "node.connect(argument.slot, find('WanRelay_Sample')[0], 'steps');"
+    )
+    editor.run(link, {"type": "PrimitiveInt", "slot": 0, "value": 6})
+    editor.wait_for_panel("WanRelay_Sample", "2 high, 4 low")
+    editor.run(link, {"type": "GetImageSize", "slot": 0})
+    editor.wait_for_panel("WanRelay_Sample", "Known only when it runs: steps.")
+    assert bars(editor) == []
+
+
 def bars(editor: Any) -> list[str]:
     """The expert of every bar that is drawn, and really on the screen."""
     return editor.page.locator(".wan-relay .bar:visible").evaluate_all("bars => bars.map((bar) => bar.classList[1])")
@@ -104,6 +118,7 @@ def test_files_are_checked_as_soon_as_they_are_chosen(editor: Any, nodes_2: bool
         editor.wait_for_panel(f"WanRelay_{node}", "Low noise")
         assert re.search(line, editor.panel(f"WanRelay_{node}"))
     high = "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors"
+    assert any("wan_relay/loras?" in url and f"&high_noise={high}&" in url for url in editor.requests)
     editor.set_widgets("WanRelay_LoadExperts", {"low_noise": high})
     editor.wait_for_panel("WanRelay_LoadExperts", "holds the same weights")
     assert editor.page.locator(".wan-relay .bad:visible").count() >= 1
@@ -119,6 +134,13 @@ def test_a_run_shows_its_steps_and_plays_the_video(editor: Any, server: Any, nod
     editor.set_widgets("WanRelay_Sample", {"seed": 7 + nodes_2, "steps": 10, "switch_step": 5})
     editor.run("await app.extensionManager.setting.set('Comfy.Execution.PreviewMethod', 'latent2rgb');")
     editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 64 x 48")
+    editor.run(
+        "const image = LiteGraph.createNode('EmptyImage'); app.rootGraph.add(image);"
+        "image.widgets[0].value = 300; image.widgets[1].value = 200;"
+        "image.connect(0, find('WanRelay_PrepareLatent')[0], 'start_image');"
+    )
+    editor.set_widgets("WanRelay_PrepareLatent", {"sizing": "match image"})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "Known only when it runs: start_image.")
     editor.wait_for_panel("WanRelay_Sample", "5 high, 5 low")
     editor.watch_run("WanRelay_Sample")
     editor.run("const video = find('WanRelay_SaveVideo')[0]; app.canvas.centerOnNode(video);")
@@ -135,6 +157,7 @@ def test_a_run_shows_its_steps_and_plays_the_video(editor: Any, server: Any, nod
     assert shown == [step for step in steps if step in shown]  # the server leaves out steps shorter than 0.1 s
     assert (shown[0], shown[-1]) == (steps[0], steps[-1])
     assert previews > 0
+    editor.wait_for_panel("WanRelay_PrepareLatent", "300 x 200 to 64 x 32, crop, 5 frames")
 
     [item] = newest_images(server)
     drop_file(editor, server, item)
@@ -197,10 +220,10 @@ def test_nothing_of_the_panels_is_saved_or_sent(editor: Any) -> None:
     load(editor)
     for node in editor.graph()["nodes"]:
         if node["type"].startswith("WanRelay_"):
-            saved = editor.run(
-                "return find(argument)[0].widgets.filter((w) => w.serialize !== false).length;", node["type"]
+            schema_widgets = editor.run(
+                "return find(argument)[0].widgets.filter((w) => !w.name.startsWith('wan_relay_')).length;", node["type"]
             )
-            assert len(node["widgets_values"]) == saved
+            assert len(node["widgets_values"]) == schema_widgets
     assert "wan_relay_" not in json.dumps([list(node["inputs"]) for node in editor.export().values()])
 
 
