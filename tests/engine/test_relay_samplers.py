@@ -121,6 +121,7 @@ def test_sigmas_that_begin_below_the_boundary_start_with_the_low_noise_expert(pa
     with torch.inference_mode():
         second = guider.sample(torch.zeros_like(first), first, make_sampler("euler"), sigmas[3:], disable_pbar=True)
     assert {name for name, _ in pair.asked} == {"low"}
+    assert guider.model_patcher is pair.high
     assert largest_difference(whole, second) < 1e-5 * float(whole.std())
 
 

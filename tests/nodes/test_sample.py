@@ -155,6 +155,13 @@ def test_masks_batch_indices_and_other_entries_of_the_latent_go_on(models: dict[
     assert sampled["note"] == "kept"
 
 
+def test_a_batch_index_picks_that_videos_noise(models: dict[str, Any]) -> None:
+    both, _ = sample(models, latent={"samples": torch.zeros(2, *LATENT_SHAPE[1:])}, seed=3)
+    second, _ = sample(models, latent={"samples": torch.zeros(LATENT_SHAPE), "batch_index": [1]}, seed=3)
+    torch.testing.assert_close(second["samples"], both["samples"][1:], rtol=1e-4, atol=1e-4)
+    assert largest_difference(second["samples"], both["samples"][:1]) > 0.1
+
+
 def test_ti2v_5b_runs_as_one_model() -> None:
     latent, report = sample(
         {"high_noise": tiny_wan("ti2v_5b")},
