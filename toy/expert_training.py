@@ -122,6 +122,10 @@ class Bank:
         self._shards: dict[str, dict] = {}
         self.refresh()
 
+    @property
+    def shards(self) -> list[dict]:
+        return list(self._shards.values())
+
     def refresh(self) -> int:
         """Load shards that are new; returns how many there are."""
         for path in sorted(self._folder.glob("*.pt")):

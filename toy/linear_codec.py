@@ -45,30 +45,30 @@ class LinearCodec(nn.Module):
         self.dec_out = nn.Conv2d(DECODER_FEATURES, 3, 3, padding=1)
 
     def encode(self, video: torch.Tensor) -> torch.Tensor:
-        return _each_frame(self.enc_out, self.encoder_features(video))
+        return each_frame(self.enc_out, self.encoder_features(video))
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        return _each_frame(self.dec_out, self.decoder_features(latents))
+        return each_frame(self.dec_out, self.decoder_features(latents))
 
     def encoder_features(self, video: torch.Tensor) -> torch.Tensor:
-        x = _each_frame(self.enc_in, video)
-        x = _each_frame(self._down(0), x)
-        x = _each_frame(self._down(1), _each_frame(self.widen[0], x))
-        x = _halve_rate(self.halve_rate[0], x)
-        x = _each_frame(self._down(2), _each_frame(self.widen[1], x))
-        return _halve_rate(self.halve_rate[1], x)
+        x = each_frame(self.enc_in, video)
+        x = each_frame(self.down_layer(0), x)
+        x = each_frame(self.down_layer(1), each_frame(self.widen[0], x))
+        x = halve_rate(self.halve_rate[0], x)
+        x = each_frame(self.down_layer(2), each_frame(self.widen[1], x))
+        return halve_rate(self.halve_rate[1], x)
 
     def decoder_features(self, latents: torch.Tensor) -> torch.Tensor:
-        x = _each_frame(self.dec_in, latents)
-        x = _each_frame(self._up(0), _double_rate(self.double_rate[0], x))
-        x = _each_frame(self.dec_widen, x)
-        x = _each_frame(self._up(1), _double_rate(self.double_rate[1], x))
-        return _each_frame(self._up(2), x)
+        x = each_frame(self.dec_in, latents)
+        x = each_frame(self.up_layer(0), double_rate(self.double_rate[0], x))
+        x = each_frame(self.dec_widen, x)
+        x = each_frame(self.up_layer(1), double_rate(self.double_rate[1], x))
+        return each_frame(self.up_layer(2), x)
 
-    def _down(self, level: int):
+    def down_layer(self, level: int):
         return lambda x: self.down[level](F.pad(x, (0, 1, 0, 1)))
 
-    def _up(self, level: int):
+    def up_layer(self, level: int):
         return lambda x: self.up[level](F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
@@ -76,18 +76,18 @@ def _pair(taps: int, in_dim: int, out_dim: int) -> nn.Conv3d:
     return nn.Conv3d(in_dim, out_dim, (taps, 1, 1), stride=(2, 1, 1))
 
 
-def _each_frame(layer, x: torch.Tensor) -> torch.Tensor:
+def each_frame(layer, x: torch.Tensor) -> torch.Tensor:
     return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
-def _halve_rate(layer: nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
+def halve_rate(layer: nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
     if x.shape[1] == 1:
         return x
     return torch.cat([x[:, :1], layer(x.transpose(1, 2)).transpose(1, 2)], dim=1)
 
 
-def _double_rate(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+def double_rate(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     if x.shape[1] == 1:
         return x
-    later = _each_frame(layer, x[:, 1:])
+    later = each_frame(layer, x[:, 1:])
     return torch.cat([x[:, :1], torch.stack(later.chunk(2, dim=2), dim=2).flatten(1, 2)], dim=1)

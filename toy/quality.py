@@ -1,0 +1,176 @@
+"""How good the toy family is, measured through ComfyUI's loaders and the pack's own relay guider.
+
+Everything here works on held-out clips (see toy/data.py). Losses are the flow-matching ones: the squared error of the
+predicted velocity, averaged over latents and noise levels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import comfy.samplers
+import comfy.sd
+import comfy.utils
+import node_helpers
+import torch
+
+from ..nodes.engine.relay_guider import RelayGuider
+from ..nodes.engine.schedule import make_sigmas, with_shift
+from . import data
+from .family import text_encoder_config
+
+SHIFT, BOUNDARY = 5.0, 0.9
+LOSS_SIGMAS = (1.0, 0.98, 0.95, 0.92, 0.87, 0.8, 0.7, 0.55, 0.4)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two MODELs and how the relay uses them; `low` None is one expert for every noise level."""
+
+    high: Any
+    low: Any
+    boundary: float = BOUNDARY
+
+    def guider(self, positive: list, negative: list, cfg: float = 1.0) -> RelayGuider:
+        guider = RelayGuider(self.high, self.low, "boundary", self.boundary)
+        guider.set_conds(positive, negative)
+        guider.set_cfg(cfg)
+        return guider
+
+
+@dataclass(frozen=True)
+class Example:
+    """A batch of clips that share a move: frames [clips, frames, height, width, 3] in [0, 1], VAE latents, conditioning."""
+
+    move: str
+    frames: torch.Tensor
+    latents: torch.Tensor
+    positive: list
+    negative: list
+
+    def with_mask_inverted(self) -> "Example":
+        """The same, but the start image's mask says known where it is unknown."""
+        mask = 1.0 - self.positive[0][1]["concat_mask"]
+        return replace(self, positive=node_helpers.conditioning_set_values(self.positive, {"concat_mask": mask}))
+
+
+class Family:
+    """The toy family in `models_dir`, loaded by ComfyUI."""
+
+    def __init__(self, models_dir: Path) -> None:
+        self._models = Path(models_dir)
+        encoder = self._models / "text_encoders/toy_umt5.safetensors"
+        options = {"umt5xxl_model_config": text_encoder_config(encoder)}
+        self.clip = comfy.sd.load_clip([str(encoder)], clip_type=comfy.sd.CLIPType.WAN, model_options=options)
+        self.vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(self._models / "vae/toy_wan_2.1_vae.safetensors")))
+
+    def pair(self, suffix: str = "") -> Pair:
+        """The I2V pair, or its merged 4-step edition with suffix "_4step"."""
+        paths = (
+            self._models / f"diffusion_models/toy_wan2.2_i2v_{e}_noise{suffix}.safetensors" for e in ("high", "low")
+        )
+        high, low = (with_shift(comfy.sd.load_diffusion_model(str(path)), SHIFT) for path in paths)
+        return Pair(high, low)
+
+    def with_lora(self, pair: Pair) -> Pair:
+        """The pair with the 4-step LoRA pair applied by ComfyUI."""
+        models = []
+        for model, expert in ((pair.high, "high"), (pair.low, "low")):
+            path = self._models / f"loras/toy_wan2.2_i2v_{expert}_noise_4step_lora.safetensors"
+            models.append(
+                comfy.sd.load_lora_for_models(model, None, comfy.utils.load_torch_file(str(path)), 1.0, 0.0)[0]
+            )
+        return Pair(*models)
+
+    @torch.inference_mode()
+    def example(self, move: str, seeds: Sequence[int], num_frames: int, height: int, width: int) -> Example:
+        """Held-out clips number `seeds` under `move`, as the pack conditions an I2V pair on a first frame."""
+        clips = [data.make_clip(data.HELD_OUT_SEED + s, num_frames, height, width, (move,)) for s in seeds]
+        frames = torch.stack([clip.frames for clip in clips]).permute(0, 1, 3, 4, 2).contiguous()
+        latents = torch.cat([self.vae.encode(clip) for clip in frames])
+        grey = torch.full_like(frames, 0.5)
+        grey[:, 0] = frames[:, 0]
+        known = torch.cat([self.vae.encode(clip) for clip in grey])
+        mask = torch.ones(1, 1, *known.shape[2:])
+        mask[:, :, 0] = 0.0
+        image = {"concat_latent_image": known, "concat_mask": mask}
+        words, empty = (self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (move, ""))
+        positive, negative = (node_helpers.conditioning_set_values(text, image) for text in (words, empty))
+        return Example(move, frames, latents, positive, negative)
+
+    @torch.inference_mode()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Frames [clips, frames, height, width, 3] in [0, 1]."""
+        return torch.cat([self.vae.decode(clip[None]) for clip in latents]).clamp(0, 1)
+
+
+@torch.inference_mode()
+def denoising_loss(pair: Pair, example: Example, seed: int = 0, sigmas: Sequence[float] = LOSS_SIGMAS) -> float:
+    """Mean squared velocity error at `sigmas`, each answered by the expert that the relay chooses for it."""
+    clean = pair.high.model.process_latent_in(example.latents)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
+    losses: list[float] = []
+
+    def ask_at_each(model, x, sigmas, extra_args=None, **_):
+        for sigma in sigmas[:-1]:
+            noisy = (1 - sigma) * clean + sigma * noise
+            predicted = model(noisy, sigma * noisy.new_ones([len(noisy)]), **(extra_args or {}))
+            losses.append(((predicted - clean) / sigma).pow(2).mean().item())
+        return x
+
+    schedule = torch.tensor([*sigmas, 0.0])
+    guider = pair.guider(example.positive, example.negative)
+    guider.sample(noise, example.latents, comfy.samplers.KSAMPLER(ask_at_each), schedule, disable_pbar=True, seed=seed)
+    return sum(losses) / len(losses)
+
+
+@torch.inference_mode()
+def generate(pair: Pair, example: Example, steps: int, cfg: float = 1.0, seed: int = 0) -> torch.Tensor:
+    """Latents made by the relay with Euler, scheduler simple and shift 5, one for each clip."""
+    sigmas = make_sigmas(pair.high.get_model_object("model_sampling"), "simple", "euler", steps)
+    noise = torch.randn(example.latents.shape, generator=torch.Generator().manual_seed(seed))
+    guider = pair.guider(example.positive, example.negative, cfg)
+    empty = torch.zeros_like(example.latents)
+    return guider.sample(noise, empty, comfy.samplers.sampler_object("euler"), sigmas, disable_pbar=True, seed=seed)
+
+
+def psnr(made: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Peak signal to noise ratio in dB of pictures in [0, 1]."""
+    return -10 * torch.log10((made - wanted).pow(2).mean()).item()
+
+
+def optical_flow(frames: torch.Tensor, stride: int = 4) -> tuple[float, float, float]:
+    """(x, y, spread): the picture's mean motion in pixels a frame, and how fast it grows away from its middle.
+
+    Farneback's flow between frames `stride` apart, over the inner two thirds of the picture; needs OpenCV.
+    """
+    import cv2
+    import numpy as np
+
+    grey = [cv2.cvtColor((frame.numpy() * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY) for frame in frames[::stride]]
+    height, width = grey[0].shape
+    rows, columns = slice(height // 6, -(height // 6)), slice(width // 6, -(width // 6))
+    y, x = np.mgrid[:height, :width][:, rows, columns].astype(float)
+    x, y = x - x.mean(), y - y.mean()
+    moved = []
+    for before, after in zip(grey[:-1], grey[1:], strict=True):
+        flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 21, 3, 7, 1.5, 0)[rows, columns] / stride
+        spread = (flow[..., 0] * x + flow[..., 1] * y).sum() / (x**2 + y**2).sum()
+        moved.append((flow[..., 0].mean(), flow[..., 1].mean(), spread))
+    mean_x, mean_y, spread = np.median(np.array(moved), axis=0)
+    return float(mean_x), float(mean_y), float(spread)
+
+
+def seen_move(frames: torch.Tensor) -> str:
+    """The move of data.MOVES that the optical flow of `frames` [frames, height, width, 3] looks most like."""
+    x, y, spread = optical_flow(frames)
+    zoom = spread / (data.ZOOM_PER_FRAME - 1)
+    strongest = max(abs(x), abs(y), abs(zoom))
+    if strongest < 0.3:
+        return "still"
+    if strongest == abs(zoom):
+        return "zoom in" if zoom > 0 else "zoom out"
+    if strongest == abs(x):
+        return "pan left" if x > 0 else "pan right"
+    return "pan up" if y > 0 else "pan down"
