@@ -13,11 +13,13 @@ export function addTo(node) {
   const panel = addPanel(node, "size");
   const last = { image: undefined };
   watch(node, () => question(node, last), (answer, asked) => {
+    const focused = panel.element.querySelector("select:focus")?.className;
     panel.fill(
       make("div", { class: "row" }, resolutionList(node), durationList(node)),
       answer?.width ? make("div", { class: "readout" }, readout(answer)) : "",
       ...notes({ ...answer, warnings: answer ? answer.changes?.map(changed) : [unknownInputs(asked.unknown)] }),
     );
+    if (focused) panel.element.querySelector(`select.${focused}`).focus();
   });
   chain(node, "onExecuted", (output) => {
     const report = output?.wan_relay?.[0];

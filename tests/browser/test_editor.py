@@ -93,8 +93,11 @@ def test_readout_says_what_will_be_rendered_and_the_lists_set_the_widgets(editor
     assert "length 80 is not of the form 4n+1; 81 frames are made." in warnings
 
     editor.page.locator(".wan-relay select.resolution").select_option("1280x720")
-    editor.page.locator(".wan-relay select.duration").select_option("49")
+    durations = editor.page.locator(".wan-relay select.duration")
+    durations.focus()
+    durations.select_option("49")
     editor.wait_for_panel("WanRelay_PrepareLatent", "49 frames, 3.06 s at 16 fps")
+    assert editor.run("return document.activeElement.className;") == "duration"
     inputs = next(node["inputs"] for node in editor.export().values() if node["class_type"] == "WanRelay_PrepareLatent")
     assert (inputs["width"], inputs["height"], inputs["length"]) == (1280, 720, 49)
 
