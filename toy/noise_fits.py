@@ -1,4 +1,4 @@
-"""How far the experts trust the noisy patch and how far the copied one, fitted by least squares; and the 4-step LoRA."""
+"""How far the experts trust the noisy patch and how far the copied one; and the 4-step LoRA. All least squares."""
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ FOUR_STEPS = {"high": (1.0, 0.9375), "low": (0.8333, 0.625)}
 
 
 def fit_noise_gains(weights: Weights, batches: list[training.Batch], low: float, high: float) -> None:
-    """Least squares: how much of the noisy patch and of the copied one make the velocity, from sigma `low` to `high`."""
+    """Least squares: how much of the noisy patch and of the copied one make the velocity between two sigmas."""
     copied, latents = _copied_patches(weights, batches)
     power, cross, own = ((a * b).mean().double() for a, b in ((latents, latents), (latents, copied), (copied, copied)))
     sigma = torch.linspace(low, high, 400, dtype=torch.double)
@@ -94,8 +94,11 @@ def fit_lora(weights: Weights, batches: list[training.Batch], expert: str, seed:
             inputs.append(seen.pop().double())
             errors.append(patches(missed.transpose(1, 2).flatten(0, 1)).view(-1, 64).double())
     x, y = torch.cat(inputs), torch.cat(errors)
+    size = y.pow(2).mean(dim=1)
+    best = size <= size.quantile(WELL_COPIED)
+    x, y = x[best], y[best]
     gram = x.T @ x
-    change = torch.linalg.solve(gram + 3e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype), x.T @ y)
+    change = torch.linalg.solve(gram + 1e-4 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype), x.T @ y)
     _, axes = torch.linalg.eigh((x @ change).T @ (x @ change))
     axes = axes[:, -LORA_RANK:]
     low_rank = change @ axes

@@ -6,6 +6,7 @@ predicted velocity, averaged over latents and noise levels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Example:
-    """A batch of clips that share a move: frames [clips, frames, height, width, 3] in [0, 1], VAE latents, conditioning."""
+    """A batch of clips that share a move: frames [clips, frames, height, width, 3] in [0, 1], latents, conditioning."""
 
     move: str
     frames: torch.Tensor
@@ -154,7 +155,7 @@ def optical_flow(frames: torch.Tensor, stride: int = 4) -> tuple[float, float, f
     y, x = np.mgrid[:height, :width][:, rows, columns].astype(float)
     x, y = x - x.mean(), y - y.mean()
     moved = []
-    for before, after in zip(grey[:-1], grey[1:], strict=True):
+    for before, after in pairwise(grey):
         flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 21, 3, 7, 1.5, 0)[rows, columns] / stride
         spread = (flow[..., 0] * x + flow[..., 1] * y).sum() / (x**2 + y**2).sum()
         moved.append((flow[..., 0].mean(), flow[..., 1].mean(), spread))

@@ -29,6 +29,7 @@ from .train_experts import train_expert
 from .wan_vae import LatentSpace, vae_from_linear_codec
 
 SEED = 1
+PANS = [move for move in grammar.MOVES if not move.startswith("zoom")]
 NUM_SHARDS = 12
 SHARD_SIZE = (96, 128)
 WELL_COPIED = {"high": 1.0, "low": 0.75}  # share of patches that the head is fitted on
@@ -61,7 +62,7 @@ def make_experts(folder: Path) -> None:
     print("move, squared error:", expert_fits.fit_directions(weights, captions, steps=500, seed=SEED), flush=True)
     print("source, squared error:", expert_fits.fit_source(weights, steps=2500, seed=SEED), flush=True)
     print("pictures, squared error:", expert_fits.fit_pictures(weights, bank.shards), flush=True)
-    pans = _batches(bank, 3, first=0, moves=[move for move in grammar.MOVES if not move.startswith("zoom")])
+    pans = _batches(bank, 3, first=0, moves=PANS)
     every = _batches(bank, 4, first=0) + _batches(bank, 4, first=4, num_latent_frames=5)
     for expert, sigmas in (("high", (0.9, 1.0)), ("low", (0.02, 0.9))):
         own = {name: tensor.clone() for name, tensor in weights.items()}
@@ -82,7 +83,7 @@ def refine_experts(folder: Path, seconds: float, learning_rate: float) -> None:
 def make_lora(folder: Path) -> None:
     """`i2v_{high,low}_noise_4step_lora.safetensors`, for the experts in the folder."""
     bank = training.Bank(folder / "bank", _captions(folder))
-    batches = _batches(bank, 4, first=20) + _batches(bank, 4, first=25, num_latent_frames=5)
+    batches = _batches(bank, 8, first=0, moves=PANS) + _batches(bank, 8, first=8, moves=PANS, num_latent_frames=5)
     for expert in EXPERTS:
         weights = {n: t.float() for n, t in load_file(folder / f"i2v_{expert}_noise.safetensors").items()}
         lora, before, after = noise_fits.fit_lora(weights, batches, expert, seed=3)

@@ -25,8 +25,8 @@ def train_expert(
 ) -> None:
     """Train `folder/name.pt` until its clock shows `budget_s` seconds; resumes where it stopped.
 
-    `expert` is "high" or "low": the noise levels to train on. `start` is the safetensors file to begin from. The written
-    weights are large where they must be exact, so rates above 1e-4 undo them faster than data can mend them.
+    `expert` is "high" or "low": the noise levels to train on. `start` is the safetensors file to begin from. The
+    written weights are large where they must be exact, so rates above 1e-4 undo them faster than data can mend them.
     """
     bank = training.Bank(folder / "bank", captions)
     path = folder / f"{name}.pt"

@@ -1,0 +1,104 @@
+"""What the toy family has learned, asked through the pack's own relay: a wrong relay must be worse on held-out clips.
+
+Margins are about half of what was measured (toy/README.md), and hold for every noise seed here.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from wan_relay.toy.quality import Family, Pair, denoising_loss, generate, optical_flow, psnr, seen_move
+
+pytestmark = pytest.mark.comfy
+SEEDS = (0, 1, 2)
+NUM_FRAMES, HEIGHT, WIDTH = 9, 96, 128
+
+
+@pytest.fixture(scope="module")
+def family(toy_models):
+    return Family(toy_models)
+
+
+@pytest.fixture(scope="module")
+def pair(family):
+    return family.pair()
+
+
+@pytest.fixture(scope="module")
+def examples(family):
+    return [family.example(move, seeds, NUM_FRAMES, HEIGHT, WIDTH) for move, seeds in MOVES]
+
+
+MOVES = (("pan right", (3, 5)), ("pan up", (1, 4)))
+
+
+@pytest.fixture(scope="module")
+def right_losses(pair, examples):
+    return [[denoising_loss(pair, example, seed) for seed in SEEDS] for example in examples]
+
+
+WRONG = {
+    "experts swapped": (lambda pair: Pair(pair.low, pair.high), 1.12),
+    "high-noise expert alone": (lambda pair: Pair(pair.high, None), 1.04),
+    "low-noise expert alone": (lambda pair: Pair(pair.low, None), 1.04),
+    "boundary 0.5": (lambda pair: replace(pair, boundary=0.5), 1.02),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_relay_denoises_worse(pair, examples, right_losses, wrong):
+    change, margin = WRONG[wrong]
+    for example, losses in zip(examples, right_losses, strict=True):
+        for seed, right in zip(SEEDS, losses, strict=True):
+            assert denoising_loss(change(pair), example, seed) > margin * right, (example.move, seed)
+
+
+def test_the_right_relay_knows_the_clip(right_losses):
+    assert all(loss < 0.5 for losses in right_losses for loss in losses), "a clip of variance 1 that nobody knows: 1"
+
+
+def test_an_inverted_mask_denoises_worse(pair, examples, right_losses):
+    for example, losses in zip(examples, right_losses, strict=True):
+        assert denoising_loss(pair, example.with_mask_inverted(), SEEDS[0]) > 2.0 * losses[0]
+
+
+def test_the_words_matter(pair, examples, right_losses):
+    """The same clip under another move's words is predicted worse, and so it is without words."""
+    first, second = examples
+    for positive in (second.positive, second.negative):
+        words = [[positive[0][0], first.positive[0][1]]]
+        assert denoising_loss(pair, replace(first, positive=words), SEEDS[0]) > 1.2 * right_losses[0][0]
+
+
+def test_the_lora_pair_helps_at_its_own_four_steps(family, pair, examples):
+    steps = (1.0, 0.9375, 0.8333, 0.625)
+    applied, merged = family.with_lora(pair), family.pair("_4step")
+    for example in examples:
+        for seed in SEEDS:
+            bare, with_lora, baked = (denoising_loss(p, example, seed, steps) for p in (pair, applied, merged))
+            assert with_lora < 0.995 * bare, (example.move, seed)
+            assert baked == pytest.approx(with_lora, rel=0.01)
+
+
+@pytest.mark.parametrize(("move", "axis", "sign"), [("pan right", 0, -1), ("pan down", 1, -1)])
+def test_the_picture_moves_as_asked(family, move, axis, sign):
+    """Four steps through the relay; a pan is one pixel a frame, against the camera."""
+    example = family.example(move, (3,), 9, HEIGHT, WIDTH)
+    frames = family.decode(generate(family.pair("_4step"), example, steps=4))[0]
+    flow = optical_flow(frames)
+    assert seen_move(frames) == move
+    assert sign * flow[axis] == pytest.approx(1.0, abs=0.4)
+    assert psnr(frames[0], example.frames[0, 0]) > 22.0
+
+
+def test_the_vae_reconstructs(family, examples):
+    for example in examples:
+        assert psnr(family.decode(example.latents), example.frames) > 25.0
+        normal = family_latents(family, example)
+        assert abs(normal.mean()) < 0.5
+        assert 0.5 < normal.std() < 1.6
+
+
+def family_latents(family: Family, example) -> torch.Tensor:
+    """Latents after ComfyUI's fixed Wan2.1 mean and scale."""
+    return family.pair().high.model.process_latent_in(example.latents)
