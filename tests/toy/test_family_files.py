@@ -153,7 +153,8 @@ def test_everything_is_written_once_and_again_when_it_is_of_another_edition(tmp_
 
 def test_two_processes_may_write_at_once(tmp_path):
     code = (
-        "import sys, types; p = types.ModuleType('wan_relay'); p.__path__ = [sys.argv[1]]; sys.modules['wan_relay'] = p;"
+        "import sys, types; p = types.ModuleType('wan_relay'); p.__path__ = [sys.argv[1]];"
+        "sys.modules['wan_relay'] = p;"
         "from wan_relay.toy.family import ensure_family; ensure_family(__import__('pathlib').Path(sys.argv[2]))"
     )
     root = Path(__file__).resolve().parents[2]

@@ -12,6 +12,7 @@ from wan_relay.toy.quality import Family, Pair, denoising_loss, generate, optica
 pytestmark = pytest.mark.comfy
 SEEDS = (0, 1, 2)
 NUM_FRAMES, HEIGHT, WIDTH = 9, 96, 128
+MOVES = (("pan right", (3, 5)), ("pan up", (1, 4)))
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +30,15 @@ def examples(family):
     return [family.example(move, seeds, NUM_FRAMES, HEIGHT, WIDTH) for move, seeds in MOVES]
 
 
-MOVES = (("pan right", (3, 5)), ("pan up", (1, 4)))
-
-
 @pytest.fixture(scope="module")
 def right_losses(pair, examples):
     return [[denoising_loss(pair, example, seed) for seed in SEEDS] for example in examples]
 
 
 WRONG = {
-    "experts swapped": (lambda pair: Pair(pair.low, pair.high), 1.12),
-    "high-noise expert alone": (lambda pair: Pair(pair.high, None), 1.04),
-    "low-noise expert alone": (lambda pair: Pair(pair.low, None), 1.04),
-    "boundary 0.5": (lambda pair: replace(pair, boundary=0.5), 1.02),
+    "experts swapped": (lambda pair: Pair(pair.low, pair.high), 1.2),
+    "high-noise expert alone": (lambda pair: Pair(pair.high, None), 1.2),
+    "boundary 0.5": (lambda pair: replace(pair, boundary=0.5), 1.1),
 }
 
 
@@ -76,7 +73,7 @@ def test_the_lora_pair_helps_at_its_own_four_steps(family, pair, examples):
     for example in examples:
         for seed in SEEDS:
             bare, with_lora, baked = (denoising_loss(p, example, seed, steps) for p in (pair, applied, merged))
-            assert with_lora < 0.995 * bare, (example.move, seed)
+            assert with_lora < 0.999 * bare, (example.move, seed)
             assert baked == pytest.approx(with_lora, rel=0.01)
 
 

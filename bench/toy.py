@@ -1,0 +1,129 @@
+"""What the toy family has learned, on held-out pictures: `python3 dev.py bench toy [--clips N] [--frames N] ...`.
+
+Three tables, all through ComfyUI's loaders and the pack's own relay guider:
+
+1. Denoising: squared velocity error of the relay at boundary 0.9, and how many times larger that of a wrong relay is.
+2. Motion: clips made in four steps with the merged pair; the move that optical flow sees, first frame and whole clip
+   against the true ones. The same for wrong relays. "flow error" is in pixels a frame; a pan is 1.
+3. Steps: four with and without the LoRA pair, eight without, forty with guidance 3.5; error of the clean latents.
+
+The defaults are the figures of toy/README.md; `--clips 14 --frames 33 --width 240 --height 160` takes an hour.
+"""
+
+import argparse
+import statistics
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ..toy import captions, quality
+from ..toy.family import ensure_family
+from ..toy.quality import Example, Family, Pair
+
+GUIDANCE = 3.5
+
+
+def wrong_relays(pair: Pair) -> dict[str, Pair]:
+    return {
+        "experts swapped": Pair(pair.low, pair.high),
+        "high-noise expert alone": Pair(pair.high, None),
+        "low-noise expert alone": Pair(pair.low, None),
+        "boundary 0.5": replace(pair, boundary=0.5),
+    }
+
+
+def print_denoising(pair: Pair, examples: list[Example]) -> None:
+    moves = [example.move for example in examples]
+    print("\n1. Denoising\n\n| relay | " + " | ".join(moves) + " |\n|---|" + "---|" * len(moves))
+    right = [quality.denoising_loss(pair, example) for example in examples]
+    print("| at boundary 0.9: loss | " + " | ".join(f"{loss:.3f}" for loss in right) + " |")
+    rows = {name: [quality.denoising_loss(p, e) for e in examples] for name, p in wrong_relays(pair).items()}
+    rows["start image mask inverted"] = [quality.denoising_loss(pair, e.with_mask_inverted()) for e in examples]
+    for name, losses in rows.items():
+        print(
+            f"| {name} | " + " | ".join(f"x{a / b:.2f}" for a, b in zip(losses, right, strict=True)) + " |", flush=True
+        )
+
+
+def print_motion(family: Family, pair: Pair, examples: list[Example], first_only: set[str]) -> None:
+    print("\n2. Motion\n\n| relay | recognised | flow error | first frame dB | whole clip dB |\n|---|---|---|---|---|")
+    relays = {"at boundary 0.9": pair, **wrong_relays(pair), "start image mask inverted": pair}
+    for name, relay in relays.items():
+        pans = [example for example in examples if name not in first_only or example.move.startswith("pan")]
+        seen, errors, first, whole = [], [], [], []
+        for example in pans:
+            asked = example.with_mask_inverted() if name.startswith("start image") else example
+            count = 1 if name in first_only else len(example.frames)
+            made = family.decode(quality.generate(relay, asked, steps=4)[:count])
+            for clip, true in zip(made, example.frames, strict=False):
+                flow, true_flow = quality.optical_flow(clip), quality.optical_flow(true)
+                seen.append((example.move, quality.seen_move(clip), quality.seen_move(true)))
+                errors.append(((flow[0] - true_flow[0]) ** 2 + (flow[1] - true_flow[1]) ** 2) ** 0.5)
+                first.append(quality.psnr(clip[0], true[0]))
+                whole.append(quality.psnr(clip, true))
+        # a picture without texture shows no motion: such clips are left out where the true clip is not recognised
+        visible = [(asked, made) for asked, made, true in seen if asked == true]
+        figures = " | ".join(f"{statistics.mean(values):.2f}" for values in (errors, first, whole))
+        print(f"| {name} | {recognised(visible)} | {figures} |", flush=True)
+
+
+def recognised(visible: list[tuple[str, str]]) -> str:
+    groups = {
+        "pans": lambda move: move.startswith("pan"),
+        "zooms": lambda move: move.startswith("zoom"),
+        "still": lambda move: move == "still",
+    }
+    parts = []
+    for name, belongs in groups.items():
+        chosen = [asked == made for asked, made in visible if belongs(asked)]
+        if chosen:
+            parts.append(f"{name} {sum(chosen)} of {len(chosen)}")
+    return ", ".join(parts)
+
+
+def print_steps(family: Family, pair: Pair, examples: list[Example]) -> None:
+    runs = {
+        "4 steps, LoRA pair": (family.with_lora(pair), 4, 1.0),
+        "4 steps, no LoRA": (pair, 4, 1.0),
+        "8 steps, no LoRA": (pair, 8, 1.0),
+        f"40 steps, guidance {GUIDANCE}": (pair, 40, GUIDANCE),
+    }
+    print("\n3. Steps\n\n| run | " + " | ".join(e.move for e in examples) + " |\n|---|" + "---|" * len(examples))
+    for name, (relay, steps, cfg) in runs.items():
+        decibels = []
+        for example in examples:
+            made = quality.generate(relay, example, steps, cfg)
+            made, true = (relay.high.model.process_latent_in(latents) for latents in (made, example.latents))
+            decibels.append(10 * torch.log10(true.var() / (made - true).pow(2).mean()).item())
+        print(f"| {name} | " + " | ".join(f"{value:.1f} dB" for value in decibels) + " |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=3, help="held-out clips a move")
+    parser.add_argument("--frames", type=int, default=17)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--height", type=int, default=96)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        ensure_family(Path(folder))
+        family = Family(Path(folder))
+        size = (arguments.frames, arguments.height, arguments.width)
+        examples = [
+            family.example(move, [100 * index + clip for clip in range(arguments.clips)], *size)
+            for index, move in enumerate(captions.MOVES)
+        ]
+        print(f"{arguments.clips} clips a move, {size[0]} frames of {size[2]}x{size[1]}, held-out pictures")
+        vae = [quality.psnr(family.decode(e.latents[:1])[0], e.frames[0]) for e in examples]
+        print(f"VAE: {statistics.mean(vae):.1f} dB over {len(vae)} clips, the worst {min(vae):.1f} dB", flush=True)
+        pair = family.pair()
+        print_denoising(pair, examples)
+        print_steps(family, pair, examples)
+        merged = family.pair("_4step")
+        print_motion(family, merged, examples, first_only={*wrong_relays(merged), "start image mask inverted"})
+
+
+if __name__ == "__main__":
+    main()
