@@ -50,11 +50,13 @@ def main(url: str) -> None:
             save_jpg(png, ROOT / "workflows" / f"{path.stem}.jpg", width=480)
         editor = Editor(browser, url, scale=2)
         editor.set_up()
-        editor.run("await app.extensionManager.setting.set('Comfy.Minimap.Visible', false);")
+        for name in ("Comfy.Minimap.Visible", "Comfy.RightSidePanel.IsOpen"):
+            editor.run("await app.extensionManager.setting.set(argument, false);", name)
         editor.load(json.loads((ROOT / "workflows" / "wan22_i2v_4step.json").read_text()))
         save_jpg(graph_picture(editor), PICTURES / "workflow.jpg", width=1800)
         for kind in ("LoadExperts", "PrepareLatent", "Sample"):
             save_jpg(node_picture(editor, f"WanRelay_{kind}"), PICTURES / f"{kind}.jpg", width=800)
+        save_jpg(run_picture(editor), PICTURES / "run.jpg", width=1200)
         editor.close()
 
 
@@ -97,15 +99,29 @@ def graph_picture(editor: Editor) -> bytes:
     return picture(editor, left, top, width, height, scale)
 
 
+def run_picture(editor: Editor) -> bytes:
+    """Sample and Save Video after a run: the schedule, the preview, the seconds of each expert, the video."""
+    editor.run("await app.extensionManager.setting.set('Comfy.Execution.PreviewMethod', 'latent2rgb');")
+    editor.load(json.loads((ROOT / "workflows" / "wan22_i2v_4step.json").read_text()))
+    editor.set_widgets("WanRelay_PrepareLatent", {"width": 240, "height": 160, "length": 33})
+    editor.run("await app.queuePrompt(0, 1);")
+    editor.wait("document.querySelector('video')?.videoWidth === 240", timeout_ms=300_000)
+    editor.run("document.querySelector('video').removeAttribute('controls');")
+    return picture(
+        editor, *bounds(editor, "[...find('WanRelay_Sample'), ...find('WanRelay_SaveVideo')]", groups=False), 1
+    )
+
+
 def node_picture(editor: Editor, node_type: str) -> bytes:
-    left, top, width, height = bounds(editor, f"find('{node_type}')")
+    editor.run("const [node] = find(argument); node.setSize([node.size[0], node.computeSize()[1]]);", node_type)
+    left, top, width, height = bounds(editor, f"find('{node_type}')", groups=False)
     return picture(editor, left - 10, top - 10, width + 20, height + 20, 1)
 
 
-def bounds(editor: Editor, nodes: str) -> tuple[float, float, float, float]:
-    """The rectangle (left, top, width, height) around nodes and the groups that hold them, in graph units."""
+def bounds(editor: Editor, nodes: str, groups: bool = True) -> tuple[float, float, float, float]:
+    """The rectangle (left, top, width, height) around nodes, and around the groups too, in graph units."""
     boxes: list[list[float]] = editor.run(
-        f"const nodes = {nodes}; const groups = nodes.length > 1 ? app.rootGraph.groups : [];"
+        f"const nodes = {nodes}; const groups = {'app.rootGraph.groups' if groups else '[]'};"
         "return [...nodes, ...groups].map((item) => [...item.boundingRect ?? item._bounding]);"
     )
     left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)

@@ -25,7 +25,7 @@ COLUMNS: list[tuple[str, str, int, list[str]]] = [
     ("Relay: high noise, then low noise", "#b06634", 380, ["WanRelay_Sample"]),
     ("Video", "#6a5a8c", 420, ["VAEDecode", "WanRelay_SaveVideo"]),
 ]
-HEIGHTS = {"WanRelay_EncodePrompts": 340, "LoadImage": 340, "WanRelay_SaveVideo": 520, "WanRelay_Sample": 760}
+HEIGHTS = {"WanRelay_EncodePrompts": 340, "LoadImage": 340, "WanRelay_SaveVideo": 520, "WanRelay_Sample": 800}
 NOTE_SIZE = [460, 560]
 
 
