@@ -89,7 +89,7 @@ def noise_image(side: int) -> str:
 
 
 SMALL = {"width": 64, "height": 64, "length": 5}
-LARGE = {"width": 256, "height": 256, "length": 9, "crf": 0}
+LARGE = {"width": 160, "height": 160, "length": 9, "crf": 0}
 
 
 def fields(size: dict[str, int], seed: int) -> dict[str, Any]:

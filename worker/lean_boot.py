@@ -81,7 +81,7 @@ def load(module: LazyModule) -> None:
         except BaseException:
             module.__dict__["_pending"] = loader
             raise
-        module.__class__ = ModuleType
+        module.__class__ = ModuleType  # type: ignore[assignment]
 
 
 class _Lazily(importlib.abc.Loader):
