@@ -92,6 +92,7 @@ TOY_FILES = {
     "umt5_xxl_fp8_e4m3fn_scaled.safetensors": "toy_umt5.safetensors",
 }
 TOY_SIZE = {"width": 240, "height": 160, "length": 33}
+TOY_PROMPT = "The camera pans left."  # the toy family knows camera moves, see toy/README.md
 
 
 class DevError(Exception):
@@ -634,6 +635,7 @@ def demo_workflow(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str
     if not real:
         workflow = with_toy_files(workflow)
         inputs_of(workflow, "WanRelay_PrepareLatent").update(TOY_SIZE, sizing="match image" if images else "fixed")
+        inputs_of(workflow, "WanRelay_EncodePrompts")["prompt"] = TOY_PROMPT
     for class_type, names in {
         "WanRelay_EncodePrompts": ["prompt", "negative_prompt"],
         "WanRelay_PrepareLatent": ["width", "height", "length"],
