@@ -128,6 +128,7 @@ def test_the_demo_is_the_bundled_workflow_on_toy_files_at_toy_size() -> None:
     workflow, images, models = demo_of()
     expected = dev.with_toy_files(dev.bundled_workflow("wan22_i2v_4step"))
     dev.inputs_of(expected, "WanRelay_PrepareLatent").update(width=240, height=160, length=33, sizing="match image")
+    dev.inputs_of(expected, "WanRelay_EncodePrompts")["prompt"] = "The camera pans left."
     assert (workflow, images, models) == (expected, {"Start image": dev.EXAMPLE_IMAGE}, None)
 
 
