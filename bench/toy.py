@@ -5,9 +5,10 @@ Three tables, all through ComfyUI's loaders and the pack's own relay guider:
 1. Denoising: squared velocity error of the relay at boundary 0.9, and how many times larger that of a wrong relay is.
 2. Motion: clips made in four steps with the merged pair; the move that optical flow sees, first frame and whole clip
    against the true ones. The same for wrong relays. "flow error" is in pixels a frame; a pan is 1.
-3. Steps: four with and without the LoRA pair, eight without, forty with guidance 3.5; error of the clean latents.
+3. Steps: four with and without the LoRA pair, eight and forty without, forty with guidance 3.5; the latents' signal to
+   error ratio.
 
-The defaults are the figures of toy/README.md; `--clips 14 --frames 33 --width 240 --height 160` takes an hour.
+The defaults give the figures of toy/README.md; `--clips 14 --frames 33 --width 240 --height 160` takes an hour.
 """
 
 import argparse
@@ -88,6 +89,7 @@ def print_steps(family: Family, pair: Pair, examples: list[Example]) -> None:
         "4 steps, LoRA pair": (family.with_lora(pair), 4, 1.0),
         "4 steps, no LoRA": (pair, 4, 1.0),
         "8 steps, no LoRA": (pair, 8, 1.0),
+        "40 steps, no LoRA": (pair, 40, 1.0),
         f"40 steps, guidance {GUIDANCE}": (pair, 40, GUIDANCE),
     }
     print("\n3. Steps\n\n| run | " + " | ".join(e.move for e in examples) + " |\n|---|" + "---|" * len(examples))
