@@ -1,9 +1,9 @@
 """Images and sound to a video file, encoded while the next images are converted."""
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -132,7 +132,7 @@ def frames_of(images: torch.Tensor, converter: PlaneConverter, pix_fmt: str) -> 
             raise InvalidInput(f"images: frame {index + 1} of {len(images)} {error}; nothing was saved.") from None
         return frame
 
-    with ThreadPoolExecutor(1, "wan_relay_convert") as pool:
+    with _conversion_thread() as pool:
         pending: deque[Future[av.VideoFrame]] = deque()
         for index in range(len(images)):
             pending.append(pool.submit(convert, index))
@@ -140,6 +140,20 @@ def frames_of(images: torch.Tensor, converter: PlaneConverter, pix_fmt: str) -> 
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+
+
+@contextmanager
+def _conversion_thread() -> Iterator[ThreadPoolExecutor]:
+    """One thread in which torch computes alone: more would save no time here, and take cores from the encoder.
+
+    OpenMP counts threads per thread, but new threads inherit torch's last setting: so the old one is put back.
+    """
+    usual = torch.get_num_threads()
+    with ThreadPoolExecutor(1, "wan_relay_convert", torch.set_num_threads, (1,)) as pool:
+        try:
+            yield pool
+        finally:
+            pool.submit(torch.set_num_threads, usual)
 
 
 def _plane_view(plane: av.video.plane.VideoPlane, dtype: np.dtype) -> np.ndarray:

@@ -3,6 +3,7 @@ import math
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -74,6 +75,20 @@ def colour_chart() -> tuple[torch.Tensor, torch.Tensor]:
     chart[104:144] = torch.stack([ramp, 1 - ramp, 0.5 + 0.5 * ramp], -1)
     inside[72:96], inside[112:136] = True, True
     return chart.expand(3, -1, -1, -1), inside
+
+
+def test_torch_keeps_its_number_of_threads(tmp_path):
+    def in_a_new_thread() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    usual = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        encode(tmp_path / "clip", drifting_ramps())
+        assert (torch.get_num_threads(), in_a_new_thread()) == (3, 3)
+    finally:
+        torch.set_num_threads(usual)
 
 
 @pytest.mark.parametrize("name", ["mp4 h264", "mp4 h265", "webm vp9"])
