@@ -23,7 +23,7 @@ LUMA = (KR, KG, KB)
 CB = (-KR / 1.8556, -KG / 1.8556, 0.5)
 CR = (0.5, -KG / 1.5748, -KB / 1.5748)
 
-STRIP_BYTES = 2_000_000  # of float pixels: read once from memory, twice more from the cache
+STRIP_BYTES = 4_000_000  # of float pixels: read once from memory, twice more from the cache
 
 
 class PlaneConverter:
