@@ -6,9 +6,10 @@ import json
 
 from comfy_api.latest import io
 
+from . import sampling_inputs
 from .engine.flow_solvers import sampler_names
 from .engine.relay_run import RelaySettings, run_relay
-from .engine.schedule import SWITCH_MODES, scheduler_names
+from .engine.schedule import SWITCH_MODES
 
 
 class Sample(io.ComfyNode):
@@ -26,14 +27,8 @@ class Sample(io.ComfyNode):
             ),
             search_aliases=["wan2.2", "wan moe ksampler", "two stage ksampler", "high low noise", "dual sampler"],
             inputs=[
-                io.Model.Input("high_noise", tooltip="The high-noise expert, or the whole TI2V-5B model."),
-                io.Model.Input(
-                    "low_noise", optional=True, tooltip="The low-noise expert. Leave it empty for TI2V-5B only."
-                ),
-                io.Conditioning.Input("positive", tooltip="What the video should show, with the start or end image."),
-                io.Conditioning.Input(
-                    "negative", tooltip="What it should not show. An expert with cfg 1 does not look at it."
-                ),
+                *sampling_inputs.experts(),
+                *sampling_inputs.conditioning(),
                 io.Latent.Input("latent", tooltip="The empty video latent from Prepare Latent, or one to refine."),
                 io.Int.Input(
                     "seed",
@@ -50,62 +45,19 @@ class Sample(io.ComfyNode):
                     max=200,
                     tooltip="Steps of both experts together: 4 for distilled models, 20 to 40 for base models.",
                 ),
-                io.Float.Input(
-                    "high_noise_cfg",
-                    default=1.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    tooltip="Guidance of the high-noise expert: 1 for distilled models, 3.5 for base I2V models.",
-                ),
-                io.Float.Input(
-                    "low_noise_cfg",
-                    default=1.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    tooltip="Guidance of the low-noise expert: 1 for distilled models, 3.5 for base I2V models.",
-                ),
+                *sampling_inputs.guidance(),
                 io.Combo.Input(
                     "sampler",
                     options=sampler_names(),
                     default="euler",
                     tooltip="flow_unipc and flow_dpm++ are the Wan2.2 reference's own solvers; euler suits 4 steps.",
                 ),
-                io.Combo.Input(
-                    "scheduler",
-                    options=scheduler_names(),
-                    default="simple",
-                    tooltip="official_unipc and official_dpm++ are the Wan2.2 reference's own schedules.",
+                sampling_inputs.scheduler(),
+                sampling_inputs.shift(
+                    "Moves steps towards high noise: 5 for I2V, 12 for base T2V. 0 keeps the models' own."
                 ),
-                io.Float.Input(
-                    "shift",
-                    default=5.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.01,
-                    tooltip="Moves steps towards high noise: 5 for I2V, 12 for base T2V. 0 keeps the models' own.",
-                ),
-                io.Combo.Input(
-                    "switch",
-                    options=list(SWITCH_MODES),
-                    default="boundary",
-                    tooltip="Hand over at a noise level (the reference's rule) or after a number of steps.",
-                ),
-                io.Float.Input(
-                    "boundary",
-                    default=0.9,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="The lowest noise level of the high-noise expert: 0.9 for I2V, 0.875 for T2V.",
-                ),
-                io.Int.Input(
-                    "switch_step",
-                    default=2,
-                    min=0,
-                    max=200,
-                    tooltip="The number of high-noise steps when switch is 'step': 2 of 4 for distilled models.",
+                *sampling_inputs.hand_over(
+                    "The number of high-noise steps when switch is 'step': 2 of 4 for distilled models."
                 ),
                 io.Float.Input(
                     "denoise",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from . import sampling_inputs
 from .engine.flow_solvers import sampler_names
-from .engine.schedule import make_sigmas, scheduler_names, with_shift
+from .engine.schedule import make_sigmas, with_shift
 
 
 class Schedule(io.ComfyNode):
@@ -23,25 +24,15 @@ class Schedule(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="Either expert; its own shift counts when shift is 0."),
                 io.Int.Input("steps", default=4, min=1, max=200, tooltip="Steps of both experts together."),
-                io.Combo.Input(
-                    "scheduler",
-                    options=scheduler_names(),
-                    default="simple",
-                    tooltip="official_unipc and official_dpm++ are the Wan2.2 reference's own schedules.",
-                ),
+                sampling_inputs.scheduler(),
                 io.Combo.Input(
                     "sampler",
                     options=sampler_names(),
                     default="euler",
                     tooltip="The sampler that will run: dpm_2 and uni_pc need another last step than the rest.",
                 ),
-                io.Float.Input(
-                    "shift",
-                    default=5.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.01,
-                    tooltip="Moves steps towards high noise: 5 for I2V, 12 for base T2V. 0 takes the model's own.",
+                sampling_inputs.shift(
+                    "Moves steps towards high noise: 5 for I2V, 12 for base T2V. 0 takes the model's own."
                 ),
                 io.Float.Input(
                     "denoise",
