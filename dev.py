@@ -92,7 +92,8 @@ TOY_FILES = {
     "umt5_xxl_fp8_e4m3fn_scaled.safetensors": "toy_umt5.safetensors",
 }
 TOY_SIZE = {"width": 240, "height": 160, "length": 33}
-TOY_PROMPT = "The camera pans left."  # the toy family knows camera moves, see toy/README.md
+TOY_PROMPT = "The camera pans left."  # the toy family knows camera moves, and no guidance: see toy/README.md
+TOY_CFG = {"high_noise_cfg": 1.0, "low_noise_cfg": 1.0}
 
 
 class DevError(Exception):
@@ -544,12 +545,17 @@ def with_toy_files(value: Any) -> Any:
 
 
 def toy_graph(graph: dict[str, Any]) -> dict[str, Any]:
-    """A graph template with toy files, at a size that a CPU makes in a minute."""
+    """A graph template with toy files and what they can do, at a size that a CPU makes in a minute."""
     graph = with_toy_files(graph)
     for node in graph["nodes"]:
-        if node["type"] == "WanRelay_PrepareLatent":
-            sizing, _, _, fit, _, *others = node["widgets_values"]
-            node["widgets_values"] = [sizing, TOY_SIZE["width"], TOY_SIZE["height"], fit, TOY_SIZE["length"], *others]
+        match node["type"], node.get("widgets_values"):
+            case "WanRelay_PrepareLatent", [sizing, _, _, fit, _, *others]:
+                size = TOY_SIZE
+                node["widgets_values"] = [sizing, size["width"], size["height"], fit, size["length"], *others]
+            case "WanRelay_EncodePrompts", [encoder, _, *others]:
+                node["widgets_values"] = [encoder, TOY_PROMPT, *others]
+            case "WanRelay_Sample", [seed, after, steps, _, _, *others]:
+                node["widgets_values"] = [seed, after, steps, *TOY_CFG.values(), *others]
     return graph
 
 
@@ -636,6 +642,9 @@ def demo_workflow(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str
         workflow = with_toy_files(workflow)
         inputs_of(workflow, "WanRelay_PrepareLatent").update(TOY_SIZE, sizing="match image" if images else "fixed")
         inputs_of(workflow, "WanRelay_EncodePrompts")["prompt"] = TOY_PROMPT
+        if not TOY_CFG.items() <= inputs_of(workflow, "WanRelay_Sample").items():
+            say("The toy family does not know guidance: cfg 1 is used.")
+            inputs_of(workflow, "WanRelay_Sample").update(TOY_CFG)
     for class_type, names in {
         "WanRelay_EncodePrompts": ["prompt", "negative_prompt"],
         "WanRelay_PrepareLatent": ["width", "height", "length"],
