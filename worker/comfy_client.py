@@ -160,6 +160,13 @@ async def upload(session: aiohttp.ClientSession, process: ComfyProcess, image: P
     return str(body["name"])
 
 
+async def planned_switch(session: aiohttp.ClientSession, process: ComfyProcess, inputs: dict[str, Any]) -> int | None:
+    """The first low-noise step of a sampling node with these inputs, as the pack plans it; None if it does not say."""
+    query = {name: str(value) for name, value in inputs.items() if not isinstance(value, list)}
+    status, plan = await request(session, process, "GET", "/wan_relay/schedule", params=query)
+    return plan.get("switch_step") if status == 200 and isinstance(plan, dict) else None
+
+
 async def is_active(session: aiohttp.ClientSession, process: ComfyProcess, prompt_id: str) -> bool:
     """True while the prompt waits or runs."""
     _, body = await request(session, process, "GET", "/queue")

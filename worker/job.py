@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from .bucket import choose_bucket
-from .comfy_client import Run, free_memory, http_session, upload
+from .comfy_client import Run, free_memory, http_session, planned_switch, upload
 from .comfy_process import PACK, ComfyGoneError, ComfyProcess
 from .errors import JobError
 from .images import PlainImage, load_image
@@ -191,7 +191,7 @@ class _VideoJob:
         names = [await self._upload(image) if image else None for image in (start, end)]
         token = uuid.uuid4().hex
         plan = build_plan(self._request, self._seed, names[0], names[1], f"{OWN_NAME}{token}/video", self._settings)
-        run = Run(self._session, self._process, plan.graph, self._follow(plan))
+        run = Run(self._session, self._process, plan.graph, self._follow(plan, await self._switch_step(plan)))
         self._runs.append((run, token))
         queued = time.monotonic()
         entry = await run.finish()
@@ -215,10 +215,17 @@ class _VideoJob:
         self._names.append(image.name)
         return await upload(self._session, self._process, image)
 
-    def _follow(self, plan: Plan) -> Callable[[str, int, int], None]:
+    async def _switch_step(self, plan: Plan) -> int | None:
+        """The first low-noise step; None for a single model."""
+        inputs = plan.graph[plan.node_id(SAMPLE)]["inputs"]
+        if "low_noise" not in inputs:
+            return None
+        if inputs["switch"] == "step":
+            return inputs["switch_step"]
+        return await planned_switch(self._session, self._process, inputs)
+
+    def _follow(self, plan: Plan, switch_step: int | None) -> Callable[[str, int, int], None]:
         sampler = plan.node_id(SAMPLE)
-        inputs = plan.graph[sampler]["inputs"]
-        switch_step = inputs["switch_step"] if inputs["switch"] == "step" else None
         low_noise = plan.value(LOAD, "low_noise")
 
         def on_progress(node_id: str, step: int, steps: int) -> None:

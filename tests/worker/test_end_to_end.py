@@ -207,11 +207,12 @@ def test_what_comfyui_refuses_comes_as_one_sentence(endpoint, fields, sentence):
 
 def test_cancel_and_sigkill(endpoint):
     """A cancelled job leaves ComfyUI idle; a killed ComfyUI costs the next job only time."""
-    long = endpoint.submit(length=33, steps=50)
+    long = endpoint.submit(length=33, steps=50, workflow="wan22_i2v_reference")
     deadline = time.monotonic() + 100
-    while "progress" not in requests.get(f"{endpoint.base_url}/status/{long}", timeout=60).text:
+    while "progress" not in (status := requests.get(f"{endpoint.base_url}/status/{long}", timeout=60).text):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    assert json.loads(status)["output"]["expert"] in ("high_noise", "low_noise"), "also where the boundary decides"
     requests.post(f"{endpoint.base_url}/cancel/{long}", timeout=60)
     assert endpoint.video(seed=11)["seed"] == 11
     old = comfyui_pid(endpoint.folder)
