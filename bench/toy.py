@@ -102,9 +102,25 @@ def print_steps(family: Family, pair: Pair, examples: list[Example]) -> None:
         print(f"| {name} | " + " | ".join(f"{value:.1f} dB" for value in decibels) + " |", flush=True)
 
 
+def print_pans(family: Family, clips: int, size: tuple[int, int, int]) -> None:
+    """The direction alone, over `clips` held-out clips a pan: what takes many clips to know."""
+    pair, visible, first = family.pair("_4step"), [], []
+    for index, move in enumerate(move for move in captions.MOVES if move.startswith("pan")):
+        for start in range(0, clips, 5):
+            seeds = [1000 * index + 500 + clip for clip in range(start, min(start + 5, clips))]
+            example = family.example(move, seeds, *size)
+            made = family.decode(quality.generate(pair, example, steps=4))
+            for clip, true in zip(made, example.frames, strict=True):
+                first.append(quality.psnr(clip[0], true[0]))
+                if quality.seen_move(true) == move:
+                    visible.append((move, quality.seen_move(clip)))
+        print(f"{move}: {recognised(visible)} so far; first frame {statistics.mean(first):.1f} dB", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=3, help="held-out clips a move")
+    parser.add_argument("--pans", type=int, metavar="N", help="only the direction of N held-out clips a pan")
     parser.add_argument("--frames", type=int, default=17)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--height", type=int, default=96)
@@ -113,6 +129,9 @@ def main() -> None:
         ensure_family(Path(folder))
         family = Family(Path(folder))
         size = (arguments.frames, arguments.height, arguments.width)
+        if arguments.pans:
+            print_pans(family, arguments.pans, size)
+            return
         examples = [
             family.example(move, [100 * index + clip for clip in range(arguments.clips)], *size)
             for index, move in enumerate(captions.MOVES)
