@@ -14,10 +14,7 @@ after another; a ratio is the median of the rounds' ratios. Needs Linux: the pea
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -35,6 +32,7 @@ from ..nodes.encode_prompts import EncodePrompts
 from ..toy import layout
 from ..toy.sizes import TextSize
 from ..toy.tokenizer import TOKENIZER_FILE
+from . import in_fresh_process
 
 ENCODER = "random_umt5.safetensors"
 SIZE = TextSize(d_model=512, d_ff=1280, d_kv=64, num_heads=8, num_layers=23, vocab_size=256384)
@@ -96,23 +94,6 @@ def measure(way: Callable[[], list[Any]], folder: Path) -> None:
     print(json.dumps({"seconds": seconds, "peak_mb": memory_mb("VmHWM") - before, "checksum": checksum}))
 
 
-def in_fresh_process(way: str, folder: Path, cache: Path) -> dict[str, Any]:
-    command = [sys.executable, "-P", Path(__file__).parents[1] / "dev.py", "run", "bench.encode_prompts"]
-    done = subprocess.run(
-        [str(part) for part in (*command, "--way", way, "--folder", folder)],
-        env=os.environ | {"WAN_RELAY_PROMPT_CACHE": str(cache)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        start_new_session=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def compare(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -120,7 +101,8 @@ def compare(rounds: int) -> None:
         results: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
         for index in range(rounds):
             for way in WAYS:
-                results[way].append(in_fresh_process(way, folder, folder / f"prompts_{index}"))
+                cache = {"WAN_RELAY_PROMPT_CACHE": folder / f"prompts_{index}"}
+                results[way].append(in_fresh_process("encode_prompts", "--way", way, "--folder", folder, **cache))
         megabytes = (folder / ENCODER).stat().st_size / 1e6
     checksums = {tuple(result["checksum"]) for way in WAYS for result in results[way]}
     print(f"Text encoder of {megabytes:.0f} MB, on the CPU, {rounds} rounds, median")

@@ -20,8 +20,6 @@ import resource
 import shutil
 import statistics
 import struct
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -36,6 +34,7 @@ from ..nodes.load_experts import LoadExperts
 from ..nodes.rules.expert_files import check_expert
 from ..toy import layout
 from ..toy.sizes import ExpertSize
+from . import in_fresh_process
 
 LARGE = ExpertSize(in_dim=36, out_dim=16, dim=1536, ffn_dim=8960, num_layers=12, num_heads=12, text_dim=4096)
 REAL = ExpertSize(in_dim=36, out_dim=16, dim=5120, ffn_dim=13824, num_layers=40, num_heads=40, text_dim=4096)
@@ -93,30 +92,13 @@ def measure_here(way: str, models: Path) -> None:
     print(json.dumps({"seconds": wall, "processor seconds": processor, "peak MB": peak_mb}))
 
 
-def measure_apart(way: str, models: Path) -> dict[str, float]:
-    command = [sys.executable, "-P", Path(__file__).parents[1] / "dev.py", "run", "bench.load_pair"]
-    done = subprocess.run(
-        [str(part) for part in (*command, "--way", way, "--models", models)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        start_new_session=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr[-3000:])
-    measured: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return measured
-
-
 def compare(models: Path, num_rounds: int) -> bool:
     rounds: list[dict[str, dict[str, float]]] = []
     busy = os.getloadavg()[0] > (os.cpu_count() or 1)
-    measure_apart("core", models)  # fills the page cache
+    in_fresh_process("load_pair", "--way", "core", "--models", models)  # fills the page cache
     for index in range(num_rounds):
         order = list(WAYS) if index % 2 else list(WAYS)[::-1]
-        rounds.append({way: measure_apart(way, models) for way in order})
+        rounds.append({way: in_fresh_process("load_pair", "--way", way, "--models", models) for way in order})
     good = True
     print(f"{'':20}{'ours':>10}{'core':>10}{'ratio':>8}   rounds' ratios, limit {LIMIT}")
     for figure in rounds[0]["ours"]:

@@ -13,8 +13,6 @@ import argparse
 import json
 import logging
 import statistics
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -35,6 +33,7 @@ from ..nodes.engine.relay_run import RelaySettings, run_relay
 from ..nodes.engine.schedule import with_shift
 from ..toy import layout
 from ..toy.sizes import ExpertSize
+from . import in_fresh_process
 
 SMALL = ExpertSize(in_dim=36, out_dim=16, dim=384, ffn_dim=1536, num_layers=6, num_heads=3, text_dim=256)
 REAL = ExpertSize(in_dim=36, out_dim=16, dim=5120, ffn_dim=13824, num_layers=40, num_heads=40, text_dim=4096)
@@ -171,11 +170,7 @@ def compare(rounds: int) -> float:
 
 def peak_memory(way: str) -> float:
     """Megabytes that one run adds to the peak of a fresh process that holds the pair."""
-    command = [sys.executable, "-P", str(Path(__file__).resolve().parents[1] / "dev.py"), "run", "bench.relay"]
-    done = subprocess.run(
-        [*command, "--memory-of", way], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True, timeout=600
-    )
-    return float(done.stdout.split()[-1])
+    return float(in_fresh_process("relay", "--memory-of", way))
 
 
 def print_memory_of(way: str) -> None:

@@ -20,7 +20,6 @@ import resource
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -37,6 +36,7 @@ from ..nodes.engine.colour import PlaneConverter
 from ..nodes.engine.video_file import VideoSpec, encode_video, frames_of
 from ..nodes.engine.video_format import video_format
 from ..nodes.engine.whole_file import save_whole
+from . import in_fresh_process
 
 RATE = Fraction(16)
 CRF = 19
@@ -191,10 +191,7 @@ def compare_memory(cases: list[tuple[str, int, int, int]]) -> None:
         return
     print(f"{'':8}{'frames':>8}{'size':>12}{'extra peak MB':>16}")
     for way, num_frames, width, height in cases:
-        command = [sys.executable, "-P", str(Path(__file__).parents[1] / "dev.py"), "run", "bench.save_video"]
-        command += ["--memory-of", way, str(num_frames), str(width), str(height)]
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True)
-        extra = json.loads(done.stdout.strip().splitlines()[-1])
+        extra = in_fresh_process("save_video", "--memory-of", way, num_frames, width, height)
         print(f"{way:8}{num_frames:8}{width:>7}x{height:<4}{extra:16.0f}")
 
 

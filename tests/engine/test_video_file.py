@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from wan_relay.bench.save_video import colour_chart
 from wan_relay.nodes.engine.sound import SoundTrack
 from wan_relay.nodes.engine.video_file import VideoSpec, check_images, encode_video
 from wan_relay.nodes.engine.video_format import FORMATS, check_encoding, frame_rate, video_format
@@ -60,21 +61,6 @@ def test_every_format_holds_all_frames_with_their_size_rate_tags_and_colours(tmp
     difference = (read_images(path) - images).abs() * 255
     assert difference.mean() < 1
     assert difference.max() < 8
-
-
-def colour_chart() -> tuple[torch.Tensor, torch.Tensor]:
-    """[3, 144, 256, 3]: corners of the RGB cube, greys, a grey and a colour gradient; and what lies off their edges."""
-    chart, inside = torch.zeros(144, 256, 3), torch.zeros(144, 256, dtype=torch.bool)
-    for k in range(8):
-        chart[0:32, k * 32 : k * 32 + 32] = torch.tensor([float(k >> bit & 1) for bit in (2, 1, 0)])
-        chart[32:64, k * 32 : k * 32 + 32] = k / 7
-        for top in (0, 32):
-            inside[top + 8 : top + 24, k * 32 + 8 : k * 32 + 24] = True
-    ramp = torch.linspace(0, 1, 256)
-    chart[64:104] = ramp[None, :, None]
-    chart[104:144] = torch.stack([ramp, 1 - ramp, 0.5 + 0.5 * ramp], -1)
-    inside[72:96], inside[112:136] = True, True
-    return chart.expand(3, -1, -1, -1), inside
 
 
 def test_torch_keeps_its_number_of_threads(tmp_path):
