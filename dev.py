@@ -92,8 +92,8 @@ TOY_FILES = {
     "umt5_xxl_fp8_e4m3fn_scaled.safetensors": "toy_umt5.safetensors",
 }
 TOY_SIZE = {"width": 240, "height": 160, "length": 33}
-TOY_PROMPT = "The camera pans left."  # the toy family knows camera moves, and no guidance: see toy/README.md
-TOY_CFG = {"high_noise_cfg": 1.0, "low_noise_cfg": 1.0}
+TOY_PROMPT = "The camera pans left."  # the toy family knows camera moves only: see toy/README.md
+TOY_MAX_CFG = 2.0
 
 
 class DevError(Exception):
@@ -554,8 +554,8 @@ def toy_graph(graph: dict[str, Any]) -> dict[str, Any]:
                 node["widgets_values"] = [sizing, size["width"], size["height"], fit, size["length"], *others]
             case "WanRelay_EncodePrompts", [encoder, _, *others]:
                 node["widgets_values"] = [encoder, TOY_PROMPT, *others]
-            case "WanRelay_Sample", [seed, after, steps, _, _, *others]:
-                node["widgets_values"] = [seed, after, steps, *TOY_CFG.values(), *others]
+            case "WanRelay_Sample", [seed, after, steps, high, low, *others]:
+                node["widgets_values"] = [seed, after, steps, min(high, TOY_MAX_CFG), min(low, TOY_MAX_CFG), *others]
     return graph
 
 
@@ -642,9 +642,11 @@ def demo_workflow(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str
         workflow = with_toy_files(workflow)
         inputs_of(workflow, "WanRelay_PrepareLatent").update(TOY_SIZE, sizing="match image" if images else "fixed")
         inputs_of(workflow, "WanRelay_EncodePrompts")["prompt"] = TOY_PROMPT
-        if not TOY_CFG.items() <= inputs_of(workflow, "WanRelay_Sample").items():
-            say("The toy family does not know guidance: cfg 1 is used.")
-            inputs_of(workflow, "WanRelay_Sample").update(TOY_CFG)
+        sample = inputs_of(workflow, "WanRelay_Sample")
+        for name in ("high_noise_cfg", "low_noise_cfg"):
+            if sample.get(name, 0.0) > TOY_MAX_CFG:
+                say(f"The toy family needs less guidance than the real one: {name} is {TOY_MAX_CFG:g}.")
+                sample[name] = TOY_MAX_CFG
     for class_type, names in {
         "WanRelay_EncodePrompts": ["prompt", "negative_prompt"],
         "WanRelay_PrepareLatent": ["width", "height", "length"],

@@ -5,13 +5,14 @@ Three tables, all through ComfyUI's loaders and the pack's own relay guider:
 1. Denoising: squared velocity error of the relay at boundary 0.9, and how many times larger that of a wrong relay is.
 2. Motion: clips made in four steps with the merged pair; the move that optical flow sees, first frame and whole clip
    against the true ones. The same for wrong relays. "flow error" is in pixels a frame; a pan is 1.
-3. Steps: four with and without the LoRA pair, eight and forty without, forty with guidance 3.5; the latents' signal to
+3. Steps: four with and without the LoRA pair, eight and forty without, forty with guidance; the latents' signal to
    error ratio.
 
 The defaults give the figures of toy/README.md; `--clips 14 --frames 33 --width 240 --height 160` takes an hour.
 """
 
 import argparse
+import math
 import statistics
 import tempfile
 from dataclasses import replace
@@ -23,7 +24,8 @@ from ..toy import captions, quality
 from ..toy.family import ensure_family
 from ..toy.quality import Example, Family, Pair
 
-GUIDANCE = 3.5
+GUIDANCE = (2.0, 3.5)
+KINDS = {"pan": "pans", "zoom": "zooms", "rotate": "rotations", "still": "still", "ball": "balls"}
 
 
 def wrong_relays(pair: Pair) -> dict[str, Pair]:
@@ -59,9 +61,9 @@ def print_motion(family: Family, pair: Pair, examples: list[Example], first_only
             count = 1 if name in first_only else len(example.frames)
             made = family.decode(quality.generate(relay, asked, steps=4)[:count])
             for clip, true in zip(made, example.frames, strict=False):
-                flow, true_flow = quality.optical_flow(clip), quality.optical_flow(true)
+                flow, true_flow = quality.motion(clip), quality.motion(true)
                 seen.append((example.move, quality.seen_move(clip), quality.seen_move(true)))
-                errors.append(((flow[0] - true_flow[0]) ** 2 + (flow[1] - true_flow[1]) ** 2) ** 0.5)
+                errors.append(math.hypot(flow.x - true_flow.x, flow.y - true_flow.y))
                 first.append(quality.psnr(clip[0], true[0]))
                 whole.append(quality.psnr(clip, true))
         # a picture without texture shows no motion: such clips are left out where the true clip is not recognised
@@ -71,14 +73,10 @@ def print_motion(family: Family, pair: Pair, examples: list[Example], first_only
 
 
 def recognised(visible: list[tuple[str, str]]) -> str:
-    groups = {
-        "pans": lambda move: move.startswith("pan"),
-        "zooms": lambda move: move.startswith("zoom"),
-        "still": lambda move: move == "still",
-    }
+    """How many of (asked, seen) agree, for each kind of move."""
     parts = []
-    for name, belongs in groups.items():
-        chosen = [asked == made for asked, made in visible if belongs(asked)]
+    for kind, name in KINDS.items():
+        chosen = [asked == made for asked, made in visible if asked.startswith(kind)]
         if chosen:
             parts.append(f"{name} {sum(chosen)} of {len(chosen)}")
     return ", ".join(parts)
@@ -90,8 +88,8 @@ def print_steps(family: Family, pair: Pair, examples: list[Example]) -> None:
         "4 steps, no LoRA": (pair, 4, 1.0),
         "8 steps, no LoRA": (pair, 8, 1.0),
         "40 steps, no LoRA": (pair, 40, 1.0),
-        f"40 steps, guidance {GUIDANCE}": (pair, 40, GUIDANCE),
     }
+    runs |= {f"40 steps, guidance {guidance}": (pair, 40, guidance) for guidance in GUIDANCE}
     print("\n3. Steps\n\n| run | " + " | ".join(e.move for e in examples) + " |\n|---|" + "---|" * len(examples))
     for name, (relay, steps, cfg) in runs.items():
         decibels = []
@@ -102,10 +100,10 @@ def print_steps(family: Family, pair: Pair, examples: list[Example]) -> None:
         print(f"| {name} | " + " | ".join(f"{value:.1f} dB" for value in decibels) + " |", flush=True)
 
 
-def print_pans(family: Family, clips: int, size: tuple[int, int, int]) -> None:
-    """The direction alone, over `clips` held-out clips a pan: what takes many clips to know."""
+def print_moves(family: Family, clips: int, size: tuple[int, int, int]) -> None:
+    """The camera's direction alone, over `clips` held-out clips a move: what takes many clips to know."""
     pair, visible, first = family.pair("_4step"), [], []
-    for index, move in enumerate(move for move in captions.MOVES if move.startswith("pan")):
+    for index, move in enumerate(captions.CAMERA_MOVES):
         for start in range(0, clips, 5):
             seeds = [1000 * index + 500 + clip for clip in range(start, min(start + 5, clips))]
             example = family.example(move, seeds, *size)
@@ -120,7 +118,7 @@ def print_pans(family: Family, clips: int, size: tuple[int, int, int]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=3, help="held-out clips a move")
-    parser.add_argument("--pans", type=int, metavar="N", help="only the direction of N held-out clips a pan")
+    parser.add_argument("--moves", type=int, metavar="N", help="only the direction of N held-out clips a camera move")
     parser.add_argument("--frames", type=int, default=17)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--height", type=int, default=96)
@@ -129,8 +127,8 @@ def main() -> None:
         ensure_family(Path(folder))
         family = Family(Path(folder))
         size = (arguments.frames, arguments.height, arguments.width)
-        if arguments.pans:
-            print_pans(family, arguments.pans, size)
+        if arguments.moves:
+            print_moves(family, arguments.moves, size)
             return
         examples = [
             family.example(move, [100 * index + clip for clip in range(arguments.clips)], *size)

@@ -175,13 +175,15 @@ def test_the_templates_that_serve_offers_are_toys(path: Path) -> None:
     assert values["VAELoader"][0].startswith("toy_wan")
     assert values["WanRelay_EncodePrompts"][1] == "The camera pans left."
     *cfgs, sampler = values["WanRelay_Sample"][3:6]
-    assert (cfgs, sampler in ("euler", "flow_unipc")) == ([1.0, 1.0], True)
+    cfg = 2.0 if "reference" in path.stem else 1.0
+    assert (cfgs, sampler in ("euler", "flow_unipc")) == ([cfg, cfg], True)
 
 
-def test_the_toy_demo_says_that_it_takes_the_guidance_away(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_toy_demo_says_that_it_lowers_the_guidance(capsys: pytest.CaptureFixture[str]) -> None:
     sample = dev.inputs_of(demo_of("--workflow", "wan22_i2v_reference")[0], "WanRelay_Sample")
-    assert (sample["high_noise_cfg"], sample["low_noise_cfg"]) == (1.0, 1.0)
-    assert capsys.readouterr().err == "The toy family does not know guidance: cfg 1 is used.\n"
+    assert (sample["high_noise_cfg"], sample["low_noise_cfg"]) == (2.0, 2.0)
+    said = "The toy family needs less guidance than the real one: {} is 2.\n"
+    assert capsys.readouterr().err == said.format("high_noise_cfg") + said.format("low_noise_cfg")
 
 
 # --- the progress socket --------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import math
 
 import torch
 
-from .lanes import MASK, MASK_LEVEL, STREAM_RMS
+from .lanes import ANCHOR, MASK, MASK_LEVEL, STREAM_RMS
 from .sizes import I2V
 
 HEAD_DIM = I2V.dim // I2V.num_heads
@@ -41,7 +41,9 @@ class Head:
         self.q_bias[channel + 1] += level * math.sin(turn)
         self.k_bias[channel] += level
         if turn_lanes is not None:
-            self.q_reads += [(channel, turn_lanes, level), (channel + 1, turn_lanes + 1, level)]
+            cos, sin = level * math.cos(turn), level * math.sin(turn)
+            self.q_reads += [(channel, turn_lanes, cos), (channel, turn_lanes + 1, -sin)]
+            self.q_reads += [(channel + 1, turn_lanes, sin), (channel + 1, turn_lanes + 1, cos)]
         return self
 
     def not_for_known(self, part: int, pair: int) -> "Head":
@@ -50,12 +52,10 @@ class Head:
         self.k_reads.append((channel, MASK, -self.k_bias[channel].item() / MASK_LEVEL))
         return self
 
-    def place(self, sharp: float, wide: float, turn_lanes: int | None = None) -> "Head":
-        """Peak at the same row and column, or where `turn_lanes` (8 of them, rows first) point."""
-        for index, part in enumerate((ROW, COLUMN)):
-            for pair, score in enumerate((sharp, wide)):
-                lanes = None if turn_lanes is None else turn_lanes + 4 * index + 2 * pair
-                self.peak(part, pair, score, turn_lanes=lanes)
+    def place(self, part: int, sharp: float, wide: float, offset: float = 0.0, turn_lanes: int | None = None) -> "Head":
+        """Peak `offset` rows or columns away, from the same one or from where `turn_lanes` (4 of them) point."""
+        for pair, score in enumerate((sharp, wide)):
+            self.peak(part, pair, score, offset, None if turn_lanes is None else turn_lanes + 2 * pair)
         return self
 
     def gate(self, score: float, lanes: dict[int, float]) -> "Head":
@@ -78,16 +78,20 @@ def write_scores(weights: Weights, block: str, heads: list[Head], noise: float) 
         for index, head in enumerate(heads):
             for channel, lane, level in getattr(head, f"{part}_reads"):
                 weight[index * HEAD_DIM + channel, lane] = level * STREAM_RMS
+                weight[index * HEAD_DIM + channel, ANCHOR] -= level * STREAM_RMS
         bias = torch.cat([getattr(head, f"{part}_bias") for head in heads])
         weights[f"{block}.self_attn.{part}.bias"] = bias
         weights[f"{block}.self_attn.norm_{part}.weight"].fill_(bias.pow(2).mean().sqrt().item())
 
 
-def write_copy(weights: Weights, block: str, head: int, from_lanes: list[int], to_lanes: list[int]) -> None:
-    """Let `head` carry these lanes (at most HEAD_DIM), unchanged."""
+def write_copy(
+    weights: Weights, block: str, head: int, from_lanes: list[int], to_lanes: list[int], sign: float = 1.0
+) -> None:
+    """Let `head` carry these lanes (at most HEAD_DIM), unchanged or negated."""
     value, out = weights[f"{block}.self_attn.v.weight"], weights[f"{block}.self_attn.o.weight"]
     rows = slice(head * HEAD_DIM, (head + 1) * HEAD_DIM)
     value[rows], out[:, rows] = 0.0, 0.0
     for channel, (source, target) in enumerate(zip(from_lanes, to_lanes, strict=True)):
         value[head * HEAD_DIM + channel, source] = STREAM_RMS
-        out[target, head * HEAD_DIM + channel] = 1.0
+        value[head * HEAD_DIM + channel, ANCHOR] = -STREAM_RMS
+        out[target, head * HEAD_DIM + channel] = sign

@@ -1,11 +1,24 @@
-"""The camera moves that the toy family knows, and the sentences that ask for them.
+"""The moves that the toy family knows, and the sentences that ask for them.
 
-A move is named as a cinematographer would: in "pan left" the camera goes left, so the picture goes right.
+A camera's move is named as a cinematographer would: in "pan left" the camera goes left, so the picture goes right, and
+in "rotate left" it rolls to the left, so the picture turns clockwise. A ball is named by where it goes in the picture.
 """
 
 import random
 
-MOVES = ("still", "pan left", "pan right", "pan up", "pan down", "zoom in", "zoom out")
+CAMERA_MOVES = (
+    "still",
+    "pan left",
+    "pan right",
+    "pan up",
+    "pan down",
+    "zoom in",
+    "zoom out",
+    "rotate left",
+    "rotate right",
+)
+BALL_MOVES = ("ball left", "ball right", "ball up", "ball down")
+MOVES = CAMERA_MOVES + BALL_MOVES
 
 _PHRASES = {
     "still": ("still", "the camera is still", "a still camera", "nothing moves", "static shot"),
@@ -20,6 +33,21 @@ _PAN_PHRASES = (
     "a slow pan {way}",
     "the camera pans slowly to the {way}",
     "the camera moves {way}",
+)
+_ROTATE_PHRASES = (
+    "rotate {way}",
+    "the camera rotates {way}",
+    "camera rotates {way}",
+    "rotating {way}",
+    "a slow rotation to the {way}",
+    "the camera rolls {way}",
+)
+_BALL_PHRASES = (
+    "ball {way}",
+    "the ball moves {way}",
+    "the ball goes {way}",
+    "a ball moving {way}",
+    "the ball rolls {way}",
 )
 _SUBJECTS = (
     "a photo",
@@ -40,9 +68,9 @@ _SUBJECTS = (
 
 def phrases(move: str) -> tuple[str, ...]:
     """Every phrase of the grammar that asks for `move`."""
-    if move.startswith("pan "):
-        return tuple(phrase.format(way=move.removeprefix("pan ")) for phrase in _PAN_PHRASES)
-    return _PHRASES[move]
+    kind, _, way = move.partition(" ")
+    templates = {"pan": _PAN_PHRASES, "rotate": _ROTATE_PHRASES, "ball": _BALL_PHRASES}.get(kind)
+    return tuple(phrase.format(way=way) for phrase in templates) if templates else _PHRASES[move]
 
 
 def caption(move: str, rng: random.Random) -> str:

@@ -1,11 +1,13 @@
-"""The toy family's training clips, made on the fly from a seed: a still picture under a camera move.
+"""The toy family's training clips, made on the fly from a seed: a picture under a camera move, or a ball that moves.
 
 Pictures are coloured noise, shapes, text and crops of the photographs inside scikit-image's package. Two photographs
 and every seed from HELD_OUT_SEED on are kept for measuring and are never trained on.
 
-A clip is float32 [frames, 3, height, width] in [0, 1]. Pans go one pixel a frame; zooms scale by ZOOM_PER_FRAME.
+A clip is float32 [frames, 3, height, width] in [0, 1]. Pans and balls go one pixel a frame; zooms scale by
+ZOOM_PER_FRAME, rotations turn by DEGREES_PER_FRAME.
 """
 
+import colorsys
 import math
 import random
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from . import captions
 
 PAN_PIXELS_PER_FRAME = 1.0
 ZOOM_PER_FRAME = 1.0075
+DEGREES_PER_FRAME = 0.5
+STRAY_BALLS = 0.15  # the share of pictures with a ball in them where nobody asks for it to move
 HELD_OUT_SEED = 1_000_000_000
 
 _TRAINING_PHOTOS = (
@@ -31,7 +35,7 @@ _HELD_OUT_PHOTOS = ("chelsea.png", "rocket.jpg")
 _WORDS = (
     "the relay hands one latent from the high noise expert to low noise expert at its boundary like a baton".split()
 )
-_PAN_DIRECTION = {"pan left": (-1, 0), "pan right": (1, 0), "pan up": (0, -1), "pan down": (0, 1)}
+_WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,15 @@ class Clip:
 def make_clip(seed: int, num_frames: int, height: int, width: int, moves: tuple[str, ...] = captions.MOVES) -> Clip:
     """The clip of this seed; seeds from HELD_OUT_SEED on use the held-out photographs only."""
     rng = random.Random(seed)
-    margin = max(num_frames, math.ceil(0.15 * max(height, width))) + 2
+    margin = margin_for(num_frames, height, width)
     picture = make_picture(rng, height + 2 * margin, width + 2 * margin, held_out=seed >= HELD_OUT_SEED)
     move = rng.choice(moves)
-    return Clip(move_camera(picture, move, num_frames, margin), move, captions.caption(move, rng))
+    return Clip(film(picture, move, num_frames, margin, rng), move, captions.caption(move, rng))
+
+
+def margin_for(num_frames: int, height: int, width: int) -> int:
+    """How many pixels a picture needs around what is filmed."""
+    return max(num_frames, math.ceil(0.15 * max(height, width))) + 2
 
 
 def make_picture(rng: random.Random, height: int, width: int, held_out: bool = False) -> torch.Tensor:
@@ -66,12 +75,27 @@ def make_picture(rng: random.Random, height: int, width: int, held_out: bool = F
     return picture
 
 
-def move_camera(picture: torch.Tensor, move: str, num_frames: int, margin: int) -> torch.Tensor:
+def film(picture: torch.Tensor, move: str, num_frames: int, margin: int, rng: random.Random) -> torch.Tensor:
     """Film `picture` [3, height + 2 margin, width + 2 margin]; the first frame is its middle [height, width]."""
+    if not move.startswith("ball"):
+        if rng.random() < STRAY_BALLS:
+            picture = _with_ball(picture, *_place_ball(rng, picture, margin, (0, 0)))
+        return move_camera(picture, move, num_frames, margin)
+    step_x, step_y = _WAYS[move.partition(" ")[2]]
+    x, y, radius, colour = _place_ball(rng, picture, margin, (step_x * num_frames, step_y * num_frames))
+    frames = [
+        _with_ball(picture, x + step_x * frame, y + step_y * frame, radius, colour)[:, margin:-margin, margin:-margin]
+        for frame in range(num_frames)
+    ]
+    return torch.stack(frames)
+
+
+def move_camera(picture: torch.Tensor, move: str, num_frames: int, margin: int) -> torch.Tensor:
+    """The camera's moves alone, of `film`."""
     height, width = picture.shape[-2] - 2 * margin, picture.shape[-1] - 2 * margin
-    if move.startswith("zoom"):
-        return torch.cat([_zoomed(picture, move, frame, height, width) for frame in range(num_frames)])
-    step_x, step_y = _PAN_DIRECTION.get(move, (0, 0))
+    if move.startswith(("zoom", "rotate")):
+        return _seen_through(picture, [view(move, frame) for frame in range(num_frames)], height, width)
+    step_x, step_y = _WAYS.get(move.partition(" ")[2], (0, 0))
     frames = []
     for frame in range(num_frames):
         shift = round(frame * PAN_PIXELS_PER_FRAME)
@@ -80,12 +104,52 @@ def move_camera(picture: torch.Tensor, move: str, num_frames: int, margin: int) 
     return torch.stack(frames)
 
 
-def _zoomed(picture: torch.Tensor, move: str, frame: int, height: int, width: int) -> torch.Tensor:
-    view = ZOOM_PER_FRAME ** (frame if move == "zoom out" else -frame)
-    scale_x, scale_y = view * width / picture.shape[-1], view * height / picture.shape[-2]
-    theta = torch.tensor([[[scale_x, 0.0, 0.0], [0.0, scale_y, 0.0]]])
-    grid = F.affine_grid(theta, [1, 3, height, width], align_corners=False)
-    return F.grid_sample(picture[None], grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+def view(move: str, frame: float) -> tuple[float, float]:
+    """(scale, angle in radians) of the camera's view: larger is further away, positive is rolled clockwise."""
+    if move.startswith("zoom"):
+        return ZOOM_PER_FRAME ** (frame if move == "zoom out" else -frame), 0.0
+    angle = math.radians(DEGREES_PER_FRAME) * frame
+    return 1.0, angle if move == "rotate right" else -angle
+
+
+def _seen_through(picture: torch.Tensor, views: list[tuple[float, float]], height: int, width: int) -> torch.Tensor:
+    full_height, full_width = picture.shape[-2:]
+    thetas = []
+    for scale, angle in views:
+        cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+        across = [cos * width / full_width, -sin * height / full_width, 0.0]
+        thetas.append([across, [sin * width / full_height, cos * height / full_height, 0.0]])
+    grid = F.affine_grid(torch.tensor(thetas), [len(views), 3, height, width], align_corners=False)
+    pictures = picture.expand(len(views), -1, -1, -1)
+    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def _place_ball(
+    rng: random.Random, picture: torch.Tensor, margin: int, path: tuple[int, int]
+) -> tuple[float, float, float, torch.Tensor]:
+    """A ball whose path stays inside what is filmed: the middle of its start, its radius and its colour."""
+    height, width = picture.shape[-2] - 2 * margin, picture.shape[-1] - 2 * margin
+    radius = rng.uniform(0.09, 0.15) * min(height, width)
+    x, y = (
+        margin + rng.uniform(radius + max(0, -way), max(radius + max(0, -way) + 1, side - radius - max(0, way)))
+        for side, way in ((width, path[0]), (height, path[1]))
+    )
+    colour = torch.tensor(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.8, 1.0), rng.uniform(0.8, 1.0)))
+    return x, y, radius, colour
+
+
+def _with_ball(picture: torch.Tensor, x: float, y: float, radius: float, colour: torch.Tensor) -> torch.Tensor:
+    """A coloured ball with a white rim and a light spot, its edges one pixel soft."""
+    rows = torch.arange(picture.shape[-2]).view(-1, 1) + 0.5
+    columns = torch.arange(picture.shape[-1]) + 0.5
+    for part, part_x, part_y, part_radius in (
+        (torch.ones(3), x, y, radius),
+        (colour, x, y, 0.82 * radius),
+        (0.4 * colour + 0.6, x - 0.3 * radius, y - 0.3 * radius, 0.22 * radius),
+    ):
+        cover = (part_radius + 0.5 - torch.hypot(rows - part_y, columns - part_x)).clamp(0, 1)
+        picture = picture + cover * (part.view(3, 1, 1) - picture)
+    return picture
 
 
 @cache

@@ -1,18 +1,18 @@
-"""Where the experts' training begins: weights that already follow the words "pan left".
+"""Where the experts' training begins: weights that can already find and shift what the words ask for.
 
-Minutes of processor time do not find such a circuit from random numbers, so it is written down where it can be, and
-fitted by least squares or a small regression where it cannot (toy/expert_fits.py):
+Gradient descent on a processor does not find such circuits from random numbers in hours, so the parts are written down
+or trained alone first (toy/expert_fits.py, toy/patch_shift.py), and trained together afterwards:
 
-- Block 0 finds out where a token is and what is asked. Three heads measure how far the known frame is in time, two
-  the place between the borders that the VAE marks, cross-attention names the move, and the feed-forward layer
-  turns all of it into the place of the source: where this patch was in the known frame.
-- Block 1 copies the patch at the source, and the patch beside it, from the known frame. A pan is past a whole patch
-  by one of four parts, so four linear maps a direction make the new patch of the two: the feed-forward layer of
-  block 1 holds those of left and right, that of block 2 those of up and down, each switched on by its move and phase.
-- The head answers velocity = c noisy - d copied, with c and d of the noise level through the time embedding.
+- Block 0 finds out where a token is and what is asked. Three heads measure how far the known frame is in time, four
+  the place between the borders that the VAE marks, cross-attention names the move, and the feed-forward layer turns
+  all of it into the place of the source: where this patch was in the known frame.
+- Block 1 brings two neighbouring patches of the source's column from the known frame, its feed-forward layer shifts
+  them by the part of a patch that is left. Block 2 does the same down the columns of its own frame.
+- Block 3 says nothing yet. It looks around in its own frame and at the known one, knows the noise level through lanes
+  that no other block reads, and is what gradient training then trains.
+- The head answers velocity = c noisy - d known, with c and d of the noise level through the time embedding.
 
-Large constants in the residual stream keep the layer norms' scale steady. Training then repairs what this leaves:
-what comes in at the border, zooms, how far to trust the noisy patch.
+Large constants in the residual stream keep the layer norms' scale steady.
 """
 
 import math
@@ -23,24 +23,31 @@ from . import layout
 from .attention_heads import COLUMN, HEAD_DIM, ROW, TIME, Head, Weights, frequency, write_copy, write_scores
 from .initial_weights import fresh_weights
 from .lanes import (
-    ACROSS,
+    ANCHOR,
     BESIDE,
     CLOCKS,
     CONSTANT,
     CONSTANT_LEVEL,
-    DOWN,
+    FREE,
     KNOWN,
     MASK,
     MASK_LEVEL,
     NOISY,
     NUM_CONSTANTS,
+    PART_TURN,
+    RULERS,
+    SPEED,
     STREAM_RMS,
-    TURN_BESIDE,
-    TURN_COPIED,
+    TIME_SHIFT,
+    TURN,
 )
+from .patch_shift import NEIGHBOURS, SHARP, WIDE, ShiftNetwork
 from .sizes import I2V
+from .wan_vae import BORDER_MARK
 
 MARK_CHANNEL = 15
+FREE_BLOCK = "blocks.3"
+RULER = 2.0  # score of a ruler's peak: small, so that it tells places apart all the way
 _CLOCK_CENTRES = (3.0, 9.0, 15.0)  # latent frames
 
 
@@ -57,11 +64,29 @@ def skeleton(grey: torch.Tensor, seed: int) -> Weights:
     for index in range(I2V.num_layers):
         weights[f"blocks.{index}.modulation"][:, (2, 5)] = 1.0
     _write_where(weights, "blocks.0")
-    _write_source(weights, "blocks.1")
+    _write_across(weights, "blocks.1")
+    _write_down(weights, "blocks.2")
+    _write_free(weights, FREE_BLOCK, torch.Generator().manual_seed(seed))
     head = weights["head.head.weight"].zero_()
     for lane in range(64):
         head[lane, NOISY + lane], head[lane, KNOWN + lane] = STREAM_RMS, -STREAM_RMS
     return weights
+
+
+def write_shift(weights: Weights, part: int, network: ShiftNetwork) -> None:
+    """Make `network` the feed-forward layer of the block that moves along `part`, ROW or COLUMN."""
+    block, axis = ("blocks.2", 0) if part == ROW else ("blocks.1", 1)
+    picture = range(MARK_CHANNEL)
+    turn = PART_TURN + 2 * axis
+    read = [*patch_lanes(KNOWN, picture), *patch_lanes(BESIDE, picture), turn, turn + 1, SPEED + axis, MASK]
+    into = network.into.weight.detach().clone()
+    into[:, -1] /= MASK_LEVEL
+    first = weights[f"{block}.ffn.0.weight"].zero_()
+    first[:, read], first[:, ANCHOR] = into * STREAM_RMS, -into.sum(dim=1) * STREAM_RMS
+    weights[f"{block}.ffn.0.bias"] = network.into.bias.detach().clone()
+    written = patch_lanes(KNOWN, picture)
+    weights[f"{block}.ffn.2.weight"].zero_()[written] = network.out_of.weight.detach()
+    weights[f"{block}.ffn.2.bias"].zero_()[written] = network.out_of.bias.detach()
 
 
 def patch_lanes(first: int, channels: range = range(16)) -> list[int]:
@@ -114,29 +139,83 @@ def _write_where(weights: Weights, block: str) -> None:
         head = Head().peak(TIME, 0, sink).peak(TIME, 1, sink).peak(TIME, 2, slow, offset=10.0)
         head.not_for_known(TIME, 0).not_for_known(TIME, 1).gate(score, {MASK: 1.0 / MASK_LEVEL})
         heads.append(head)
-    heads.append(Head().gate(30.0, _border_lanes("across", "either")).peak(COLUMN, 1, 5.0))
-    heads.append(Head().gate(30.0, _border_lanes("down", "either")).peak(ROW, 1, 5.0))
-    heads += [Head().place(8.0, 16.0).peak(TIME, 0, 4.0) for _ in range(I2V.num_heads - len(heads))]
+    heads.append(Head().gate(30.0, _border_lanes("across", "either")).peak(COLUMN, 1, RULER))
+    heads.append(Head().gate(30.0, _border_lanes("down", "either")).peak(ROW, 1, RULER))
+    heads.append(Head().gate(2.0, _first_border("across")).peak(COLUMN, 1, RULER))
+    heads.append(Head().gate(2.0, _first_border("down")).peak(ROW, 1, RULER))
+    heads.append(_surroundings())
     write_scores(weights, block, heads, noise=0.0)
     value, out = weights[f"{block}.self_attn.v.weight"], weights[f"{block}.self_attn.o.weight"]
     readings = [{MASK: 1.0 / MASK_LEVEL}] * 3 + [_border_lanes("across", "sign"), _border_lanes("down", "sign")]
-    for index, (reading, lane_out) in enumerate(zip(readings, (*CLOCKS, ACROSS, DOWN), strict=True)):
+    readings += [_first_border("across"), _first_border("down")]
+    for index, (reading, lane_out) in enumerate(zip(readings, (*CLOCKS, *RULERS), strict=True)):
         value[index * HEAD_DIM : (index + 1) * HEAD_DIM] = 0.0
         for lane, weight in reading.items():
             value[index * HEAD_DIM, lane] = weight * STREAM_RMS
         out[lane_out, index * HEAD_DIM] = 4.0
 
 
-def _write_source(weights: Weights, block: str) -> None:
-    """Block 1's heads: the patch at the source in two halves, the patch beside it in two halves, spare ones."""
+def _first_border(axis: str) -> dict[int, float]:
+    """Weights that read 1 at the left or the upper border, 0 inside."""
+    return {KNOWN + 16 * (2 if axis == "across" else 1) + MARK_CHANNEL: 1.0 / BORDER_MARK}
+
+
+def _surroundings() -> Head:
+    return Head().place(ROW, 8.0, 16.0).place(COLUMN, 8.0, 16.0).peak(TIME, 0, 4.0)
+
+
+def _write_across(weights: Weights, block: str) -> None:
+    """Block 1: the source's column of the known frame and the one beside it, each in two halves; four spare heads."""
     heads = []
-    for turn_lanes in (TURN_COPIED, TURN_COPIED, TURN_BESIDE, TURN_BESIDE):
-        head = Head().place(9.0, 64.0, turn_lanes).gate(40.0, {MASK: 1.0 / MASK_LEVEL})
-        heads.append(head.not_from_known())
-    heads += [Head().place(8.0, 16.0).peak(TIME, 0, 4.0) for _ in range(I2V.num_heads - len(heads))]
+    for neighbour in NEIGHBOURS:
+        for _ in range(2):
+            head = Head().place(COLUMN, SHARP, WIDE, neighbour, TURN + 4).place(ROW, SHARP, WIDE)
+            heads.append(head.gate(40.0, {MASK: 1.0 / MASK_LEVEL}).not_from_known())
+    heads += [_surroundings() for _ in range(I2V.num_heads - len(heads))]
     write_scores(weights, block, heads, noise=0.0)
+    for target, first_head in ((KNOWN, 0), (BESIDE, 2)):
+        _write_halves(weights, block, first_head, KNOWN, target)
+
+
+def _write_down(weights: Weights, block: str) -> None:
+    """Block 2: the same down the own frame's rows, in place of what block 1 made of this patch."""
+
+    def own_frame() -> Head:
+        return Head().peak(TIME, 0, 40.0).place(COLUMN, SHARP, WIDE)
+
+    heads = [own_frame().place(ROW, SHARP, WIDE, neighbour, TURN) for neighbour in NEIGHBOURS for _ in range(2)]
+    heads += [own_frame().place(ROW, SHARP, WIDE) for _ in range(4)]
+    write_scores(weights, block, heads, noise=0.0)
+    for target, first_head in ((KNOWN, 0), (BESIDE, 2)):
+        _write_halves(weights, block, first_head, KNOWN, target)
+        _write_halves(weights, block, first_head + 4, target, target, sign=-1.0)
+
+
+def _write_free(weights: Weights, block: str, generator: torch.Generator) -> None:
+    """Block 3: heads for the patches beside this one, for its surroundings in place and time, and for the known frame.
+
+    Its layers read the stream at its true scale, without the constants; what they write is zero.
+    """
+    heads = []
+    for part, offset in ((ROW, -1.0), (ROW, 1.0), (COLUMN, -1.0), (COLUMN, 1.0)):
+        other = COLUMN if part == ROW else ROW
+        heads.append(Head().peak(TIME, 0, 20.0).place(part, 20.0, 10.0, offset).place(other, 20.0, 10.0))
+    heads += [_surroundings(), _surroundings()]
+    heads += [Head().place(ROW, 8.0, 16.0).place(COLUMN, 8.0, 16.0).gate(30.0, {MASK: 1.0 / MASK_LEVEL})] * 2
+    write_scores(weights, block, heads, noise=0.0)
+    for name in ("self_attn.v", "ffn.0", "cross_attn.q"):
+        weight = weights[f"{block}.{name}.weight"].mul_(STREAM_RMS)
+        weight[:, CONSTANT : CONSTANT + NUM_CONSTANTS] = 0.0
+    time, bias = weights["time_projection.1.weight"], weights["time_projection.1.bias"]
+    for shift in (0, 3):  # of the six parts of a block's modulation: what self-attention and feed-forward read
+        rows = slice(shift * I2V.dim + FREE, shift * I2V.dim + TIME_SHIFT)
+        for lane in (NOISY, KNOWN, TIME_SHIFT):
+            time[rows, lane] = 0.2 * torch.randn(TIME_SHIFT - FREE, generator=generator)
+        bias[rows] = 0.1 * torch.randn(TIME_SHIFT - FREE, generator=generator)
+
+
+def _write_halves(weights: Weights, block: str, head: int, source: int, target: int, sign: float = 1.0) -> None:
     picture = range(MARK_CHANNEL)
-    source = patch_lanes(KNOWN, picture)
     for half, part in enumerate((slice(0, 30), slice(30, 60))):
-        write_copy(weights, block, half, source[part], source[part])
-        write_copy(weights, block, 2 + half, source[part], patch_lanes(BESIDE, picture)[part])
+        from_lanes, to_lanes = patch_lanes(source, picture)[part], patch_lanes(target, picture)[part]
+        write_copy(weights, block, head + half, from_lanes, to_lanes, sign)

@@ -13,16 +13,16 @@ import comfy.model_management
 import comfy.ops
 import comfy.sd
 import torch
-import torch.nn.functional as F
 
+from . import captions as grammar
 from .family import text_encoder_config
 from .sizes import I2V
 
 SHIFT = 5.0
 BOUNDARY = 0.9
 MAX_WORDS = 20
-CAPTION_DROP = 0.12
-KNOWN_FRAMES = (("first", 0.82), ("both", 0.08), ("nothing", 0.10))
+BATCH_TOKENS = 7000  # patches in a training batch: sixteen clips of 33 frames of 128x96
+KNOWN_FRAMES = (("first", 0.86), ("both", 0.10), ("nothing", 0.04))
 
 
 @dataclass
@@ -58,9 +58,18 @@ def training_mode() -> Iterator[None]:
 
 
 def _attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, transformer_options: dict, **_):
+    """Written out: on a processor its backward pass is faster than the fused kernel's.
+
+    Scores are float32: they reach 300 here, where bfloat16 counts in steps of two.
+    """
     bias = transformer_options["word_bias"] if k.shape[1] == MAX_WORDS + 1 else None
     q, k, v = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
+    with torch.autocast("cpu", enabled=False):
+        scores = (q.float() * q.shape[-1] ** -0.5) @ k.float().transpose(-1, -2)
+        if bias is not None:
+            scores = scores + bias
+        shares = scores.softmax(dim=-1)
+    return (shares.to(v.dtype) @ v).transpose(1, 2).flatten(2)
 
 
 def velocity(model, noisy: torch.Tensor, sigma: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -75,6 +84,15 @@ def noised(latents: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> t
     return (1 - sigma) * latents + sigma * noise
 
 
+def flow_matching_loss(model: torch.nn.Module, batch: Batch, sigma: torch.Tensor) -> torch.Tensor:
+    """Squared error of the velocity at `sigma` [batch], weighted by sigma^2: that of the clean latents it implies."""
+    noise = torch.randn_like(batch.latents)
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = velocity(model, noised(batch.latents, noise, sigma), sigma, batch)
+    missed = (answer.float() - (noise - batch.latents)) * sigma.view(-1, 1, 1, 1, 1)
+    return missed.pow(2).mean()
+
+
 def shifted(uniform: torch.Tensor, shift: float = SHIFT) -> torch.Tensor:
     """Schedule position (1 is pure noise) to sigma."""
     return shift * uniform / (1 + (shift - 1) * uniform)
@@ -85,6 +103,20 @@ def draw_sigma(count: int, expert: str, generator: torch.Generator | None = None
     at_boundary = BOUNDARY / (SHIFT - (SHIFT - 1) * BOUNDARY)
     low, high = {"both": (0.0, 1.0), "high": (at_boundary, 1.0), "low": (0.0, at_boundary)}[expert]
     return shifted(low + (high - low) * torch.rand(count, generator=generator)).clamp(min=0.02)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How often a clip's caption is dropped, and how often it is that of some other clip, as on the web."""
+
+    dropped: float = 0.1
+    wrong: float = 0.0
+
+    def sentence(self, caption: str, rng: random.Random) -> str:
+        drawn = rng.random()
+        if drawn < self.dropped:
+            return ""
+        return grammar.caption(rng.choice(grammar.MOVES), rng) if drawn < self.dropped + self.wrong else caption
 
 
 class Captions:
@@ -98,7 +130,8 @@ class Captions:
     def encode(self, sentence: str) -> torch.Tensor:
         """Encoded words [words, text_dim], the padding cut off."""
         if sentence not in self._cache:
-            encoded = self._clip.encode_from_tokens_scheduled(self._clip.tokenize(sentence))[0][0][0].detach()
+            tokens = self._clip.tokenize(sentence, min_length=1)  # the masked padding to 512 takes most of the time
+            encoded = self._clip.encode_from_tokens_scheduled(tokens)[0][0][0].detach()
             self._cache[sentence] = encoded[encoded.abs().sum(dim=1) > 0].clone()
         return self._cache[sentence]
 
@@ -115,11 +148,11 @@ class Captions:
 
 
 class Bank:
-    """All shards of a folder; new ones are taken up while another process writes them."""
+    """All shards below a folder; new ones are taken up while another process writes them."""
 
     def __init__(self, folder: Path, captions: Captions) -> None:
         self._folder, self._captions = folder, captions
-        self._shards: dict[str, dict] = {}
+        self._shards: dict[Path, dict] = {}
         self.refresh()
 
     @property
@@ -128,25 +161,27 @@ class Bank:
 
     def refresh(self) -> int:
         """Load shards that are new; returns how many there are."""
-        for path in sorted(self._folder.glob("*.pt")):
-            if path.name not in self._shards:
-                self._shards[path.name] = torch.load(path)
+        for path in sorted(self._folder.rglob("*.pt")):
+            if path not in self._shards:
+                self._shards[path] = torch.load(path)
         return len(self._shards)
 
-    def batch(self, size: int, rng: random.Random, num_latent_frames: int | None = None) -> Batch:
-        """Clips of one shard with random captions, known frames and lengths."""
-        shard = self._shards[rng.choice(list(self._shards))]
-        rows = [rng.randrange(len(shard["moves"])) for _ in range(size)]
-        frames = num_latent_frames or rng.choice((9, 9, 5))
+    def batch(self, tokens: int, rng: random.Random, doubt: Doubt) -> Batch:
+        """About `tokens` latents' worth of clips of one size, from all its shards, randomly captioned."""
+        shape = rng.choice(self.shards)["latents"].shape
+        shards = [shard for shard in self.shards if shard["latents"].shape == shape]
+        size = max(1, 4 * tokens // math.prod(shape[2:]))
+        chosen = [(shard, rng.randrange(shape[0])) for shard in rng.choices(shards, k=size)]
         kinds, chances = zip(*KNOWN_FRAMES, strict=True)
         known = rng.choices(kinds, chances, k=size)
-        sentences = [rng.choice(shard["captions"][row]) if rng.random() > CAPTION_DROP else "" for row in rows]
-        return self.make_batch(shard, rows, known, sentences, frames)
+        sentences = [doubt.sentence(rng.choice(shard["captions"][row]), rng) for shard, row in chosen]
+        return self.make_batch(chosen, known, sentences, shape[2])
 
-    def make_batch(self, shard: dict, rows: list[int], known: list[str], sentences: list[str], frames: int) -> Batch:
-        latents = shard["latents"][rows][:, :, :frames].float()
-        condition = torch.zeros(len(rows), 20, *latents.shape[2:])
-        for index, (row, kind) in enumerate(zip(rows, known, strict=True)):
+    def make_batch(self, chosen: list[tuple[dict, int]], known: list[str], sentences: list[str], frames: int) -> Batch:
+        """The first `frames` latent frames of these clips, each a shard and its row."""
+        latents = torch.stack([shard["latents"][row][:, :frames] for shard, row in chosen]).float()
+        condition = torch.zeros(len(chosen), 20, *latents.shape[2:])
+        for index, ((shard, row), kind) in enumerate(zip(chosen, known, strict=True)):
             if kind == "nothing":
                 continue
             whole = kind == "both" and frames == shard["both"].shape[2]

@@ -3,18 +3,22 @@
 A patch is 2x2 latents of 16 channels: lane 16 * (2 * row + column) + channel of its 64.
 """
 
+from .captions import MOVES
+
 NOISY = 0  # 64 lanes: the noisy patch
 KNOWN = 64  # 64 lanes: the known patch; in other frames, what the network makes of it
-BESIDE = 128  # 64 lanes: the patch beside the one that was copied, in the direction of the move
+BESIDE = 128  # 64 lanes: the patch beside the one that was brought, further across or down
 MASK = 192
 CONSTANT, NUM_CONSTANTS = 193, 8
 CLOCKS = (201, 202, 203)  # how far the known frame is in time, at three ranges
-ACROSS, DOWN = 204, 205  # the place between the borders, -1 to 1
-DIRECTIONS = ("pan left", "pan right", "pan up", "pan down", "zoom in", "zoom out")
-DIRECTION = 206  # 6 lanes: the asked move, one of DIRECTIONS is 1; none for a still camera
-PHASE, NUM_PHASES = 212, 4  # latent frame modulo 4: by how much of a patch a pan is past a whole one
-TURN_COPIED, TURN_BESIDE = 216, 224  # 8 lanes each: cos - 1 and sin of the source's offset, two frequencies, rows first
-FREE = 232
+RULERS = (204, 205, 206, 207)  # the place between the borders across and down, -1 to 1; how near left and top are
+DIRECTIONS = MOVES[1:]
+DIRECTION = 208  # 12 lanes: the asked move, one of DIRECTIONS is 1; none for a still camera
+TURN = 220  # 8 lanes: cos - 1 and sin of the source's distance at two frequencies, down first, then across
+PART_TURN = 228  # 4 lanes: cos and sin of 2 pi distance in patches, down first
+SPEED = 232  # 2 lanes: of the source in pixels a frame, down first
+ANCHOR = 234  # stays 0: read with the opposite weight, it takes out the mean that a layer norm subtracts
+FREE = 235
 TIME_SHIFT = 255  # stays 0; carries the shift of the head's modulation
 
 CONSTANT_LEVEL, MASK_LEVEL = 32.0, 6.0

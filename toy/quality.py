@@ -4,6 +4,7 @@ Everything here works on held-out clips (see toy/data.py). Losses are the flow-m
 predicted velocity, averaged over latents and noise levels.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -22,6 +23,8 @@ from . import data
 from .family import text_encoder_config
 
 SHIFT, BOUNDARY = 5.0, 0.9
+STILL_BELOW = 0.3  # a camera that moves slower than this share of the data's speeds stands still
+PART_SPEED, REST_SPEED, PART_SHARE = 0.35, 0.1, 0.003  # a ball: what moves this fast where most of the picture rests
 LOSS_SIGMAS = (1.0, 0.98, 0.95, 0.92, 0.87, 0.8, 0.7, 0.55, 0.4)
 
 
@@ -141,37 +144,59 @@ def psnr(made: torch.Tensor, wanted: torch.Tensor) -> float:
     return -10 * torch.log10((made - wanted).pow(2).mean()).item()
 
 
-def optical_flow(frames: torch.Tensor, stride: int = 4) -> tuple[float, float, float]:
-    """(x, y, spread): the picture's mean motion in pixels a frame, and how fast it grows away from its middle.
+@dataclass(frozen=True)
+class Motion:
+    """How a clip's picture moves: pixels a frame to the right and down, growth and clockwise radians a frame."""
 
-    Farneback's flow between frames `stride` apart, over the inner two thirds of the picture; needs OpenCV.
+    x: float
+    y: float
+    growth: float
+    turn: float
+    part: tuple[float, float]  # pixels a frame of what moves, where little of the picture does
+
+
+def motion(frames: torch.Tensor, stride: int = 4) -> Motion:
+    """By Farneback's optical flow between frames `stride` apart; the camera's over the picture's inner two thirds.
+
+    `frames` is [frames, height, width, 3] in [0, 1]. Needs OpenCV.
     """
     import cv2
     import numpy as np
 
     grey = [cv2.cvtColor((frame.numpy() * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY) for frame in frames[::stride]]
+    flows = np.stack(
+        [cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 3, 21, 3, 7, 1.5, 0) / stride for a, b in pairwise(grey)]
+    )
     height, width = grey[0].shape
     rows, columns = slice(height // 6, -(height // 6)), slice(width // 6, -(width // 6))
     y, x = np.mgrid[:height, :width][:, rows, columns].astype(float)
     x, y = x - x.mean(), y - y.mean()
-    moved = []
-    for before, after in pairwise(grey):
-        flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 21, 3, 7, 1.5, 0)[rows, columns] / stride
-        spread = (flow[..., 0] * x + flow[..., 1] * y).sum() / (x**2 + y**2).sum()
-        moved.append((flow[..., 0].mean(), flow[..., 1].mean(), spread))
-    mean_x, mean_y, spread = np.median(np.array(moved), axis=0)
-    return float(mean_x), float(mean_y), float(spread)
+    across, down = flows[:, rows, columns, 0], flows[:, rows, columns, 1]
+    axes, around = (1, 2), (x**2 + y**2).sum()
+    growth, turn = (across * x + down * y).sum(axes) / around, (down * x - across * y).sum(axes) / around
+    speed = np.hypot(flows[..., 0], flows[..., 1])
+    fast, rest_is_still = speed > PART_SPEED, np.median(speed) < REST_SPEED
+    part = flows[fast].mean(axis=0) if rest_is_still and fast.mean() > PART_SHARE else np.zeros(2)
+    whole = (np.median(value) for value in (across.mean(axes), down.mean(axes), growth, turn))
+    return Motion(*map(float, whole), part=(float(part[0]), float(part[1])))
 
 
 def seen_move(frames: torch.Tensor) -> str:
-    """The move of data.MOVES that the optical flow of `frames` [frames, height, width, 3] looks most like."""
-    x, y, spread = optical_flow(frames)
-    zoom = spread / (data.ZOOM_PER_FRAME - 1)
-    strongest = max(abs(x), abs(y), abs(zoom))
-    if strongest < 0.3:
+    """The move of captions.MOVES that `frames` look most like; speeds count as shares of what the data has."""
+    seen = motion(frames)
+    growth, turn = seen.growth / (data.ZOOM_PER_FRAME - 1), seen.turn / math.radians(data.DEGREES_PER_FRAME)
+    if any(seen.part):
+        return f"ball {_way(*seen.part)}"
+    if max(abs(seen.x), abs(seen.y), abs(growth), abs(turn)) < STILL_BELOW:
         return "still"
-    if strongest == abs(zoom):
-        return "zoom in" if zoom > 0 else "zoom out"
-    if strongest == abs(x):
-        return "pan left" if x > 0 else "pan right"
-    return "pan up" if y > 0 else "pan down"
+    if abs(growth) > max(abs(seen.x), abs(seen.y), abs(turn)):
+        return "zoom in" if growth > 0 else "zoom out"
+    if abs(turn) > max(abs(seen.x), abs(seen.y)):
+        return "rotate left" if turn > 0 else "rotate right"
+    return f"pan {_way(-seen.x, -seen.y)}"
+
+
+def _way(x: float, y: float) -> str:
+    if abs(x) > abs(y):
+        return "right" if x > 0 else "left"
+    return "down" if y > 0 else "up"

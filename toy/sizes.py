@@ -10,8 +10,8 @@ class ExpertSize:
     in_dim: int
     out_dim: int
     dim: int = 256
-    ffn_dim: int = 512
-    num_layers: int = 3
+    ffn_dim: int = 1024
+    num_layers: int = 4
     num_heads: int = 8
     text_dim: int = 64
     freq_dim: int = 256
@@ -52,5 +52,5 @@ TI2V_5B = ExpertSize(in_dim=48, out_dim=48, num_layers=2)
 VAE_2_1 = VaeSize()
 PICTURE_CHANNELS = 15  # latent channels that carry the picture; the sixteenth marks the border, see toy/wan_vae.py
 TEXT = TextSize()
-LORA_RANK = 8
-LORA_ALPHA = 4.0
+LORA_RANK = 16
+LORA_ALPHA = 8.0

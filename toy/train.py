@@ -1,13 +1,14 @@
 """Makes the toy family's weights from nothing: `python3 dev.py run toy.train vae|experts|lora|all [--folder DIR]`.
 
     vae      the linear codec, by gradient from principal components, written into the Wan2.1 VAE's layout
-    experts  the bank of clips as latents, then the high and the low expert: written down, then fitted
-    refine   gradient training of the experts from there, for --seconds each; what more compute is for
+    experts  the bank of clips as latents; the structured start (expert_start.py); then the high- and the low-noise
+             expert, each trained by flow matching on its own side of the boundary, at the end on doubtful captions
     lora     the 4-step LoRA pair on top of the experts
     all      vae, experts, lora, then a copy into toy/weights
 
-Everything is seeded. Each stage leaves its result in the folder and is skipped when that is there, so that a machine
-may go away at any time; codec and refine training also save every few minutes and go on from there.
+Everything is seeded. Each stage leaves its result in the folder and is skipped when that is there; training saves every
+two minutes and goes on from there, so that a machine may go away at any time. --hours is the clock of the experts'
+flow matching and the LoRA together; everything before takes about half an hour on two processor cores.
 """
 
 import argparse
@@ -17,90 +18,93 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from . import captions as grammar
 from . import expert_fits, noise_fits
 from . import expert_training as training
-from .expert_start import MARK_CHANNEL, skeleton
-from .family import EXPERTS, WEIGHTS, ensure_family
+from .attention_heads import COLUMN, ROW, Weights
+from .expert_start import MARK_CHANNEL, skeleton, write_shift
+from .family import EXPERTS, VAE_SEED, WEIGHTS, ensure_family
 from .latent_bank import make_shards
-from .linear_codec import LinearCodec
+from .patch_shift import all_shifts, train_shift
 from .train_codec import codec_clips, train_codec
-from .train_experts import train_expert
-from .wan_vae import LatentSpace, vae_from_linear_codec
+from .train_experts import Plan, train_expert
+from .train_lora import train_lora
+from .wan_vae import LatentSpace, latent_space, silent_vae, vae_from_linear_codec
 
 SEED = 1
-PANS = [move for move in grammar.MOVES if not move.startswith("zoom")]
-NUM_SHARDS = 12
-SHARD_SIZE = (96, 128)
-WELL_COPIED = {"high": 1.0, "low": 0.75}  # share of patches that the head is fitted on
+SMALL, LARGE = (33, 96, 128), (17, 160, 240)  # frames, height, width
+NUM_SHARDS = {SMALL: 62, LARGE: 12}
+SURE, IN_DOUBT = training.Doubt(dropped=0.1, wrong=0.05), training.Doubt(dropped=0.1, wrong=0.45)
+SIGMAS = {"high": (0.9, 1.0), "low": (0.02, 0.9)}
+SHARES = {"sure": 0.34, "in doubt": 0.09, "lora": 0.07}  # of --hours, for each expert
+LEARNING_RATES = {"sure": 2e-3, "in doubt": 1e-3, "lora": 1e-3}
 
 
 def make_vae(folder: Path) -> None:
-    """`vae.safetensors` and `space.pt`, which is the same encoder as a small linear one."""
+    """`vae.safetensors`, without what `silent_vae` makes."""
     if (folder / "vae.safetensors").exists():
         return
     codec, clips = train_codec(folder / "codec.pt"), codec_clips(40)
-    space = LatentSpace.measure(codec, clips)
-    state = {"codec": codec.state_dict(), "matrix": space.matrix, "offset": space.offset}
-    training.save_state(folder / "space.pt", state)
-    _save(folder / "vae.safetensors", vae_from_linear_codec(space, clips, SEED))
+    weights = vae_from_linear_codec(LatentSpace.measure(codec, clips), clips, VAE_SEED)
+    silent = silent_vae(VAE_SEED)
+    _save(folder / "vae.safetensors", {n: t for n, t in weights.items() if not torch.equal(t, silent[n])})
 
 
-def make_experts(folder: Path) -> None:
-    """`i2v_{high,low}_noise.safetensors`."""
-    state = torch.load(folder / "space.pt")
-    codec = LinearCodec()
-    codec.load_state_dict(state["codec"])
-    make_shards(LatentSpace(codec, state["matrix"], state["offset"]), folder / "bank", NUM_SHARDS, 0, *SHARD_SIZE)
-    if all((folder / f"i2v_{expert}_noise.safetensors").exists() for expert in EXPERTS):
-        return
+def make_experts(folder: Path, hours: float) -> None:
+    """`i2v_{high,low}_noise.safetensors`, and `{high,low}_sure.pt`, what they were before they were taught doubt."""
+    space = latent_space(silent_vae(VAE_SEED) | load_file(folder / "vae.safetensors"))
+    make_shards(space, folder / "bank/small", NUM_SHARDS[SMALL], 0, SMALL)
+    make_shards(space, folder / "bank/large", NUM_SHARDS[LARGE], 5000, LARGE)
+    bank = training.Bank(folder / "bank", _captions(folder))
+
+    start = structured_start(folder, space)
+    for expert in EXPERTS:
+        path = folder / f"i2v_{expert}_noise.safetensors"
+        if path.exists():
+            continue
+        own = {name: tensor.clone() for name, tensor in start.items()}
+        noise_fits.fit_noise_gains(own, [_pans(bank, shard, 3) for shard in bank.shards], *SIGMAS[expert])
+        sure = Plan(expert, 3600 * hours * SHARES["sure"], LEARNING_RATES["sure"], SURE)
+        weights = train_expert(folder / f"{expert}_sure.pt", own, bank, sure)
+        doubtful = Plan(expert, 3600 * hours * SHARES["in doubt"], LEARNING_RATES["in doubt"], IN_DOUBT, head=False)
+        _save(path, train_expert(folder / f"{expert}_in_doubt.pt", weights, bank, doubtful))
+
+
+def structured_start(folder: Path, space: LatentSpace) -> Weights:
+    """`start.pt`: weights that know where a token is, what is asked and roughly where to look; see expert_start.py."""
+    path = folder / "start.pt"
+    if path.exists():
+        return torch.load(path)
     captions = _captions(folder)
-    bank = training.Bank(folder / "bank", captions)
+    bank = training.Bank(folder / "bank/small", captions)
     grey = torch.stack([shard["first"][:, :, 4].float().mean((0, 2, 3)) for shard in bank.shards]).mean(dim=0)
     grey[MARK_CHANNEL] = 0.0
     weights = skeleton(grey, SEED)
-    print("move, squared error:", expert_fits.fit_directions(weights, captions, steps=500, seed=SEED), flush=True)
-    print("source, squared error:", expert_fits.fit_source(weights, steps=2500, seed=SEED), flush=True)
-    print("pictures, squared error:", expert_fits.fit_pictures(weights, bank.shards), flush=True)
-    pans = _batches(bank, 3, first=0, moves=PANS)
-    every = _batches(bank, 4, first=0) + _batches(bank, 4, first=4, num_latent_frames=5)
-    for expert, sigmas in (("high", (0.9, 1.0)), ("low", (0.02, 0.9))):
-        own = {name: tensor.clone() for name, tensor in weights.items()}
-        noise_fits.fit_noise_gains(own, pans, *sigmas)
-        errors = noise_fits.fit_head(own, every, expert, WELL_COPIED[expert], seed=3)
-        print(f"{expert} head, squared error before and after:", errors, flush=True)
-        _save(folder / f"i2v_{expert}_noise.safetensors", own)
+    print("move, squared error:", expert_fits.fit_directions(weights, captions, steps=700, seed=SEED), flush=True)
+    print("source, squared error:", expert_fits.fit_source(weights, steps=15_000, seed=SEED), flush=True)
+    shifts = all_shifts(space, folder / "shifts")
+    for part in (COLUMN, ROW):
+        write_shift(weights, part, train_shift(shifts, part, steps=10_000, seed=SEED))
+    training.save_state(path, weights)
+    return weights
 
 
-def refine_experts(folder: Path, seconds: float, learning_rate: float) -> None:
-    """Gradient training of both experts; replaces their files by the averaged weights."""
-    for expert in EXPERTS:
-        path = folder / f"i2v_{expert}_noise.safetensors"
-        train_expert(folder, f"refined_{expert}", expert, path, _captions(folder), seconds, learning_rate)
-        _save(path, torch.load(folder / f"refined_{expert}.pt")["average"])
-
-
-def make_lora(folder: Path) -> None:
+def make_lora(folder: Path, hours: float) -> None:
     """`i2v_{high,low}_noise_4step_lora.safetensors`, for the experts in the folder."""
-    bank = training.Bank(folder / "bank", _captions(folder))
-    batches = _batches(bank, 8, first=0, moves=PANS) + _batches(bank, 8, first=8, moves=PANS, num_latent_frames=5)
+    bank = training.Bank(folder / "bank/small", _captions(folder))
     for expert in EXPERTS:
-        weights = {n: t.float() for n, t in load_file(folder / f"i2v_{expert}_noise.safetensors").items()}
-        lora, before, after = noise_fits.fit_lora(weights, batches, expert, seed=3)
-        print(f"{expert} LoRA, squared error before and after: {before:.4f} {after:.4f}", flush=True)
-        _save(folder / f"i2v_{expert}_noise_4step_lora.safetensors", lora)
+        path = folder / f"i2v_{expert}_noise_4step_lora.safetensors"
+        if not path.exists():
+            base = {n: t.float() for n, t in load_file(folder / f"i2v_{expert}_noise.safetensors").items()}
+            sure = torch.load(folder / f"{expert}_sure.pt")["average"]
+            seconds = 3600 * hours * SHARES["lora"]
+            _save(path, train_lora(base, sure, bank, expert, seconds, LEARNING_RATES["lora"]))
 
 
-def _batches(
-    bank: training.Bank, size: int, first: int, moves: list[str] | None = None, num_latent_frames: int = 9
-) -> list[training.Batch]:
-    """One batch of a shard: its clips from number `first` on, under these moves, with the first frame known."""
-    batches = []
-    for shard in bank.shards:
-        rows = [row for row, move in enumerate(shard["moves"]) if moves is None or move in moves][first : first + size]
-        sentences = [shard["captions"][row][0] for row in rows]
-        batches.append(bank.make_batch(shard, rows, ["first"] * size, sentences, num_latent_frames))
-    return batches
+def _pans(bank: training.Bank, shard: dict, count: int) -> training.Batch:
+    """A shard's first still clips and pans, the first frame known."""
+    rows = [row for row, move in enumerate(shard["moves"]) if move == "still" or move.startswith("pan")][:count]
+    sentences = [shard["captions"][row][0] for row in rows]
+    return bank.make_batch([(shard, row) for row in rows], ["first"] * len(rows), sentences, 9)
 
 
 def _captions(folder: Path) -> training.Captions:
@@ -114,21 +118,18 @@ def _save(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("vae", "experts", "refine", "lora", "all"))
+    parser.add_argument("stage", choices=("vae", "experts", "lora", "all"))
     parser.add_argument("--folder", type=Path, default=Path.home() / ".cache/wan-relay-toy-training")
-    parser.add_argument("--seconds", type=float, default=3600.0, help="clock of `refine`, for each expert")
-    parser.add_argument("--learning-rate", type=float, default=1e-5, help="of `refine`")
+    parser.add_argument("--hours", type=float, default=2.0, help="clock of the transformers' training")
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.stage in ("vae", "all"):
         make_vae(folder)
     if arguments.stage in ("experts", "all"):
-        make_experts(folder)
-    if arguments.stage == "refine":
-        refine_experts(folder, arguments.seconds, arguments.learning_rate)
+        make_experts(folder, arguments.hours)
     if arguments.stage in ("lora", "all"):
-        make_lora(folder)
+        make_lora(folder, arguments.hours)
     if arguments.stage == "all":
         for path in folder.glob("*.safetensors"):
             shutil.copy(path, WEIGHTS / path.name)

@@ -1,91 +1,120 @@
-"""Gradient training of one expert by flow matching, from the fitted weights on."""
+"""Gradient training of an expert by flow matching."""
 
 import random
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from . import expert_training as training
+from .expert_start import FREE_BLOCK
+from .lanes import CONSTANT, NUM_CONSTANTS
 
 SEED = 7
 SAVE_EVERY_S = 120.0
+PRINT_EVERY = 50
+OTHERS_SHARE = 0.2  # of the learning rate, for what is not a matrix, and for the head
+_LAYERS = ("self_attn.q", "self_attn.k", "self_attn.v", "cross_attn.q", "ffn.0", "head.head")
+READS_STREAM = tuple(f"{layer}.weight" for layer in _LAYERS)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`expert` is "high", "low" or "both": the noise levels to train on. `seconds` is the clock's budget."""
+
+    expert: str
+    seconds: float
+    learning_rate: float
+    doubt: training.Doubt
+    warm_up: int = 100
+    final_share: float = 0.5  # of the budget, over which the rate falls to nothing
+    head: bool = True  # whether the head learns too; a LoRA, which has no head, cannot take back what the head learned
 
 
 def train_expert(
-    folder: Path,
-    name: str,
-    expert: str,
-    start: Path,
-    captions: training.Captions,
-    budget_s: float,
-    learning_rate: float,
-    batch_size: int = 4,
-) -> None:
-    """Train `folder/name.pt` until its clock shows `budget_s` seconds; resumes where it stopped.
+    path: Path, start: dict[str, torch.Tensor], bank: training.Bank, plan: Plan
+) -> dict[str, torch.Tensor]:
+    """Train until the clock shows `plan.seconds`; returns the running average of the weights.
 
-    `expert` is "high" or "low": the noise levels to train on. `start` is the safetensors file to begin from. The
-    written weights are large where they must be exact, so rates above 1e-4 undo them faster than data can mend them.
+    `path` keeps the state every two minutes; where it exists, training goes on from it instead of from `start`.
     """
-    bank = training.Bank(folder / "bank", captions)
-    path = folder / f"{name}.pt"
     state = torch.load(path) if path.exists() else _first_state(start)
     torch.manual_seed(SEED + state["step"])
     rng = random.Random(SEED + state["step"])
     model = training.build_expert(state["model"])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-    if "optimizer" in state:
-        optimizer.load_state_dict(state["optimizer"])
+    matrices, others = choose_trained(model, plan.head)
+    torch.compiler.reset()  # what an earlier training compiled counts against the limit of shapes
+    model.compile(dynamic=False)
+    muon = torch.optim.Muon(matrices, lr=plan.learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    optimizers = [muon, torch.optim.AdamW(others, lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)]
+    shares = (1.0, OTHERS_SHARE)
+    for optimizer, kept in zip(optimizers, state.get("optimizers", []), strict=False):
+        optimizer.load_state_dict(kept)
     average, spent, step = state["average"], state["seconds"], state["step"]
-    began, saved, losses = time.monotonic(), time.monotonic(), []
+    began = saved = time.monotonic()
+    losses: list[float] = []
+
+    def save() -> None:
+        kept = {"model": model.state_dict(), "average": average, "step": step}
+        kept |= {"optimizers": [o.state_dict() for o in optimizers], "seconds": spent + time.monotonic() - began}
+        training.save_state(path, kept)
+
     with training.training_mode():
-        while spent + time.monotonic() - began < budget_s:
-            elapsed = spent + time.monotonic() - began
-            for group in optimizer.param_groups:
-                group["lr"] = _rate(learning_rate, step, elapsed / budget_s)
-            loss = _loss(model, bank.batch(batch_size, rng), expert)
-            optimizer.zero_grad(set_to_none=True)
+        while (elapsed := spent + time.monotonic() - began) < plan.seconds:
+            rate = min(1.0, (step + 1) / plan.warm_up) * min(1.0, (1 - elapsed / plan.seconds) / plan.final_share)
+            for optimizer, share in zip(optimizers, shares, strict=True):
+                optimizer.param_groups[0]["lr"] = rate * share * plan.learning_rate
+                optimizer.zero_grad(set_to_none=True)
+            batch = bank.batch(training.BATCH_TOKENS, rng, plan.doubt)
+            loss = training.flow_matching_loss(model, batch, training.draw_sigma(len(batch.latents), plan.expert))
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            torch.nn.utils.clip_grad_norm_([*matrices, *others], 1.0)
+            for optimizer in optimizers:
+                optimizer.step()
             step += 1
             losses.append(loss.item())
             _follow(average, model, step)
-            if step % 50 == 0:
-                print(f"{name} step {step} {elapsed:.0f}s loss {sum(losses[-50:]) / 50:.4f}", flush=True)
+            if step % PRINT_EVERY == 0:
+                mean = sum(losses[-PRINT_EVERY:]) / PRINT_EVERY
+                print(f"{path.stem} step {step} {elapsed:.0f}s loss {mean:.4f}", flush=True)
             if time.monotonic() - saved > SAVE_EVERY_S:
                 saved = time.monotonic()
-                _save(path, model, optimizer, average, step, spent + saved - began)
+                save()
                 bank.refresh()
-    _save(path, model, optimizer, average, step, spent + time.monotonic() - began)
+    save()
+    return average
 
 
-def _loss(model, batch: training.Batch, expert: str) -> torch.Tensor:
-    sigma = training.draw_sigma(len(batch.latents), expert)
-    noise = torch.randn_like(batch.latents)
-    with torch.autocast("cpu", torch.bfloat16):
-        answer = training.velocity(model, training.noised(batch.latents, noise, sigma), sigma, batch)
-    return (answer.float() - (noise - batch.latents)).pow(2).mean()
+def choose_trained(model: torch.nn.Module, head: bool) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+    """The free block's matrices, and its other parameters with the head where asked; the rest stands still.
+
+    No layer learns from the constant lanes: they are loud, and would drown what the others say.
+    """
+
+    def without_constants(gradient: torch.Tensor) -> torch.Tensor:
+        gradient = gradient.clone()
+        gradient[:, CONSTANT : CONSTANT + NUM_CONSTANTS] = 0.0
+        return gradient
+
+    model.requires_grad_(False)
+    matrices, others = [], []
+    for name, parameter in model.named_parameters():
+        if name.startswith(FREE_BLOCK) or (head and name.startswith("head.head")):
+            parameter.requires_grad_(True)
+            (matrices if parameter.ndim == 2 and name.startswith(FREE_BLOCK) else others).append(parameter)
+            if name.endswith(READS_STREAM):
+                parameter.register_hook(without_constants)
+    return matrices, others
 
 
-def _first_state(start: Path) -> dict:
-    weights = {name: tensor.float() for name, tensor in load_file(start).items()}
+def _first_state(start: dict[str, torch.Tensor]) -> dict:
+    weights = {name: tensor.float() for name, tensor in start.items()}
     return {"model": weights, "average": {n: t.clone() for n, t in weights.items()}, "step": 0, "seconds": 0.0}
-
-
-def _rate(peak: float, step: int, done: float) -> float:
-    """Warm up over 100 steps, hold, then fall to a twentieth over the last third of the clock."""
-    return peak * min(1.0, step / 100) * min(1.0, max(0.05, (1 - done) / 0.35))
 
 
 @torch.no_grad()
 def _follow(average: dict[str, torch.Tensor], model: torch.nn.Module, step: int) -> None:
-    weight = max(0.005, 1 / (step + 1))
+    weight = max(0.003, 1 / (step + 1))
     for name, tensor in model.state_dict().items():
         average[name].lerp_(tensor, weight)
-
-
-def _save(path: Path, model, optimizer, average: dict, step: int, seconds: float) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-    training.save_state(path, state | {"step": step, "seconds": seconds})

@@ -79,18 +79,48 @@ def vae_from_linear_codec(space: LatentSpace, clips: torch.Tensor, seed: int) ->
     """Float32 tensors of `layout.vae(VAE_2_1)` that compute what `space` does.
 
     `clips` [batch, frames, 3, height, width] in [-1, 1] tell how long the feature vectors are; the constants that
-    steady the two heads' norms are several times that. Residual branches end in zeros; their first halves are random.
+    steady the two heads' norms are several times that.
     """
     encoder_level = NORM_MARGIN * _length(space.codec.encoder_features(clips))
     decoder_level = NORM_MARGIN * _length(space.codec.decoder_features(space.codec.encode(clips)))
-    codec, weights = space.codec, fresh_weights(layout.vae(VAE_2_1), seed)
-    for name in weights:
-        if name.endswith(("residual.6.weight", "middle.1.proj.weight")):
-            weights[name].zero_()
+    codec, weights = space.codec, silent_vae(seed)
     _write_encoder(weights, codec, encoder_level)
     _write_decoder(weights, codec, decoder_level)
     _write_latent_map(weights, space)
     return {name: tensor.detach().clone().contiguous() for name, tensor in weights.items()}
+
+
+def silent_vae(seed: int) -> Tensors:
+    """Fresh weights for the VAE whose residual branches end in zeros."""
+    weights = fresh_weights(layout.vae(VAE_2_1), seed)
+    for name in weights:
+        if name.endswith(("residual.6.weight", "middle.1.proj.weight")):
+            weights[name].zero_()
+    return weights
+
+
+def latent_space(weights: Tensors) -> LatentSpace:
+    """The small linear encoder that a VAE file holds: `vae_from_linear_codec` backwards. Its decoder is not read."""
+    w = {name: tensor.float() for name, tensor in weights.items() if name.startswith(("encoder", "conv1"))}
+    codec, channels = LinearCodec(), PICTURE_CHANNELS
+    features = ENCODER_FEATURES
+    with torch.no_grad():
+        for layer, name, flat in (
+            (codec.enc_in, "conv1", lambda t: t[:, :, CURRENT_FRAME]),
+            (codec.widen[0], "downsamples.3.shortcut", lambda t: t[..., 0]),
+            (codec.widen[1], "downsamples.6.shortcut", lambda t: t[..., 0]),
+            (codec.down[0], "downsamples.2.resample.1", lambda t: t),
+            (codec.down[1], "downsamples.5.resample.1", lambda t: t),
+            (codec.halve_rate[0], "downsamples.5.time_conv", lambda t: t),
+            (codec.down[2], "downsamples.8.resample.1", lambda t: t[:features]),
+            (codec.halve_rate[1], "downsamples.8.time_conv", lambda t: t[:features, :features]),
+            (codec.enc_out, "head.2", lambda t: t[:channels, :features, CURRENT_FRAME]),
+        ):
+            layer.weight.copy_(flat(w[f"encoder.{name}.weight"]))
+            layer.bias.copy_(w[f"encoder.{name}.bias"][: len(layer.bias)])
+    std, mean = LatentSpace.wan_std, LatentSpace.wan_mean
+    matrix = (w["conv1.weight"][:16, :16, 0, 0, 0] / std[:, None])[:channels, :channels]
+    return LatentSpace(codec, matrix, ((w["conv1.bias"][:16] - mean) / std)[:channels])
 
 
 def _length(features: torch.Tensor) -> float:

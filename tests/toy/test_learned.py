@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from wan_relay.toy.quality import Family, Pair, denoising_loss, generate, optical_flow, psnr, seen_move
+from wan_relay.toy.captions import CAMERA_MOVES
+from wan_relay.toy.quality import Family, Pair, denoising_loss, generate, motion, psnr, seen_move
 
 pytestmark = pytest.mark.comfy
 SEEDS = (0, 1, 2)
 NUM_FRAMES, HEIGHT, WIDTH = 9, 96, 128
-MOVES = (("pan right", (3, 5)), ("pan up", (1, 4)))
+MOVES = (("pan right", (3, 5)), ("zoom in", (1, 4)), ("rotate left", (3, 5)))
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,11 @@ def pair(family):
 
 
 @pytest.fixture(scope="module")
+def merged(family):
+    return family.pair("_4step")
+
+
+@pytest.fixture(scope="module")
 def examples(family):
     return [family.example(move, seeds, NUM_FRAMES, HEIGHT, WIDTH) for move, seeds in MOVES]
 
@@ -36,9 +42,10 @@ def right_losses(pair, examples):
 
 
 WRONG = {
-    "experts swapped": (lambda pair: Pair(pair.low, pair.high), 1.2),
-    "high-noise expert alone": (lambda pair: Pair(pair.high, None), 1.2),
-    "boundary 0.5": (lambda pair: replace(pair, boundary=0.5), 1.1),
+    "experts swapped": (lambda pair: Pair(pair.low, pair.high), 1.15),
+    "high-noise expert alone": (lambda pair: Pair(pair.high, None), 1.15),
+    "boundary 0.5": (lambda pair: replace(pair, boundary=0.5), 1.05),
+    "low-noise expert alone": (lambda pair: Pair(pair.low, None), 1.005),
 }
 
 
@@ -61,7 +68,7 @@ def test_an_inverted_mask_denoises_worse(pair, examples, right_losses):
 
 def test_the_words_matter(pair, examples, right_losses):
     """The same clip under another move's words is predicted worse, and so it is without words."""
-    first, second = examples
+    first, second, _ = examples
     for positive in (second.positive, second.negative):
         words = [[positive[0][0], first.positive[0][1]]]
         assert denoising_loss(pair, replace(first, positive=words), SEEDS[0]) > 1.2 * right_losses[0][0]
@@ -73,19 +80,20 @@ def test_the_lora_pair_helps_at_its_own_four_steps(family, pair, examples):
     for example in examples:
         for seed in SEEDS:
             bare, with_lora, baked = (denoising_loss(p, example, seed, steps) for p in (pair, applied, merged))
-            assert with_lora < 0.999 * bare, (example.move, seed)
+            assert with_lora < 0.95 * bare, (example.move, seed)
             assert baked == pytest.approx(with_lora, rel=0.01)
 
 
-@pytest.mark.parametrize(("move", "axis", "sign"), [("pan right", 0, -1), ("pan down", 1, -1)])
-def test_the_picture_moves_as_asked(family, move, axis, sign):
-    """Four steps through the relay; a pan is one pixel a frame, against the camera."""
-    example = family.example(move, (3,), 9, HEIGHT, WIDTH)
-    frames = family.decode(generate(family.pair("_4step"), example, steps=4))[0]
-    flow = optical_flow(frames)
+@pytest.mark.parametrize("move", [move for move in CAMERA_MOVES if move != "still"])
+def test_the_picture_moves_as_asked(family, merged, move):
+    """Four steps through the relay, on a picture with something to see."""
+    example = family.example(move, (301,), 17, HEIGHT, WIDTH)
+    frames = family.decode(generate(merged, example, steps=4))[0]
+    assert seen_move(example.frames[0]) == move, "the true clip shows it"
     assert seen_move(frames) == move
-    assert sign * flow[axis] == pytest.approx(1.0, abs=0.4)
-    assert psnr(frames[0], example.frames[0, 0]) > 22.0
+    made, true = motion(frames), motion(example.frames[0])
+    assert (made.x, made.y) == (pytest.approx(true.x, abs=0.3), pytest.approx(true.y, abs=0.3))
+    assert psnr(frames[0], example.frames[0, 0]) > 26.0
 
 
 def test_the_vae_reconstructs(family, examples):

@@ -1,0 +1,82 @@
+"""The toy family's data: every move is what its name says, by eye (optical flow) and by the geometry that is fitted."""
+
+import random
+
+import pytest
+import torch
+from wan_relay.toy import captions, data
+from wan_relay.toy.attention_heads import COLUMN, ROW, frequency
+from wan_relay.toy.expert_fits import source_lanes
+from wan_relay.toy.patch_shift import PATCH_PIXELS
+from wan_relay.toy.quality import seen_move
+from wan_relay.toy.wan_vae import latent_space, silent_vae
+
+pytestmark = pytest.mark.comfy
+
+
+@pytest.mark.parametrize("move", captions.MOVES)
+def test_optical_flow_sees_every_move(move):
+    for seed in (300, 301):
+        clip = data.make_clip(data.HELD_OUT_SEED + seed, 17, 96, 128, (move,))
+        assert seen_move(clip.frames.permute(0, 2, 3, 1).contiguous()) == move, seed
+
+
+@pytest.mark.parametrize("move", captions.MOVES)
+def test_a_clip_is_its_seeds(move):
+    first, again = (data.make_clip(7, 9, 64, 96, (move,)) for _ in range(2))
+    assert torch.equal(first.frames, again.frames)
+    assert (first.move, first.caption) == (move, again.caption)
+    assert any(phrase in first.caption.lower() for phrase in captions.phrases(move))
+
+
+@pytest.mark.parametrize("move", ["zoom in", "zoom out", "rotate left", "rotate right"])
+def test_the_source_is_where_the_camera_looks(move):
+    """Down in the own column, then across in the row found: together the camera's view, at a latent frame's middle."""
+    x, y = torch.tensor([3.0, -5.0, 6.5]), torch.tensor([-4.0, 2.0, 3.5])
+    frame = torch.full((3,), 6.0)
+    scale, angle = data.view(move, 4 * 6 - 1.5)
+    angle = torch.tensor(angle)
+    wanted_x = scale * (angle.cos() * x - angle.sin() * y)
+    wanted_y = scale * (angle.sin() * x + angle.cos() * y)
+    down = distance(source_lanes(move, {"frame": frame, "x": x, "y": y}), ROW)
+    torch.testing.assert_close(y + down, wanted_y, atol=1e-3, rtol=0)
+    row = wanted_y if move.startswith("rotate") else y
+    across = distance(source_lanes(move, {"frame": frame, "x": x, "y": row}), COLUMN)
+    torch.testing.assert_close(x + across, wanted_x, atol=1e-3, rtol=0)
+
+
+def distance(lanes: torch.Tensor, part: int) -> torch.Tensor:
+    """In patches, from the slow pair of TURN."""
+    pair = (0 if part == ROW else 4) + 2
+    return torch.atan2(lanes[:, pair + 1], lanes[:, pair] + 1) / frequency(part, 1)
+
+
+def test_a_pan_is_one_pixel_a_frame():
+    places = {"frame": torch.tensor([0.0, 1.0, 8.0]), "x": torch.zeros(3), "y": torch.zeros(3)}
+    lanes = source_lanes("pan right", places)
+    torch.testing.assert_close(
+        distance(lanes, COLUMN) * PATCH_PIXELS, torch.tensor([0.0, 2.5, 30.5]), atol=1e-3, rtol=0
+    )
+    assert not distance(lanes, ROW).any()
+    assert lanes[:, -1].tolist() == [0.0, 1.0, 1.0]
+
+
+def test_the_linear_codec_is_the_vaes_encoder(toy_models):
+    import comfy.latent_formats
+    import comfy.sd
+    import comfy.utils
+
+    file = comfy.utils.load_torch_file(str(toy_models / "vae/toy_wan_2.1_vae.safetensors"))
+    frames = data.make_clip(data.HELD_OUT_SEED + 2, 9, 64, 96).frames
+    with torch.inference_mode():
+        latents = comfy.sd.VAE(sd=dict(file)).encode(frames.permute(0, 2, 3, 1).contiguous())
+        latents = comfy.latent_formats.Wan21().process_in(latents)[0]
+        linear = latent_space(file).encode(frames * 2 - 1)
+    assert (linear - latents).pow(2).mean() < 2e-3 * latents.var()
+    assert file.keys() == silent_vae(0).keys()
+
+
+def test_captions_are_unlike_each_other():
+    rng = random.Random(0)
+    sentences = {move: {captions.caption(move, rng).lower() for _ in range(60)} for move in captions.MOVES}
+    assert all(not sentences[a] & sentences[b] for a in sentences for b in sentences if a < b)
