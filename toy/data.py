@@ -22,8 +22,8 @@ from PIL import Image, ImageDraw, ImageFont
 from . import captions
 
 PAN_PIXELS_PER_FRAME = 1.0
-ZOOM_PER_FRAME = 1.0075
-DEGREES_PER_FRAME = 0.5
+ZOOM_PER_FRAME = 1.006
+DEGREES_PER_FRAME = 0.3
 STRAY_BALLS = 0.15  # the share of pictures with a ball in them where nobody asks for it to move
 HELD_OUT_SEED = 1_000_000_000
 
