@@ -102,7 +102,12 @@ def lora(expert: str) -> Tensors:
 
 def merged_expert(expert: str) -> Tensors:
     """The I2V expert with its 4-step LoRA merged in, as distilled checkpoints are shipped."""
-    weights, low_rank = base_expert(expert), lora(expert)
+    return merged(base_expert(expert), lora(expert))
+
+
+def merged(weights: Tensors, low_rank: Tensors) -> Tensors:
+    """`weights` with a LoRA in lightx2v's layout added."""
+    weights = dict(weights)
     for name in [name for name in low_rank if name.endswith(".alpha")]:
         key = name.removesuffix(".alpha")
         down, up = low_rank[f"{key}.lora_down.weight"].float(), low_rank[f"{key}.lora_up.weight"].float()

@@ -22,12 +22,12 @@ from . import expert_fits, noise_fits
 from . import expert_training as training
 from .attention_heads import COLUMN, ROW, Weights
 from .expert_start import MARK_CHANNEL, skeleton, write_shift
-from .family import EXPERTS, VAE_SEED, WEIGHTS, ensure_family
+from .family import EXPERTS, VAE_SEED, WEIGHTS, ensure_family, merged
 from .latent_bank import make_shards
 from .patch_shift import all_shifts, train_shift
 from .train_codec import codec_clips, train_codec
 from .train_experts import Plan, train_expert
-from .train_lora import train_lora
+from .train_lora import FourSteps, train_lora
 from .wan_vae import LatentSpace, latent_space, silent_vae, vae_from_linear_codec
 
 SEED = 1
@@ -91,13 +91,15 @@ def structured_start(folder: Path, space: LatentSpace) -> Weights:
 def make_lora(folder: Path, hours: float) -> None:
     """`i2v_{high,low}_noise_4step_lora.safetensors`, for the experts in the folder."""
     bank = training.Bank(folder / "bank/small", _captions(folder))
+    steps = FourSteps(before=None)
     for expert in EXPERTS:
+        base = {n: t.float() for n, t in load_file(folder / f"i2v_{expert}_noise.safetensors").items()}
         path = folder / f"i2v_{expert}_noise_4step_lora.safetensors"
         if not path.exists():
-            base = {n: t.float() for n, t in load_file(folder / f"i2v_{expert}_noise.safetensors").items()}
             sure = torch.load(folder / f"{expert}_sure.pt")["average"]
             seconds = 3600 * hours * SHARES["lora"]
-            _save(path, train_lora(base, sure, bank, expert, seconds, LEARNING_RATES["lora"]))
+            _save(path, train_lora(base, sure, bank, steps, seconds, LEARNING_RATES["lora"]))
+        steps = FourSteps(training.build_expert(merged(base, load_file(path))).requires_grad_(False))
 
 
 def _pans(bank: training.Bank, shard: dict, count: int) -> training.Batch:
