@@ -175,7 +175,7 @@ def test_the_templates_that_serve_offers_are_toys(path: Path) -> None:
     assert values["VAELoader"][0].startswith("toy_wan")
     assert values["WanRelay_EncodePrompts"][1] == "The camera pans left."
     *cfgs, sampler = values["WanRelay_Sample"][3:6]
-    cfg = 2.0 if "reference" in path.stem else 1.0
+    cfg = 2.0 if path.stem in ("wan22_i2v_reference", "wan22_ti2v_5b") else 1.0
     assert (cfgs, sampler in ("euler", "flow_unipc")) == ([cfg, cfg], True)
 
 
