@@ -71,10 +71,10 @@ class Head:
         return self
 
 
-def write_scores(weights: Weights, block: str, heads: list[Head], noise: float) -> None:
-    """Write q and k; `noise` scales their random rest. The gains of q's and k's norms restore the wanted lengths."""
+def write_scores(weights: Weights, block: str, heads: list[Head]) -> None:
+    """Write q and k. The gains of their norms restore the wanted lengths."""
     for part in "qk":
-        weight = weights[f"{block}.self_attn.{part}.weight"].mul_(noise)
+        weight = weights[f"{block}.self_attn.{part}.weight"].zero_()
         for index, head in enumerate(heads):
             for channel, lane, level in getattr(head, f"{part}_reads"):
                 weight[index * HEAD_DIM + channel, lane] = level * STREAM_RMS

@@ -35,7 +35,7 @@ _HELD_OUT_PHOTOS = ("chelsea.png", "rocket.jpg")
 _WORDS = (
     "the relay hands one latent from the high noise expert to low noise expert at its boundary like a baton".split()
 )
-_WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
+WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}  # across, down
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def film(picture: torch.Tensor, move: str, num_frames: int, margin: int, rng: ra
         if rng.random() < STRAY_BALLS:
             picture = _with_ball(picture, *_place_ball(rng, picture, margin, (0, 0)))
         return move_camera(picture, move, num_frames, margin)
-    step_x, step_y = _WAYS[move.partition(" ")[2]]
+    step_x, step_y = WAYS[move.partition(" ")[2]]
     x, y, radius, colour = _place_ball(rng, picture, margin, (step_x * num_frames, step_y * num_frames))
     frames = [
         _with_ball(picture, x + step_x * frame, y + step_y * frame, radius, colour)[:, margin:-margin, margin:-margin]
@@ -95,7 +95,7 @@ def move_camera(picture: torch.Tensor, move: str, num_frames: int, margin: int) 
     height, width = picture.shape[-2] - 2 * margin, picture.shape[-1] - 2 * margin
     if move.startswith(("zoom", "rotate")):
         return _seen_through(picture, [view(move, frame) for frame in range(num_frames)], height, width)
-    step_x, step_y = _WAYS.get(move.partition(" ")[2], (0, 0))
+    step_x, step_y = WAYS.get(move.partition(" ")[2], (0, 0))
     frames = []
     for frame in range(num_frames):
         shift = round(frame * PAN_PIXELS_PER_FRAME)

@@ -10,7 +10,6 @@ from . import captions as grammar
 from . import data
 from . import expert_training as training
 from .attention_heads import COLUMN, ROW, Weights
-from .captions import CAMERA_MOVES
 from .expert_start import MARK_CHANNEL, turns
 from .lanes import (
     CLOCKS,
@@ -31,7 +30,6 @@ from .wan_vae import BORDER_MARK
 
 BATCH = 6144
 _GRIDS = ((6, 8), (8, 6), (5, 6), (6, 6), (10, 15), (15, 10), (8, 12))
-_WAYS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
 
 
 def fit_directions(weights: Weights, captions: training.Captions, steps: int, seed: int) -> float:
@@ -79,7 +77,8 @@ def fit_source(weights: Weights, steps: int, seed: int) -> float:
     moves = torch.eye(len(DIRECTIONS) + 1)[:, :-1]
     names = (*DIRECTIONS, "still")
     targets = torch.stack([source_lanes(name, places) for name in names])
-    often = torch.tensor([1.0 if name in CAMERA_MOVES[1:] else 0.2 for name in names])  # the rest is easy: it stays
+    # the moves of a ball and "still" are easy: the source stays
+    often = torch.tensor([1.0 if name in grammar.CAMERA_MOVES[1:] else 0.2 for name in names])
     recent = []
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 4e-3 * (1 - step / steps)
@@ -156,7 +155,7 @@ def source_lanes(move: str, places: dict[str, torch.Tensor]) -> torch.Tensor:
     kind, _, way = move.partition(" ")
     if kind == "pan":
         rate = data.PAN_PIXELS_PER_FRAME / PATCH_PIXELS
-        speed_down, speed_across = (rate * step * (frame > 0) for step in _WAYS[way])
+        speed_across, speed_down = (rate * step * (frame > 0) for step in data.WAYS[way])
         down, across = speed_down * moved, speed_across * moved
     elif kind == "zoom":
         rate = math.log(data.ZOOM_PER_FRAME) * (1 if way == "out" else -1)

@@ -144,7 +144,7 @@ def _write_where(weights: Weights, block: str) -> None:
     heads.append(Head().gate(2.0, _first_border("across")).peak(COLUMN, 1, RULER))
     heads.append(Head().gate(2.0, _first_border("down")).peak(ROW, 1, RULER))
     heads.append(_surroundings())
-    write_scores(weights, block, heads, noise=0.0)
+    write_scores(weights, block, heads)
     value, out = weights[f"{block}.self_attn.v.weight"], weights[f"{block}.self_attn.o.weight"]
     readings = [{MASK: 1.0 / MASK_LEVEL}] * 3 + [_border_lanes("across", "sign"), _border_lanes("down", "sign")]
     readings += [_first_border("across"), _first_border("down")]
@@ -172,7 +172,7 @@ def _write_across(weights: Weights, block: str) -> None:
             head = Head().place(COLUMN, SHARP, WIDE, neighbour, TURN + 4).place(ROW, SHARP, WIDE)
             heads.append(head.gate(40.0, {MASK: 1.0 / MASK_LEVEL}).not_from_known())
     heads += [_surroundings() for _ in range(I2V.num_heads - len(heads))]
-    write_scores(weights, block, heads, noise=0.0)
+    write_scores(weights, block, heads)
     for target, first_head in ((KNOWN, 0), (BESIDE, 2)):
         _write_halves(weights, block, first_head, KNOWN, target)
 
@@ -185,7 +185,7 @@ def _write_down(weights: Weights, block: str) -> None:
 
     heads = [own_frame().place(ROW, SHARP, WIDE, neighbour, TURN) for neighbour in NEIGHBOURS for _ in range(2)]
     heads += [own_frame().place(ROW, SHARP, WIDE) for _ in range(4)]
-    write_scores(weights, block, heads, noise=0.0)
+    write_scores(weights, block, heads)
     for target, first_head in ((KNOWN, 0), (BESIDE, 2)):
         _write_halves(weights, block, first_head, KNOWN, target)
         _write_halves(weights, block, first_head + 4, target, target, sign=-1.0)
@@ -202,7 +202,7 @@ def _write_free(weights: Weights, block: str, generator: torch.Generator) -> Non
         heads.append(Head().peak(TIME, 0, 20.0).place(part, 20.0, 10.0, offset).place(other, 20.0, 10.0))
     heads += [_surroundings(), _surroundings()]
     heads += [Head().place(ROW, 8.0, 16.0).place(COLUMN, 8.0, 16.0).gate(30.0, {MASK: 1.0 / MASK_LEVEL})] * 2
-    write_scores(weights, block, heads, noise=0.0)
+    write_scores(weights, block, heads)
     for name in ("self_attn.v", "ffn.0", "cross_attn.q"):
         weight = weights[f"{block}.{name}.weight"].mul_(STREAM_RMS)
         weight[:, CONSTANT : CONSTANT + NUM_CONSTANTS] = 0.0

@@ -20,6 +20,7 @@ from .sizes import I2V
 
 SHIFT = 5.0
 BOUNDARY = 0.9
+SMALLEST_SIGMA = 0.02
 MAX_WORDS = 20
 BATCH_TOKENS = 7000  # patches in a training batch: sixteen clips of 33 frames of 128x96
 KNOWN_FRAMES = (("first", 0.86), ("both", 0.10), ("nothing", 0.04))
@@ -78,6 +79,12 @@ def velocity(model, noisy: torch.Tensor, sigma: torch.Tensor, batch: Batch) -> t
     return model(inputs, sigma * 1000, batch.words, transformer_options={"word_bias": batch.word_bias})
 
 
+def bfloat16_velocity(model, noisy: torch.Tensor, sigma: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """The same from matrix products in bfloat16, as float32."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return velocity(model, noisy, sigma, batch).float()
+
+
 def noised(latents: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     """`sigma` [batch] of the way from `latents` to `noise`."""
     sigma = sigma.view(-1, 1, 1, 1, 1)
@@ -87,9 +94,8 @@ def noised(latents: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> t
 def flow_matching_loss(model: torch.nn.Module, batch: Batch, sigma: torch.Tensor) -> torch.Tensor:
     """Squared error of the velocity at `sigma` [batch], weighted by sigma^2: that of the clean latents it implies."""
     noise = torch.randn_like(batch.latents)
-    with torch.autocast("cpu", torch.bfloat16):
-        answer = velocity(model, noised(batch.latents, noise, sigma), sigma, batch)
-    missed = (answer.float() - (noise - batch.latents)) * sigma.view(-1, 1, 1, 1, 1)
+    answer = bfloat16_velocity(model, noised(batch.latents, noise, sigma), sigma, batch)
+    missed = (answer - (noise - batch.latents)) * sigma.view(-1, 1, 1, 1, 1)
     return missed.pow(2).mean()
 
 
@@ -98,11 +104,11 @@ def shifted(uniform: torch.Tensor, shift: float = SHIFT) -> torch.Tensor:
     return shift * uniform / (1 + (shift - 1) * uniform)
 
 
-def draw_sigma(count: int, expert: str, generator: torch.Generator | None = None) -> torch.Tensor:
-    """Sigmas as a schedule of shift 5 visits them: all of them for "both", else one side of the boundary."""
+def draw_sigma(count: int, expert: str) -> torch.Tensor:
+    """Sigmas on the side of "high" or "low", as a schedule of shift 5 visits them."""
     at_boundary = BOUNDARY / (SHIFT - (SHIFT - 1) * BOUNDARY)
-    low, high = {"both": (0.0, 1.0), "high": (at_boundary, 1.0), "low": (0.0, at_boundary)}[expert]
-    return shifted(low + (high - low) * torch.rand(count, generator=generator)).clamp(min=0.02)
+    low, high = {"high": (at_boundary, 1.0), "low": (0.0, at_boundary)}[expert]
+    return shifted(low + (high - low) * torch.rand(count)).clamp(min=SMALLEST_SIGMA)
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,7 @@ class Bank:
         return len(self._shards)
 
     def batch(self, tokens: int, rng: random.Random, doubt: Doubt) -> Batch:
-        """About `tokens` latents' worth of clips of one size, from all its shards, randomly captioned."""
+        """About `tokens` patches' worth of clips of one size, from all its shards, randomly captioned."""
         shape = rng.choice(self.shards)["latents"].shape
         shards = [shard for shard in self.shards if shard["latents"].shape == shape]
         size = max(1, 4 * tokens // math.prod(shape[2:]))

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from . import captions, data
+from .expert_training import save_state
 from .wan_vae import LatentSpace
 
 CLIPS_PER_SHARD = 60
@@ -61,8 +62,7 @@ def make_shards(space: LatentSpace, folder: Path, count: int, first_seed: int, c
         if path.exists():
             continue
         size = (height, width) if index % 2 == 0 else (width, height)
-        torch.save(make_shard(space, first_seed + index, num_frames, *size), path.with_suffix(".partial"))
-        path.with_suffix(".partial").rename(path)
+        save_state(path, make_shard(space, first_seed + index, num_frames, *size))
 
 
 def _distinct_moves(rng: random.Random, count: int) -> list[str]:

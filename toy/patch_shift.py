@@ -17,6 +17,7 @@ from torch import nn
 
 from . import data
 from .attention_heads import COLUMN, ROW, frequency
+from .expert_training import save_state
 from .sizes import I2V, PICTURE_CHANNELS
 from .wan_vae import LatentSpace
 
@@ -138,11 +139,6 @@ def train_shift(shifts: Shifts, part: int, steps: int, seed: int) -> ShiftNetwor
     return network
 
 
-def shifted(network: ShiftNetwork, start: torch.Tensor, shifts: Shifts, part: int) -> torch.Tensor:
-    inputs = network_inputs(start, shifts, part)
-    return inputs[..., :PATCH] + network(inputs)
-
-
 def network_inputs(start: torch.Tensor, shifts: Shifts, part: int, jitter: float = 0.0) -> torch.Tensor:
     """[clips, rows, columns, ShiftNetwork.INPUTS]: as the block's heads and the lanes of the residual stream say it."""
     axis = (ROW, COLUMN).index(part)
@@ -198,7 +194,6 @@ def all_shifts(space: LatentSpace, folder: Path) -> Shifts:
     for index in range(NUM_SHARDS):
         path = folder / f"{index:03d}.pt"
         if not path.exists():
-            torch.save(vars(make_shifts(space, FIRST_SEED + index, SHARD_SIZE)), path.with_suffix(".partial"))
-            path.with_suffix(".partial").rename(path)
+            save_state(path, vars(make_shifts(space, FIRST_SEED + index, SHARD_SIZE)))
         shards.append(Shifts(**torch.load(path)))
     return Shifts(*(torch.cat([getattr(s, name) for s in shards]) for name in Shifts.__dataclass_fields__))

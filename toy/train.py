@@ -34,7 +34,7 @@ SEED = 1
 SMALL, LARGE = (33, 96, 128), (17, 160, 240)  # frames, height, width
 NUM_SHARDS = {SMALL: 62, LARGE: 12}
 SURE, IN_DOUBT = training.Doubt(dropped=0.1, wrong=0.05), training.Doubt(dropped=0.1, wrong=0.45)
-SIGMAS = {"high": (0.9, 1.0), "low": (0.02, 0.9)}
+SIDES = {"high": (training.BOUNDARY, 1.0), "low": (training.SMALLEST_SIGMA, training.BOUNDARY)}  # sigmas
 SHARES = {"sure": 0.34, "in doubt": 0.09, "lora": 0.07}  # of --hours, for each expert
 LEARNING_RATES = {"sure": 2e-3, "in doubt": 1e-3, "lora": 1e-3}
 
@@ -51,30 +51,31 @@ def make_vae(folder: Path) -> None:
 
 def make_experts(folder: Path, hours: float) -> None:
     """`i2v_{high,low}_noise.safetensors`, and `{high,low}_sure.pt`, what they were before they were taught doubt."""
+    paths = {expert: folder / f"i2v_{expert}_noise.safetensors" for expert in EXPERTS}
+    missing = [expert for expert in EXPERTS if not paths[expert].exists()]
+    if not missing:
+        return
     space = latent_space(silent_vae(VAE_SEED) | load_file(folder / "vae.safetensors"))
     make_shards(space, folder / "bank/small", NUM_SHARDS[SMALL], 0, SMALL)
     make_shards(space, folder / "bank/large", NUM_SHARDS[LARGE], 5000, LARGE)
-    bank = training.Bank(folder / "bank", _captions(folder))
-
-    start = structured_start(folder, space)
-    for expert in EXPERTS:
-        path = folder / f"i2v_{expert}_noise.safetensors"
-        if path.exists():
-            continue
+    captions = _captions(folder)
+    start = structured_start(folder, space, captions)
+    bank = training.Bank(folder / "bank", captions)
+    pans = [_pans(bank, shard, 3) for shard in bank.shards]
+    for expert in missing:
         own = {name: tensor.clone() for name, tensor in start.items()}
-        noise_fits.fit_noise_gains(own, [_pans(bank, shard, 3) for shard in bank.shards], *SIGMAS[expert])
+        noise_fits.fit_noise_gains(own, pans, *SIDES[expert])
         sure = Plan(expert, 3600 * hours * SHARES["sure"], LEARNING_RATES["sure"], SURE)
         weights = train_expert(folder / f"{expert}_sure.pt", own, bank, sure)
         doubtful = Plan(expert, 3600 * hours * SHARES["in doubt"], LEARNING_RATES["in doubt"], IN_DOUBT, head=False)
-        _save(path, train_expert(folder / f"{expert}_in_doubt.pt", weights, bank, doubtful))
+        _save(paths[expert], train_expert(folder / f"{expert}_in_doubt.pt", weights, bank, doubtful))
 
 
-def structured_start(folder: Path, space: LatentSpace) -> Weights:
+def structured_start(folder: Path, space: LatentSpace, captions: training.Captions) -> Weights:
     """`start.pt`: weights that know where a token is, what is asked and roughly where to look; see expert_start.py."""
     path = folder / "start.pt"
     if path.exists():
         return torch.load(path)
-    captions = _captions(folder)
     bank = training.Bank(folder / "bank/small", captions)
     grey = torch.stack([shard["first"][:, :, 4].float().mean((0, 2, 3)) for shard in bank.shards]).mean(dim=0)
     grey[MARK_CHANNEL] = 0.0

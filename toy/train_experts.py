@@ -21,7 +21,7 @@ READS_STREAM = tuple(f"{layer}.weight" for layer in _LAYERS)
 
 @dataclass(frozen=True)
 class Plan:
-    """`expert` is "high", "low" or "both": the noise levels to train on. `seconds` is the clock's budget."""
+    """`expert` is "high" or "low": the noise levels to train on. `seconds` is the clock's budget."""
 
     expert: str
     seconds: float

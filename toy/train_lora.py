@@ -112,6 +112,4 @@ def train_lora(
 
 
 def _velocity(model: torch.nn.Module, latents: torch.Tensor, sigma: float, batch: training.Batch) -> torch.Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
-        answer = training.velocity(model, latents, torch.full((len(latents),), sigma), batch)
-    return answer.float()
+    return training.bfloat16_velocity(model, latents, torch.full((len(latents),), sigma), batch)
