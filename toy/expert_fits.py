@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from . import captions as grammar
-from . import data
 from . import expert_training as training
 from .attention_heads import COLUMN, ROW, Weights
 from .expert_start import MARK_CHANNEL, turns
 from .lanes import (
+    ANCHOR,
     CLOCKS,
     CONSTANT,
     CONSTANT_LEVEL,
@@ -20,16 +20,22 @@ from .lanes import (
     MASK,
     NUM_CONSTANTS,
     RULERS,
-    SPEED,
+    SOURCE,
     STREAM_RMS,
-    TURN,
 )
+from .optimizers import Optimizers
 from .patch_shift import PATCH_PIXELS
 from .sizes import I2V
+from .source import ACROSS, DOWN, source
 from .wan_vae import BORDER_MARK
 
-BATCH = 6144
-_GRIDS = ((6, 8), (8, 6), (5, 6), (6, 6), (10, 15), (15, 10), (8, 12))
+BATCH = 2048
+LEARNING_RATES = (3e-2, 4e-3)  # of matrices and of biases
+GATE = 3.0
+NUM_CAMERA_DIRECTIONS = len(grammar.CAMERA_MOVES) - 1  # they come first among DIRECTIONS
+_NUM_GRIDS, _TOKENS_EACH = 18, 600  # of each of the numbers of frames below
+_FRAMES = (2, 3, 5, 6, 7, 9, 9, 9, 11, 13)
+_SHOWN_GRIDS = ((6, 8), (8, 6), (9, 15), (10, 15))  # patches down and across: the data's, the demo's
 
 
 def fit_directions(weights: Weights, captions: training.Captions, steps: int, seed: int) -> float:
@@ -68,12 +74,11 @@ def fit_source(weights: Weights, steps: int, seed: int) -> float:
     streams, places = _sample_streams(weights, generator)
     read = [MASK, *range(CONSTANT, CONSTANT + NUM_CONSTANTS), *CLOCKS, *RULERS]
     read += range(DIRECTION, DIRECTION + len(DIRECTIONS))
-    write = range(TURN, SPEED + 2)
-    hidden = I2V.ffn_dim
-    first = torch.randn(hidden, len(read), generator=generator) * 0.5
-    layers = [first, torch.randn(hidden, generator=generator), torch.zeros(len(write), hidden), torch.zeros(len(write))]
+    write = SOURCE
+    first, first_bias = _first_units(len(read), generator)
+    layers = [first, first_bias, torch.zeros(len(write), I2V.ffn_dim), torch.zeros(len(write))]
     layers = [layer.requires_grad_() for layer in layers]
-    optimizer = torch.optim.Adam(layers, lr=4e-3)
+    optimizers = Optimizers(layers[::2], layers[1::2], LEARNING_RATES)
     moves = torch.eye(len(DIRECTIONS) + 1)[:, :-1]
     names = (*DIRECTIONS, "still")
     targets = torch.stack([source_lanes(name, places) for name in names])
@@ -81,28 +86,39 @@ def fit_source(weights: Weights, steps: int, seed: int) -> float:
     often = torch.tensor([1.0 if name in grammar.CAMERA_MOVES[1:] else 0.2 for name in names])
     recent = []
     for step in range(steps):
-        optimizer.param_groups[0]["lr"] = 4e-3 * (1 - step / steps)
         rows = torch.randint(len(streams), (BATCH,), generator=generator)
         asked = torch.multinomial(often, BATCH, replacement=True, generator=generator)
         stream = streams[rows]
         jitter = 0.02 * torch.randn(BATCH, len(DIRECTIONS), generator=generator)
         stream[:, DIRECTION : DIRECTION + len(DIRECTIONS)] = moves[asked] + jitter
-        inputs = F.layer_norm(stream, (I2V.dim,))[:, read] * STREAM_RMS
+        normed = F.layer_norm(stream, (I2V.dim,)) * STREAM_RMS
+        inputs = normed[:, read] - normed[:, ANCHOR, None]
         inputs[:, 1 : 1 + NUM_CONSTANTS] /= CONSTANT_LEVEL
         answer = F.linear(F.gelu(F.linear(inputs, *layers[:2]), approximate="tanh"), *layers[2:])
         loss = (answer - targets[asked, rows]).pow(2).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        optimizers.step(loss, 1 - step / steps)
         recent.append(loss.item())
     first, first_bias, second, second_bias = (layer.detach() for layer in layers)
     scale = torch.full((len(read),), STREAM_RMS)
     scale[1 : 1 + NUM_CONSTANTS] /= CONSTANT_LEVEL
-    weights["blocks.0.ffn.0.weight"].zero_()[:, read] = first * scale
+    layer = weights["blocks.0.ffn.0.weight"].zero_()
+    layer[:, read], layer[:, ANCHOR] = first * scale, -(first * scale).sum(dim=1)
     weights["blocks.0.ffn.0.bias"] = first_bias
     weights["blocks.0.ffn.2.weight"].zero_()[write] = second
     weights["blocks.0.ffn.2.bias"].zero_()[write] = second_bias
     return sum(recent[-50:]) / 50
+
+
+def _first_units(inputs: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random hidden units, whose last inputs are the DIRECTION lanes: four fifths listen to one camera move only."""
+    weight = torch.randn(I2V.ffn_dim, inputs, generator=generator) * 0.5
+    bias = torch.randn(I2V.ffn_dim, generator=generator)
+    weight[:, -len(DIRECTIONS) :] = 0.0
+    for unit in range(I2V.ffn_dim):
+        if (move := unit % 10) < NUM_CAMERA_DIRECTIONS:
+            weight[unit, move - len(DIRECTIONS)] = GATE
+            bias[unit] -= GATE
+    return weight, bias
 
 
 @torch.no_grad()
@@ -112,29 +128,42 @@ def _sample_streams(weights: Weights, generator: torch.Generator) -> tuple[torch
     block, streams = model.blocks[0], []
     places: dict[str, list[torch.Tensor]] = {"frame": [], "x": [], "y": []}
     with training.training_mode():
-        for frames in (2, 3, 5, 6, 7, 9, 9, 9, 11, 13):
-            for rows, columns in _GRIDS:
-                inputs = _random_inputs(frames, rows, columns, generator)
+        for frames in _FRAMES:
+            for index, (rows, columns) in enumerate(_draw_grids(generator)):
+                known = "nothing" if index % 9 == 7 else "both" if index % 9 == 8 else "first"
+                inputs = _random_inputs(known, frames, rows, columns, generator)
                 stream = model.patch_embedding(inputs)
                 stream = stream.flatten(2).transpose(1, 2)
                 freqs = model.rope_encode(frames, 2 * rows, 2 * columns, device="cpu", dtype=torch.float32)
                 stream = stream + block.self_attn(block.norm1(stream), freqs)
                 frame, y, x = torch.meshgrid(*map(torch.arange, (frames, rows, columns)), indexing="ij")
-                chosen = torch.randperm(frame.numel(), generator=generator)[:1200]
+                chosen = torch.randperm(frame.numel(), generator=generator)[:_TOKENS_EACH]
                 streams.append(stream[0, chosen])
+                frame = frame * (known != "nothing")  # where nothing is known, stay
                 centred = (("frame", frame.float()), ("x", x + 0.5 - columns / 2), ("y", y + 0.5 - rows / 2))
                 for name, value in centred:
                     places[name].append(value.flatten()[chosen])
     return torch.cat(streams), {name: torch.cat(values) for name, values in places.items()}
 
 
-def _random_inputs(frames: int, rows: int, columns: int, generator: torch.Generator) -> torch.Tensor:
+def _draw_grids(generator: torch.Generator) -> list[tuple[int, int]]:
+    drawn = [torch.randint(4, 17, (2,), generator=generator).tolist() for _ in range(_NUM_GRIDS - len(_SHOWN_GRIDS))]
+    return [*_SHOWN_GRIDS, *((rows, min(columns, 150 // rows)) for rows, columns in drawn)]
+
+
+def _random_inputs(known_frames: str, frames: int, rows: int, columns: int, generator: torch.Generator) -> torch.Tensor:
+    """[1, 36, frames, 2 rows, 2 columns]: noise, mask and noise as the known latents, with the borders' mark."""
     inputs = torch.randn(1, 36, frames, 2 * rows, 2 * columns, generator=generator)
+    if known_frames == "nothing":
+        inputs[:, 16:] = 0.0
+        return inputs
     known = inputs[:, 20:]
     known[:, :, 0] *= 0.3 + torch.rand(1, generator=generator)
     known[:, :, 1:] *= 0.1
     inputs[:, 16:20] = 0.0
     inputs[:, 16:20, 0] = 1.0
+    if known_frames == "both":
+        inputs[:, 19, -1] = 1.0
     mark = torch.zeros(2 * rows, 2 * columns)
     mark[:, 0] += BORDER_MARK
     mark[:, -1] -= BORDER_MARK
@@ -145,32 +174,15 @@ def _random_inputs(frames: int, rows: int, columns: int, generator: torch.Genera
 
 
 def source_lanes(move: str, places: dict[str, torch.Tensor]) -> torch.Tensor:
-    """What TURN, PART_TURN and SPEED should hold: [tokens, 8 + 4 + 2].
-
-    Across comes first, then down: the column is looked up in the source's row, so a rotation is sheared twice.
-    """
+    """What the SOURCE lanes should hold: [tokens, lanes]. `places` are latent frames, and x and y in patches."""
     frame, x, y = places["frame"], places["x"], places["y"]
     moved = (4 * frame - 1.5).clamp(min=0)  # frames since the known one, at the middle of a latent frame
-    down = across = speed_down = speed_across = torch.zeros_like(frame)
-    kind, _, way = move.partition(" ")
-    if kind == "pan":
-        rate = data.PAN_PIXELS_PER_FRAME / PATCH_PIXELS
-        speed_across, speed_down = (rate * step * (frame > 0) for step in data.WAYS[way])
-        down, across = speed_down * moved, speed_across * moved
-    elif kind == "zoom":
-        rate = math.log(data.ZOOM_PER_FRAME) * (1 if way == "out" else -1)
-        scale = (rate * moved).exp()
-        down, across = (scale - 1) * y, (scale - 1) * x
-        speed_down, speed_across = rate * scale * y * (frame > 0), rate * scale * x * (frame > 0)
-    elif kind == "rotate":
-        rate = math.radians(data.DEGREES_PER_FRAME) * (1 if way == "right" else -1)
-        cos, sin = (rate * moved).cos(), (rate * moved).sin()
-        down, across = sin * x + (cos - 1) * y, (1 / cos - 1) * x - sin / cos * y
-        speed_down, speed_across = rate * (cos * x - sin * y) * (frame > 0), -rate * y * (frame > 0)
-    parts = [turns(down, ROW), turns(across, COLUMN)]
-    for distance in (down, across):
-        parts += [(math.tau * distance).cos()[:, None], (math.tau * distance).sin()[:, None]]
-    return torch.cat([*parts, PATCH_PIXELS * torch.stack([speed_down, speed_across], dim=1)], dim=1)
+    found = source(move, moved, PATCH_PIXELS * x, PATCH_PIXELS * y)
+    distance, speed = found.distance / PATCH_PIXELS, found.speed * (frame > 0)[:, None]
+    parts = [turns(distance[:, DOWN], ROW), turns(distance[:, ACROSS], COLUMN)]
+    for turned in (math.tau * distance[:, DOWN], math.tau * distance[:, ACROSS]):
+        parts += [turned.cos()[:, None], turned.sin()[:, None]]
+    return torch.cat([*parts, speed, found.stretch, found.shear], dim=1)
 
 
 def _keep_rows(weights: Weights, layer: str, rows: range) -> None:

@@ -36,8 +36,10 @@ from .lanes import (
     NUM_CONSTANTS,
     PART_TURN,
     RULERS,
+    SHEAR,
     SPEED,
     STREAM_RMS,
+    STRETCH,
     TIME_SHIFT,
     TURN,
 )
@@ -78,7 +80,8 @@ def write_shift(weights: Weights, part: int, network: ShiftNetwork) -> None:
     block, axis = ("blocks.2", 0) if part == ROW else ("blocks.1", 1)
     picture = range(MARK_CHANNEL)
     turn = PART_TURN + 2 * axis
-    read = [*patch_lanes(KNOWN, picture), *patch_lanes(BESIDE, picture), turn, turn + 1, SPEED + axis, MASK]
+    read = [*patch_lanes(KNOWN, picture), *patch_lanes(BESIDE, picture), turn, turn + 1]
+    read += [lanes + axis for lanes in (SPEED, STRETCH, SHEAR)] + [MASK]
     into = network.into.weight.detach().clone()
     into[:, -1] /= MASK_LEVEL
     first = weights[f"{block}.ffn.0.weight"].zero_()
@@ -152,6 +155,7 @@ def _write_where(weights: Weights, block: str) -> None:
         value[index * HEAD_DIM : (index + 1) * HEAD_DIM] = 0.0
         for lane, weight in reading.items():
             value[index * HEAD_DIM, lane] = weight * STREAM_RMS
+        value[index * HEAD_DIM, ANCHOR] = -sum(reading.values()) * STREAM_RMS
         out[lane_out, index * HEAD_DIM] = 4.0
 
 

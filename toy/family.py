@@ -33,6 +33,7 @@ from .wan_vae import silent_vae
 
 WEIGHTS = Path(__file__).parent / "weights"
 EXPERTS = ("high", "low")
+LORA_SEED = 11
 VAE_SEED = 11  # of what is not committed of the VAE: residual branches that say nothing
 Tensors = dict[str, torch.Tensor]
 
@@ -43,11 +44,17 @@ def ensure_family(models_dir: Path) -> None:
     Seconds, and safe beside another process that does the same: each file is written under a temporary name and
     then renamed. Raises OSError where the folder cannot be written.
     """
-    for name, build in family_files().items():
-        path = Path(models_dir) / name
-        if not _is_current(path):
-            tensors, config = build()
-            _write(path, tensors, config)
+    for name in family_files():
+        ensure_file(models_dir, name)
+
+
+def ensure_file(models_dir: Path, name: str) -> Path:
+    """`ensure_family` for one of `family_files`; returns where it is."""
+    path = Path(models_dir) / name
+    if not _is_current(path):
+        tensors, config = family_files()[name]()
+        _write(path, tensors, config)
+    return path
 
 
 def family_files() -> dict[str, Callable[[], tuple[Tensors, dict]]]:
@@ -70,7 +77,7 @@ def family_files() -> dict[str, Callable[[], tuple[Tensors, dict]]]:
         _expert_config(sizes.TI2V_5B),
     )
     files["vae/toy_wan_2.1_vae.safetensors"] = lambda: (
-        silent_vae(VAE_SEED) | load_file(WEIGHTS / "vae.safetensors"),
+        silent_vae(VAE_SEED) | _committed("vae"),
         {},
     )
     files["vae/toy_wan2.2_vae.safetensors"] = lambda: (fresh_weights(layout.tiny_vae(), seed=12), {})
@@ -86,18 +93,24 @@ def text_encoder_config(path: Path) -> dict | None:
 
 
 def base_expert(expert: str) -> Tensors:
-    """The I2V expert `high` or `low` before distillation."""
-    return _committed(f"i2v_{expert}_noise", layout.expert(sizes.I2V), seed=1 if expert == "high" else 2)
+    """The I2V expert `high` or `low` before distillation: what both have in common, and what is its own."""
+    return _committed("i2v_both_experts") | _committed(f"i2v_{expert}_noise")
 
 
 def lora(expert: str) -> Tensors:
-    """The 4-step LoRA of one expert."""
-    tensors = _committed(
-        f"i2v_{expert}_noise_4step_lora",
-        layout.lora(sizes.I2V, sizes.LORA_RANK),
-        seed=3 if expert == "high" else 4,
-    )
-    return {name: torch.tensor(sizes.LORA_ALPHA) if name.endswith(".alpha") else t for name, t in tensors.items()}
+    """The 4-step LoRA of one expert. It changes few layers; what it says about the others is not committed."""
+    return silent_lora() | _committed(f"i2v_{expert}_noise_4step_lora")
+
+
+def silent_lora() -> Tensors:
+    """A LoRA for every layer that changes none of them."""
+    lora = fresh_weights(layout.lora(sizes.I2V, sizes.LORA_RANK), LORA_SEED)
+    for name, tensor in lora.items():
+        if name.endswith("lora_up.weight"):
+            tensor.zero_()
+        elif name.endswith("alpha"):
+            tensor.fill_(sizes.LORA_ALPHA)
+    return lora
 
 
 def merged_expert(expert: str) -> Tensors:
@@ -125,9 +138,8 @@ def text_to_video_expert(expert: str) -> Tensors:
     return weights
 
 
-def _committed(name: str, shapes: layout.Shapes, seed: int) -> Tensors:
-    path = WEIGHTS / f"{name}.safetensors"
-    return load_file(str(path)) if path.is_file() else fresh_weights(shapes, seed)
+def _committed(name: str) -> Tensors:
+    return load_file(WEIGHTS / f"{name}.safetensors")
 
 
 def _text_encoder() -> Tensors:

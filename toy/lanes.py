@@ -17,8 +17,11 @@ DIRECTION = 208  # 12 lanes: the asked move, one of DIRECTIONS is 1; none for a 
 TURN = 220  # 8 lanes: cos - 1 and sin of the source's distance at two frequencies, down first, then across
 PART_TURN = 228  # 4 lanes: cos and sin of 2 pi distance in patches, down first
 SPEED = 232  # 2 lanes: of the source in pixels a frame, down first
-ANCHOR = 234  # stays 0: read with the opposite weight, it takes out the mean that a layer norm subtracts
-FREE = 235
+STRETCH = 234  # 2 lanes: how the distance grows along its own direction, and
+SHEAR = 236  # 2 lanes: along the other one; down first
+SOURCE = range(TURN, SHEAR + 2)
+ANCHOR = 238  # stays 0: read with the opposite weight, it takes out the mean that a layer norm subtracts
+FREE = 239
 TIME_SHIFT = 255  # stays 0; carries the shift of the head's modulation
 
 CONSTANT_LEVEL, MASK_LEVEL = 32.0, 6.0

@@ -24,7 +24,8 @@ from .family import text_encoder_config
 
 SHIFT, BOUNDARY = 5.0, 0.9
 STILL_BELOW = 0.3  # a camera that moves slower than this share of the data's speeds stands still
-PART_SPEED, REST_SPEED, PART_SHARE = 0.35, 0.1, 0.003  # a ball: what moves this fast where most of the picture rests
+PART_SPEED, REST_SPEED, PART_SHARE = 0.35, 0.1, 0.003  # a ball: what moves this fast where most of the picture rests,
+PART_TOGETHER = 0.8  # and in one direction: the length of its mean flow over the mean length
 LOSS_SIGMAS = (1.0, 0.98, 0.95, 0.92, 0.87, 0.8, 0.7, 0.55, 0.4)
 
 
@@ -152,7 +153,7 @@ class Motion:
     y: float
     growth: float
     turn: float
-    part: tuple[float, float]  # pixels a frame of what moves, where little of the picture does
+    part: tuple[float, float]  # pixels a frame of what moves on its own, where little of the picture moves
 
 
 def motion(frames: torch.Tensor, stride: int = 4) -> Motion:
@@ -169,20 +170,25 @@ def motion(frames: torch.Tensor, stride: int = 4) -> Motion:
     )
     height, width = grey[0].shape
     rows, columns = slice(height // 6, -(height // 6)), slice(width // 6, -(width // 6))
-    y, x = np.mgrid[:height, :width][:, rows, columns].astype(float)
-    x, y = x - x.mean(), y - y.mean()
-    across, down = flows[:, rows, columns, 0], flows[:, rows, columns, 1]
-    axes, around = (1, 2), (x**2 + y**2).sum()
-    growth, turn = (across * x + down * y).sum(axes) / around, (down * x - across * y).sum(axes) / around
-    speed = np.hypot(flows[..., 0], flows[..., 1])
-    fast, rest_is_still = speed > PART_SPEED, np.median(speed) < REST_SPEED
-    part = flows[fast].mean(axis=0) if rest_is_still and fast.mean() > PART_SHARE else np.zeros(2)
-    whole = (np.median(value) for value in (across.mean(axes), down.mean(axes), growth, turn))
-    return Motion(*map(float, whole), part=(float(part[0]), float(part[1])))
+    y, x = (places - places.mean() for places in np.mgrid[:height, :width].astype(float))
+    inner_x, inner_y, inner = x[rows, columns], y[rows, columns], flows[:, rows, columns]
+    axes, around = (1, 2), (inner_x**2 + inner_y**2).sum()
+    across, down = inner[..., 0], inner[..., 1]
+    growths = (across * inner_x + down * inner_y).sum(axes) / around
+    turns = (down * inner_x - across * inner_y).sum(axes) / around
+    right, low, growth, turn = (np.median(value) for value in (across.mean(axes), down.mean(axes), growths, turns))
+    by_camera = np.stack([right + growth * x - turn * y, low + growth * y + turn * x], axis=-1)
+    speeds, own = np.linalg.norm(flows, axis=-1), np.linalg.norm(flows - by_camera, axis=-1)
+    fast, part = own > PART_SPEED, np.zeros(2)
+    if np.median(speeds) < REST_SPEED and fast.mean() > PART_SHARE:
+        together = flows[fast].mean(axis=0)
+        part = together if np.linalg.norm(together) > PART_TOGETHER * speeds[fast].mean() else part
+    return Motion(*map(float, (right, low, growth, turn)), part=(float(part[0]), float(part[1])))
 
 
 def seen_move(frames: torch.Tensor) -> str:
-    """The move of captions.MOVES that `frames` look most like; speeds count as shares of what the data has."""
+    """The move of captions.MOVES that `frames` look most like; speeds count as shares of what the data has.
+    """
     seen = motion(frames)
     growth, turn = seen.growth / (data.ZOOM_PER_FRAME - 1), seen.turn / math.radians(data.DEGREES_PER_FRAME)
     if any(seen.part):

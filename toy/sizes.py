@@ -10,7 +10,7 @@ class ExpertSize:
     in_dim: int
     out_dim: int
     dim: int = 256
-    ffn_dim: int = 1024
+    ffn_dim: int = 2048
     num_layers: int = 4
     num_heads: int = 8
     text_dim: int = 64

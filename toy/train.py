@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from . import expert_fits, noise_fits
 from . import expert_training as training
 from .attention_heads import COLUMN, ROW, Weights
-from .expert_start import MARK_CHANNEL, skeleton, write_shift
-from .family import EXPERTS, VAE_SEED, WEIGHTS, ensure_family, merged
+from .expert_start import FREE_BLOCK, MARK_CHANNEL, skeleton, write_shift
+from .family import EXPERTS, VAE_SEED, WEIGHTS, ensure_file, merged
 from .latent_bank import make_shards
 from .patch_shift import all_shifts, train_shift
 from .train_codec import codec_clips, train_codec
@@ -31,7 +31,7 @@ from .train_lora import FourSteps, train_lora
 from .wan_vae import LatentSpace, latent_space, silent_vae, vae_from_linear_codec
 
 SEED = 1
-SMALL, LARGE = (33, 96, 128), (17, 160, 240)  # frames, height, width
+SMALL, LARGE = (33, 96, 128), (33, 160, 240)  # frames, height, width
 NUM_SHARDS = {SMALL: 62, LARGE: 12}
 SURE, IN_DOUBT = training.Doubt(dropped=0.1, wrong=0.05), training.Doubt(dropped=0.1, wrong=0.45)
 SIDES = {"high": (training.BOUNDARY, 1.0), "low": (training.SMALLEST_SIGMA, training.BOUNDARY)}  # sigmas
@@ -80,18 +80,18 @@ def structured_start(folder: Path, space: LatentSpace, captions: training.Captio
     grey = torch.stack([shard["first"][:, :, 4].float().mean((0, 2, 3)) for shard in bank.shards]).mean(dim=0)
     grey[MARK_CHANNEL] = 0.0
     weights = skeleton(grey, SEED)
-    print("move, squared error:", expert_fits.fit_directions(weights, captions, steps=700, seed=SEED), flush=True)
-    print("source, squared error:", expert_fits.fit_source(weights, steps=15_000, seed=SEED), flush=True)
+    print("move, squared error:", expert_fits.fit_directions(weights, captions, steps=3000, seed=SEED), flush=True)
+    print("source, squared error:", expert_fits.fit_source(weights, steps=12_000, seed=SEED), flush=True)
     shifts = all_shifts(space, folder / "shifts")
     for part in (COLUMN, ROW):
-        write_shift(weights, part, train_shift(shifts, part, steps=10_000, seed=SEED))
+        write_shift(weights, part, train_shift(shifts, part, steps=25_000, seed=SEED))
     training.save_state(path, weights)
     return weights
 
 
 def make_lora(folder: Path, hours: float) -> None:
     """`i2v_{high,low}_noise_4step_lora.safetensors`, for the experts in the folder."""
-    bank = training.Bank(folder / "bank/small", _captions(folder))
+    bank = training.Bank(folder / "bank", _captions(folder))
     steps = FourSteps(before=None)
     for expert in EXPERTS:
         base = {n: t.float() for n, t in load_file(folder / f"i2v_{expert}_noise.safetensors").items()}
@@ -103,6 +103,19 @@ def make_lora(folder: Path, hours: float) -> None:
         steps = FourSteps(training.build_expert(merged(base, load_file(path))).requires_grad_(False))
 
 
+def ship(folder: Path) -> None:
+    """Copy the family into toy/weights: what both experts have in common once, of a LoRA only what changes a layer."""
+    experts = {expert: load_file(folder / f"i2v_{expert}_noise.safetensors") for expert in EXPERTS}
+    own = [name for name, tensor in experts["high"].items() if not torch.equal(tensor, experts["low"][name])]
+    _save(WEIGHTS / "i2v_both_experts.safetensors", {n: t for n, t in experts["high"].items() if n not in own})
+    for expert in EXPERTS:
+        _save(WEIGHTS / f"i2v_{expert}_noise.safetensors", {name: experts[expert][name] for name in own})
+        lora = load_file(folder / f"i2v_{expert}_noise_4step_lora.safetensors")
+        spoken = {name: tensor for name, tensor in lora.items() if f".{FREE_BLOCK}." in name}
+        _save(WEIGHTS / f"i2v_{expert}_noise_4step_lora.safetensors", spoken)
+    shutil.copy(folder / "vae.safetensors", WEIGHTS / "vae.safetensors")
+
+
 def _pans(bank: training.Bank, shard: dict, count: int) -> training.Batch:
     """A shard's first still clips and pans, the first frame known."""
     rows = [row for row, move in enumerate(shard["moves"]) if move == "still" or move.startswith("pan")][:count]
@@ -111,8 +124,7 @@ def _pans(bank: training.Bank, shard: dict, count: int) -> training.Batch:
 
 
 def _captions(folder: Path) -> training.Captions:
-    ensure_family(folder / "models")
-    return training.Captions(folder / "models/text_encoders/toy_umt5.safetensors")
+    return training.Captions(ensure_file(folder, "text_encoders/toy_umt5.safetensors"))
 
 
 def _save(path: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -134,8 +146,7 @@ def main() -> None:
     if arguments.stage in ("lora", "all"):
         make_lora(folder, arguments.hours)
     if arguments.stage == "all":
-        for path in folder.glob("*.safetensors"):
-            shutil.copy(path, WEIGHTS / path.name)
+        ship(folder)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 from . import expert_training as training
 from .expert_start import FREE_BLOCK
 from .lanes import CONSTANT, NUM_CONSTANTS
+from .optimizers import Optimizers
 
 SEED = 7
 SAVE_EVERY_S = 120.0
@@ -46,32 +47,25 @@ def train_expert(
     matrices, others = choose_trained(model, plan.head)
     torch.compiler.reset()  # what an earlier training compiled counts against the limit of shapes
     model.compile(dynamic=False)
-    muon = torch.optim.Muon(matrices, lr=plan.learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
-    optimizers = [muon, torch.optim.AdamW(others, lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)]
-    shares = (1.0, OTHERS_SHARE)
-    for optimizer, kept in zip(optimizers, state.get("optimizers", []), strict=False):
-        optimizer.load_state_dict(kept)
+    rates = (plan.learning_rate, OTHERS_SHARE * plan.learning_rate)
+    optimizers = Optimizers(matrices, others, rates, clip=1.0)
+    if "optimizers" in state:
+        optimizers.load_states(state["optimizers"])
     average, spent, step = state["average"], state["seconds"], state["step"]
     began = saved = time.monotonic()
     losses: list[float] = []
 
     def save() -> None:
         kept = {"model": model.state_dict(), "average": average, "step": step}
-        kept |= {"optimizers": [o.state_dict() for o in optimizers], "seconds": spent + time.monotonic() - began}
+        kept |= {"optimizers": optimizers.states(), "seconds": spent + time.monotonic() - began}
         training.save_state(path, kept)
 
     with training.training_mode():
         while (elapsed := spent + time.monotonic() - began) < plan.seconds:
             rate = min(1.0, (step + 1) / plan.warm_up) * min(1.0, (1 - elapsed / plan.seconds) / plan.final_share)
-            for optimizer, share in zip(optimizers, shares, strict=True):
-                optimizer.param_groups[0]["lr"] = rate * share * plan.learning_rate
-                optimizer.zero_grad(set_to_none=True)
             batch = bank.batch(training.BATCH_TOKENS, rng, plan.doubt)
             loss = training.flow_matching_loss(model, batch, training.draw_sigma(len(batch.latents), plan.expert))
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_([*matrices, *others], 1.0)
-            for optimizer in optimizers:
-                optimizer.step()
+            optimizers.step(loss, rate)
             step += 1
             losses.append(loss.item())
             _follow(average, model, step)

@@ -16,12 +16,11 @@ import torch
 from torch import nn
 
 from . import expert_training as training
-from . import layout
 from .attention_heads import Weights
 from .expert_start import FREE_BLOCK
-from .initial_weights import fresh_weights
+from .family import silent_lora
 from .layout import LORA_TARGETS
-from .sizes import I2V, LORA_ALPHA, LORA_RANK
+from .sizes import LORA_ALPHA, LORA_RANK
 
 SIGMAS = (1.0, 0.9375, 0.8333, 0.625, 0.0)  # of four Euler steps at shift 5; the boundary lies in the middle
 SCALE = LORA_ALPHA / LORA_RANK
@@ -99,12 +98,7 @@ def train_lora(
             losses.append(loss.item())
             if len(losses) % 20 == 0:
                 print(f"LoRA step {len(losses)} {elapsed:.0f}s loss {sum(losses[-20:]) / 20:.4f}", flush=True)
-    lora = fresh_weights(layout.lora(I2V, LORA_RANK), SEED)
-    for name, tensor in lora.items():
-        if name.endswith("lora_up.weight"):
-            tensor.zero_()
-        elif name.endswith("alpha"):
-            tensor.fill_(LORA_ALPHA)
+    lora = silent_lora()
     for name, layer in layers.items():
         lora[f"diffusion_model.{name}.lora_down.weight"] = layer.down.detach()
         lora[f"diffusion_model.{name}.lora_up.weight"] = layer.up.detach()

@@ -15,7 +15,8 @@ import pytest
 import torch
 from safetensors import safe_open
 from wan_relay.toy import layout, sizes
-from wan_relay.toy.family import WEIGHTS, ensure_family, family_files, text_encoder_config
+from wan_relay.toy.family import EXPERTS as EXPERTS_OF_THE_PAIR
+from wan_relay.toy.family import WEIGHTS, base_expert, ensure_family, family_files, lora, text_encoder_config
 from wan_relay.toy.text_encoder import text_encoder_weights
 from wan_relay.toy.tokenizer import TOKENIZER_FILE, train_tokenizer
 
@@ -176,6 +177,14 @@ def test_two_processes_may_write_at_once(tmp_path):
                 writer.wait(timeout=10)
     written = {str(path.relative_to(tmp_path / "models")) for path in (tmp_path / "models").rglob("*.*")}
     assert written == set(family_files()), "no temporary file is left"
+
+
+@pytest.mark.parametrize("expert", EXPERTS_OF_THE_PAIR)
+def test_what_is_committed_in_parts_is_whole_again(expert):
+    expected = layout.expert(sizes.I2V)
+    assert {name: tuple(tensor.shape) for name, tensor in base_expert(expert).items()} == expected
+    low_rank = {name: tuple(tensor.shape) for name, tensor in lora(expert).items()}
+    assert low_rank == layout.lora(sizes.I2V, sizes.LORA_RANK)
 
 
 def test_committed_weights_fit_the_budget():

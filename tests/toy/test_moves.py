@@ -7,8 +7,10 @@ import torch
 from wan_relay.toy import captions, data
 from wan_relay.toy.attention_heads import COLUMN, ROW, frequency
 from wan_relay.toy.expert_fits import source_lanes
-from wan_relay.toy.patch_shift import PATCH_PIXELS
+from wan_relay.toy.lanes import SPEED, TURN
+from wan_relay.toy.patch_shift import HEIGHT, MARGIN, PATCH_PIXELS, WIDTH, Camera
 from wan_relay.toy.quality import seen_move
+from wan_relay.toy.source import source
 from wan_relay.toy.wan_vae import latent_space, silent_vae
 
 pytestmark = pytest.mark.comfy
@@ -45,6 +47,33 @@ def test_the_source_is_where_the_camera_looks(move):
     torch.testing.assert_close(x + across, wanted_x, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("move", ["pan up", "zoom in", "zoom out", "rotate left", "rotate right"])
+def test_speed_stretch_and_shear_are_how_the_distance_grows(move):
+    def distance(moved, x, y):
+        return source(move, moved, x, y).distance
+
+    places = (torch.tensor([5.0, 30.0]), torch.tensor([40.0, -70.0]), torch.tensor([-20.0, 35.0]))
+    found = source(move, *places)
+    by_time, by_x, by_y = (
+        torch.autograd.functional.jacobian(distance, places)[part].diagonal(dim1=0, dim2=2).T for part in range(3)
+    )
+    stretch, shear = torch.stack([by_y[:, 0], by_x[:, 1]], 1), torch.stack([by_x[:, 0], by_y[:, 1]], 1)
+    torch.testing.assert_close(found.stretch, stretch)
+    torch.testing.assert_close(found.shear, shear)
+    if move.startswith("rotate"):  # across is told in the source's row, which moves: the camera's view is what it sees
+        return
+    torch.testing.assert_close(found.speed, by_time)
+
+
+@pytest.mark.parametrize("move", ["pan left", "zoom in", "rotate right"])
+def test_the_shifts_camera_sees_what_the_data_films(move):
+    """Around its middle, where both take the same pixels."""
+    picture = data.make_picture(random.Random(3), HEIGHT + 2 * MARGIN, WIDTH + 2 * MARGIN)
+    filmed = data.move_camera(picture, move, 31, MARGIN)[30]
+    seen = Camera(move, moved=30.0, pace=1.0, x=0.0, y=0.0).see(picture, 0.0, "moved")
+    torch.testing.assert_close(seen, filmed, atol=2e-3, rtol=0)
+
+
 def distance(lanes: torch.Tensor, part: int) -> torch.Tensor:
     """In patches, from the slow pair of TURN."""
     pair = (0 if part == ROW else 4) + 2
@@ -58,7 +87,7 @@ def test_a_pan_is_one_pixel_a_frame():
         distance(lanes, COLUMN) * PATCH_PIXELS, torch.tensor([0.0, 2.5, 30.5]), atol=1e-3, rtol=0
     )
     assert not distance(lanes, ROW).any()
-    assert lanes[:, -1].tolist() == [0.0, 1.0, 1.0]
+    assert lanes[:, SPEED + 1 - TURN].tolist() == [0.0, 1.0, 1.0]
 
 
 def test_the_linear_codec_is_the_vaes_encoder(toy_models):
