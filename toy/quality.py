@@ -153,6 +153,7 @@ class Motion:
     y: float
     growth: float
     turn: float
+    radius: float  # pixels: how far from the middle the picture is, root mean square
     part: tuple[float, float]  # pixels a frame of what moves on its own, where little of the picture moves
 
 
@@ -183,23 +184,24 @@ def motion(frames: torch.Tensor, stride: int = 4) -> Motion:
     if np.median(speeds) < REST_SPEED and fast.mean() > PART_SHARE:
         together = flows[fast].mean(axis=0)
         part = together if np.linalg.norm(together) > PART_TOGETHER * speeds[fast].mean() else part
-    return Motion(*map(float, (right, low, growth, turn)), part=(float(part[0]), float(part[1])))
+    radius = np.sqrt((inner_x**2 + inner_y**2).mean())
+    return Motion(*map(float, (right, low, growth, turn, radius)), part=(float(part[0]), float(part[1])))
 
 
 def seen_move(frames: torch.Tensor) -> str:
-    """The move of captions.MOVES that `frames` look most like; speeds count as shares of what the data has.
-    """
+    """The move of captions.MOVES that `frames` look most like: what explains most of the flow, unless all is slow."""
     seen = motion(frames)
-    growth, turn = seen.growth / (data.ZOOM_PER_FRAME - 1), seen.turn / math.radians(data.DEGREES_PER_FRAME)
     if any(seen.part):
         return f"ball {_way(*seen.part)}"
+    growth, turn = seen.growth / (data.ZOOM_PER_FRAME - 1), seen.turn / math.radians(data.DEGREES_PER_FRAME)
     if max(abs(seen.x), abs(seen.y), abs(growth), abs(turn)) < STILL_BELOW:
         return "still"
-    if abs(growth) > max(abs(seen.x), abs(seen.y), abs(turn)):
+    pan, zoom, roll = math.hypot(seen.x, seen.y), abs(seen.growth) * seen.radius, abs(seen.turn) * seen.radius
+    if pan > max(zoom, roll):
+        return f"pan {_way(-seen.x, -seen.y)}"
+    if zoom > roll:
         return "zoom in" if growth > 0 else "zoom out"
-    if abs(turn) > max(abs(seen.x), abs(seen.y)):
-        return "rotate left" if turn > 0 else "rotate right"
-    return f"pan {_way(-seen.x, -seen.y)}"
+    return "rotate left" if turn > 0 else "rotate right"
 
 
 def _way(x: float, y: float) -> str:
