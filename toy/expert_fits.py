@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from . import captions as grammar
 from . import expert_training as training
 from .attention_heads import COLUMN, ROW, Weights
-from .expert_start import MARK_CHANNEL, turns
+from .expert_start import MARK_CHANNEL, turns, write_feed_forward
 from .lanes import (
     ANCHOR,
     CLOCKS,
@@ -26,7 +26,7 @@ from .lanes import (
 from .optimizers import Optimizers
 from .patch_shift import PATCH_PIXELS
 from .sizes import I2V
-from .source import ACROSS, DOWN, source
+from .source import ACROSS, DOWN, middle_frame, source
 from .wan_vae import BORDER_MARK
 
 BATCH = 2048
@@ -74,9 +74,8 @@ def fit_source(weights: Weights, steps: int, seed: int) -> float:
     streams, places = _sample_streams(weights, generator)
     read = [MASK, *range(CONSTANT, CONSTANT + NUM_CONSTANTS), *CLOCKS, *RULERS]
     read += range(DIRECTION, DIRECTION + len(DIRECTIONS))
-    write = SOURCE
     first, first_bias = _first_units(len(read), generator)
-    layers = [first, first_bias, torch.zeros(len(write), I2V.ffn_dim), torch.zeros(len(write))]
+    layers = [first, first_bias, torch.zeros(len(SOURCE), I2V.ffn_dim), torch.zeros(len(SOURCE))]
     layers = [layer.requires_grad_() for layer in layers]
     optimizers = Optimizers(layers[::2], layers[1::2], LEARNING_RATES)
     moves = torch.eye(len(DIRECTIONS) + 1)[:, :-1]
@@ -99,13 +98,8 @@ def fit_source(weights: Weights, steps: int, seed: int) -> float:
         optimizers.step(loss, 1 - step / steps)
         recent.append(loss.item())
     first, first_bias, second, second_bias = (layer.detach() for layer in layers)
-    scale = torch.full((len(read),), STREAM_RMS)
-    scale[1 : 1 + NUM_CONSTANTS] /= CONSTANT_LEVEL
-    layer = weights["blocks.0.ffn.0.weight"].zero_()
-    layer[:, read], layer[:, ANCHOR] = first * scale, -(first * scale).sum(dim=1)
-    weights["blocks.0.ffn.0.bias"] = first_bias
-    weights["blocks.0.ffn.2.weight"].zero_()[write] = second
-    weights["blocks.0.ffn.2.bias"].zero_()[write] = second_bias
+    first[:, 1 : 1 + NUM_CONSTANTS] /= CONSTANT_LEVEL
+    write_feed_forward(weights, "blocks.0", read, SOURCE, (first, first_bias, second, second_bias))
     return sum(recent[-50:]) / 50
 
 
@@ -176,7 +170,7 @@ def _random_inputs(known_frames: str, frames: int, rows: int, columns: int, gene
 def source_lanes(move: str, places: dict[str, torch.Tensor]) -> torch.Tensor:
     """What the SOURCE lanes should hold: [tokens, lanes]. `places` are latent frames, and x and y in patches."""
     frame, x, y = places["frame"], places["x"], places["y"]
-    moved = (4 * frame - 1.5).clamp(min=0)  # frames since the known one, at the middle of a latent frame
+    moved = middle_frame(frame).clamp(min=0)
     found = source(move, moved, PATCH_PIXELS * x, PATCH_PIXELS * y)
     distance, speed = found.distance / PATCH_PIXELS, found.speed * (frame > 0)[:, None]
     parts = [turns(distance[:, DOWN], ROW), turns(distance[:, ACROSS], COLUMN)]

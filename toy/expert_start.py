@@ -16,6 +16,7 @@ Large constants in the residual stream keep the layer norms' scale steady.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -82,14 +83,24 @@ def write_shift(weights: Weights, part: int, network: ShiftNetwork) -> None:
     turn = PART_TURN + 2 * axis
     read = [*patch_lanes(KNOWN, picture), *patch_lanes(BESIDE, picture), turn, turn + 1]
     read += [lanes + axis for lanes in (SPEED, STRETCH, SHEAR)] + [MASK]
-    into = network.into.weight.detach().clone()
+    into, into_bias, out_of, out_of_bias = (parameter.detach().clone() for parameter in network.parameters())
     into[:, -1] /= MASK_LEVEL
-    first = weights[f"{block}.ffn.0.weight"].zero_()
-    first[:, read], first[:, ANCHOR] = into * STREAM_RMS, -into.sum(dim=1) * STREAM_RMS
-    weights[f"{block}.ffn.0.bias"] = network.into.bias.detach().clone()
-    written = patch_lanes(KNOWN, picture)
-    weights[f"{block}.ffn.2.weight"].zero_()[written] = network.out_of.weight.detach()
-    weights[f"{block}.ffn.2.bias"].zero_()[written] = network.out_of.bias.detach()
+    write_feed_forward(weights, block, read, patch_lanes(KNOWN, picture), (into, into_bias, out_of, out_of_bias))
+
+
+def write_feed_forward(
+    weights: Weights, block: str, read: Sequence[int], write: Sequence[int], layers: tuple[torch.Tensor, ...]
+) -> None:
+    """Make a small network the block's feed-forward layer, between the lanes that it reads and those it adds to.
+
+    `layers` are its two weights, each with its bias, for the lanes at the stream's true scale.
+    """
+    first, first_bias, second, second_bias = layers
+    reading = weights[f"{block}.ffn.0.weight"].zero_()
+    reading[:, read], reading[:, ANCHOR] = first * STREAM_RMS, -first.sum(dim=1) * STREAM_RMS
+    weights[f"{block}.ffn.0.bias"] = first_bias
+    weights[f"{block}.ffn.2.weight"].zero_()[write] = second
+    weights[f"{block}.ffn.2.bias"].zero_()[write] = second_bias
 
 
 def patch_lanes(first: int, channels: range = range(16)) -> list[int]:

@@ -1,4 +1,4 @@
-"""How everything here is trained: Muon for the matrices, AdamW for the rest, at rates that a schedule scales."""
+"""How the experts' parts are trained: Muon for the matrices, AdamW for the rest, at rates that a schedule scales."""
 
 import torch
 

@@ -21,7 +21,7 @@ from .attention_heads import COLUMN, ROW, frequency
 from .expert_training import save_state
 from .optimizers import Optimizers
 from .sizes import I2V, PICTURE_CHANNELS
-from .source import ACROSS, DOWN, Source, source
+from .source import ACROSS, DOWN, Source, middle_frame, source
 from .wan_vae import LatentSpace
 
 PATCH_PIXELS = 16
@@ -29,7 +29,7 @@ SHARP, WIDE = 120.0, 40.0  # scores of the heads that bring the patches, at a he
 NEIGHBOURS = (-0.25, 0.75)  # patches: where around the source the two heads look; pans stay clear of the change-over
 HEIGHT, WIDTH, MARGIN = 96, 128, 48
 FURTHEST = (44, 74)  # pixels: how far from the camera's middle the picture's middle may be, down and across
-CLIP_FRAMES, MIDDLE = 9, 6.5  # the last of three latents stands for frames 5 to 8
+CLIP_FRAMES, MIDDLE = 9, middle_frame(2)  # the last of three latents stands for frames 5 to 8
 NUM_LATENTS = 9  # of the clips that the experts are for: 33 frames
 PACE = (0.85, 1.15)
 NUM_SHARDS, SHARD_SIZE, FIRST_SEED = 80, 200, 20_000
@@ -130,7 +130,7 @@ class Camera:
     @classmethod
     def drawn(cls, rng: random.Random) -> "Camera":
         move = rng.choice(_MOVES)
-        moved = 4 * rng.randint(1, NUM_LATENTS - 1) - 1.5
+        moved = middle_frame(rng.randint(1, NUM_LATENTS - 1))
         pace = 1.0 if move.startswith("pan") else rng.uniform(*PACE)
         return cls(move, moved, pace, rng.uniform(-1, 1) * FURTHEST[1], rng.uniform(-1, 1) * FURTHEST[0])
 
@@ -141,19 +141,23 @@ class Camera:
 
     def patch_sources(self) -> Source:
         """[rows, columns, 2]."""
-        rows, columns = ((torch.arange(side // PATCH_PIXELS) + 0.5) * PATCH_PIXELS for side in (HEIGHT, WIDTH))
-        y, x = torch.meshgrid(rows - HEIGHT / 2, columns - WIDTH / 2, indexing="ij")
-        return self.source(0.0, x, y)
+        return self.source(0.0, *_places(PATCH_PIXELS))
 
     def see(self, picture: torch.Tensor, later: float, stage: str) -> torch.Tensor:
         """[3, HEIGHT, WIDTH] of a picture with MARGIN around it; at stage "across", moved along rows only."""
-        rows, columns = torch.arange(HEIGHT) + 0.5 - HEIGHT / 2, torch.arange(WIDTH) + 0.5 - WIDTH / 2
-        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        x, y = _places(1)
         if stage == "moved":
             y = y + self.source(later, x, y).distance[..., DOWN]
         x = x + self.source(later, x, y).distance[..., ACROSS]
         grid = torch.stack([2 * x / picture.shape[2], 2 * y / picture.shape[1]], dim=-1)
         return F.grid_sample(picture[None], grid[None], padding_mode="reflection", align_corners=False)[0]
+
+
+def _places(side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """x and y of the middles of all squares of `side`, in pixels from the picture's middle: [rows, columns] each."""
+    across, down = ((torch.arange(length // side) + 0.5) * side - length / 2 for length in (WIDTH, HEIGHT))
+    y, x = torch.meshgrid(down, across, indexing="ij")
+    return x, y
 
 
 def train_shift(shifts: Shifts, part: int, steps: int, seed: int) -> ShiftNetwork:

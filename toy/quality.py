@@ -15,6 +15,7 @@ import comfy.samplers
 import comfy.sd
 import comfy.utils
 import node_helpers
+import numpy as np
 import torch
 
 from ..nodes.engine.relay_guider import RelayGuider
@@ -163,7 +164,6 @@ def motion(frames: torch.Tensor, stride: int = 4) -> Motion:
     `frames` is [frames, height, width, 3] in [0, 1]. Needs OpenCV.
     """
     import cv2
-    import numpy as np
 
     grey = [cv2.cvtColor((frame.numpy() * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY) for frame in frames[::stride]]
     flows = np.stack(
@@ -179,13 +179,18 @@ def motion(frames: torch.Tensor, stride: int = 4) -> Motion:
     turns = (down * inner_x - across * inner_y).sum(axes) / around
     right, low, growth, turn = (np.median(value) for value in (across.mean(axes), down.mean(axes), growths, turns))
     by_camera = np.stack([right + growth * x - turn * y, low + growth * y + turn * x], axis=-1)
-    speeds, own = np.linalg.norm(flows, axis=-1), np.linalg.norm(flows - by_camera, axis=-1)
-    fast, part = own > PART_SPEED, np.zeros(2)
-    if np.median(speeds) < REST_SPEED and fast.mean() > PART_SHARE:
-        together = flows[fast].mean(axis=0)
-        part = together if np.linalg.norm(together) > PART_TOGETHER * speeds[fast].mean() else part
     radius = np.sqrt((inner_x**2 + inner_y**2).mean())
-    return Motion(*map(float, (right, low, growth, turn, radius)), part=(float(part[0]), float(part[1])))
+    return Motion(*map(float, (right, low, growth, turn, radius)), part=_part_motion(flows, by_camera))
+
+
+def _part_motion(flows: np.ndarray, by_camera: np.ndarray) -> tuple[float, float]:
+    """The mean flow, right and down, of what moves on its own and together, while most rests; else (0, 0)."""
+    speeds, fast = np.linalg.norm(flows, axis=-1), np.linalg.norm(flows - by_camera, axis=-1) > PART_SPEED
+    if np.median(speeds) >= REST_SPEED or fast.mean() <= PART_SHARE:
+        return 0.0, 0.0
+    right, low = map(float, flows[fast].mean(axis=0))
+    together = math.hypot(right, low) > PART_TOGETHER * speeds[fast].mean()
+    return (right, low) if together else (0.0, 0.0)
 
 
 def seen_move(frames: torch.Tensor) -> str:

@@ -6,12 +6,14 @@ holds for a place in the source's row.
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from . import data
 
 DOWN, ACROSS = 0, 1
+Time = TypeVar("Time", float, torch.Tensor)
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class Source:
     speed: torch.Tensor
     stretch: torch.Tensor
     shear: torch.Tensor
+
+
+def middle_frame(latent_frame: Time) -> Time:
+    """How many frames after the known one the middle of a latent frame's four is; for latent frames from 1 on."""
+    return 4 * latent_frame - 1.5
 
 
 def source(move: str, moved: torch.Tensor, x: torch.Tensor, y: torch.Tensor, pace: float = 1.0) -> Source:

@@ -8,7 +8,7 @@
 
 Everything is seeded. Each stage leaves its result in the folder and is skipped when that is there; training saves every
 two minutes and goes on from there, so that a machine may go away at any time. --hours is the clock of the experts'
-flow matching and the LoRA together; everything before takes about half an hour on two processor cores.
+flow matching and the LoRA together; everything before takes about an hour on two processor cores.
 """
 
 import argparse
