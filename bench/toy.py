@@ -1,4 +1,4 @@
-"""What the toy family has learned, on held-out pictures: `python3 dev.py bench toy [--clips N] [--frames N] ...`.
+"""What the toy family has learned, on held-out pictures: `python3 dev.py run bench.toy [--clips N] [--frames N] ...`.
 
 Three tables, all through ComfyUI's loaders and the pack's own relay guider:
 

@@ -1,6 +1,7 @@
 """Makes the toy family's weights from nothing: `python3 dev.py run toy.train vae|experts|lora|all [--folder DIR]`.
 
-    vae      the linear codec, by gradient from principal components, written into the Wan2.1 VAE's layout
+    vae      the linear codec, by gradient from principal components, written into the Wan2.1 VAE's layout; then the
+             VAE's decoder, which learns to draw edges
     experts  the bank of clips as latents; the structured start (expert_start.py); then the high- and the low-noise
              expert, each trained by flow matching on its own side of the boundary, at the end on doubtful captions
     lora     the 4-step LoRA pair on top of the experts
@@ -26,6 +27,7 @@ from .family import EXPERTS, VAE_SEED, WEIGHTS, ensure_file, merged
 from .latent_bank import make_shards
 from .patch_shift import all_shifts, train_shift
 from .train_codec import codec_clips, train_codec
+from .train_decoder import hear_features, train_decoder
 from .train_experts import Plan, train_expert
 from .train_lora import FourSteps, train_lora
 from .wan_vae import LatentSpace, latent_space, silent_vae, vae_from_linear_codec
@@ -45,6 +47,8 @@ def make_vae(folder: Path) -> None:
         return
     codec, clips = train_codec(folder / "codec.pt"), codec_clips(40)
     weights = vae_from_linear_codec(LatentSpace.measure(codec, clips), clips, VAE_SEED)
+    hear_features(weights)
+    weights = train_decoder(folder / "decoder.pt", weights)
     silent = silent_vae(VAE_SEED)
     _save(folder / "vae.safetensors", {n: t for n, t in weights.items() if not torch.equal(t, silent[n])})
 

@@ -2,21 +2,27 @@
 
 import errno
 import os
+import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ..rules.errors import VideoNotSaved
+
+_ABANDONED_S = 3600.0  # since the last byte was written: no save pauses that long
 
 
 def save_whole(folder: Path, name_of: Callable[[int], str], first_number: int, write: Callable[[Path], None]) -> Path:
     """Let `write` fill a hidden file in `folder`, then give it the first free name of `name_of(first_number)` onwards.
 
     The name appears when the content is on the disk; two processes that save at once get two names. Whatever `write`
-    raises, a cancelled prompt (a BaseException) included, leaves no file behind. Raises VideoNotSaved for any OSError.
+    raises, a cancelled prompt (a BaseException) included, leaves no file behind; what a killed process left, the next
+    save after an hour removes. Raises VideoNotSaved for any OSError.
     """
     unfinished = folder / f".{uuid.uuid4().hex}.unfinished"
     try:
+        _remove_abandoned(folder)
         write(unfinished)
         _flush_to_disk(unfinished)
         return _publish(unfinished, folder, name_of, first_number)
@@ -28,6 +34,13 @@ def save_whole(folder: Path, name_of: Callable[[int], str], first_number: int, w
 
 def not_saved(folder_name: str, error: OSError) -> VideoNotSaved:
     return VideoNotSaved(f"The video was not saved in {folder_name}: {_reason(error)}; no file was left.")
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for file in folder.glob(f".{'[0-9a-f]' * 32}.unfinished"):
+        with suppress(OSError):  # another process may remove it, or own it
+            if time.time() - file.stat().st_mtime > _ABANDONED_S:
+                file.unlink()
 
 
 def _publish(unfinished: Path, folder: Path, name_of: Callable[[int], str], number: int) -> Path:

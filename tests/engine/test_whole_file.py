@@ -2,6 +2,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,16 @@ def test_whatever_stops_the_writing_leaves_nothing_and_comes_through(tmp_path, e
         save_whole(tmp_path, name, 1, write)
     assert raised.value is error
     assert names(tmp_path) == []
+
+
+def test_what_a_killed_process_left_goes_with_a_later_save(tmp_path):
+    left, beside, foreign = (f".{letter * 32}.unfinished" for letter in "abx")
+    for hidden in (left, beside, foreign):
+        (tmp_path / hidden).write_text("half")
+    for hidden in (left, foreign):
+        os.utime(tmp_path / hidden, (time.time() - 3700,) * 2)
+    save_whole(tmp_path, name, 1, content("new"))
+    assert names(tmp_path) == sorted([beside, foreign, "clip_1.mp4"]), "one still grows, one is not ours"
 
 
 @pytest.mark.parametrize(
