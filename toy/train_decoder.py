@@ -98,7 +98,7 @@ def decoder_loss(model: torch.nn.Module, space: LatentSpace, step: int) -> torch
 
 
 def _groups(model: torch.nn.Module) -> list[dict]:
-    """The decoder's parameters with their learning rates: a coarse layer's gradient is noisier, it sees fewer places."""
+    """The decoder's parameters with their learning rates: coarse layers see fewer places, so noisier gradients."""
     groups = []
     for name, parameter in model.decoder.named_parameters():
         rates = (rate for blocks, rate in RATES.items() if name.startswith(blocks))
