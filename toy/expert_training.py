@@ -1,8 +1,7 @@
-"""What all expert training shares: the real transformer class, batches of noised latents, saving and resuming."""
+"""What all expert training shares: the real transformer class, batches of noised latents."""
 
 import contextlib
 import math
-import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -196,10 +195,3 @@ class Bank:
             if whole:
                 condition[index, 3, -1] = 1.0
         return Batch(latents, condition, *self._captions.batch(sentences))
-
-
-def save_state(path: Path, state: dict) -> None:
-    """Atomic torch.save."""
-    temporary = path.with_suffix(".partial")
-    torch.save(state, temporary)
-    os.replace(temporary, path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from . import captions, data
-from .expert_training import save_state
+from .saved_training import save_state
 from .wan_vae import LatentSpace
 
 CLIPS_PER_SHARD = 60

@@ -18,8 +18,8 @@ from torch import nn
 
 from . import captions, data
 from .attention_heads import COLUMN, ROW, frequency
-from .expert_training import save_state
 from .optimizers import Optimizers
+from .saved_training import save_state
 from .sizes import I2V, PICTURE_CHANNELS
 from .source import ACROSS, DOWN, Source, middle_frame, source
 from .wan_vae import LatentSpace

@@ -9,7 +9,7 @@
 
 Everything is seeded. Each stage leaves its result in the folder and is skipped when that is there; training saves every
 two minutes and goes on from there, so that a machine may go away at any time. --hours is the clock of the experts'
-flow matching and the LoRA together; everything before takes about an hour on two processor cores.
+flow matching and the LoRA together; everything before takes less than two hours on two processor cores.
 """
 
 import argparse
@@ -26,8 +26,9 @@ from .expert_start import FREE_BLOCK, MARK_CHANNEL, skeleton, write_shift
 from .family import EXPERTS, VAE_SEED, WEIGHTS, ensure_file, merged
 from .latent_bank import make_shards
 from .patch_shift import all_shifts, train_shift
+from .saved_training import save_state
 from .train_codec import codec_clips, train_codec
-from .train_decoder import hear_features, train_decoder
+from .train_decoder import train_decoder
 from .train_experts import Plan, train_expert
 from .train_lora import FourSteps, train_lora
 from .wan_vae import LatentSpace, latent_space, silent_vae, vae_from_linear_codec
@@ -46,9 +47,8 @@ def make_vae(folder: Path) -> None:
     if (folder / "vae.safetensors").exists():
         return
     codec, clips = train_codec(folder / "codec.pt"), codec_clips(40)
-    weights = vae_from_linear_codec(LatentSpace.measure(codec, clips), clips, VAE_SEED)
-    hear_features(weights)
-    weights = train_decoder(folder / "decoder.pt", weights)
+    linear = vae_from_linear_codec(LatentSpace.measure(codec, clips), clips, VAE_SEED)
+    weights = train_decoder(folder / "decoder.pt", linear)
     silent = silent_vae(VAE_SEED)
     _save(folder / "vae.safetensors", {n: t for n, t in weights.items() if not torch.equal(t, silent[n])})
 
@@ -89,7 +89,7 @@ def structured_start(folder: Path, space: LatentSpace, captions: training.Captio
     shifts = all_shifts(space, folder / "shifts")
     for part in (COLUMN, ROW):
         write_shift(weights, part, train_shift(shifts, part, steps=25_000, seed=SEED))
-    training.save_state(path, weights)
+    save_state(path, weights)
     return weights
 
 

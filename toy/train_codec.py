@@ -1,20 +1,18 @@
 """Trains the linear codec: principal components level by level, then gradient descent on all of it together."""
 
 import random
-import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from . import data
-from .expert_training import save_state
 from .linear_codec import LinearCodec, double_rate, each_frame, halve_rate
+from .saved_training import resume, train_steps
 from .sizes import PICTURE_CHANNELS, VAE_2_1
 
 STEPS, LEARNING_RATE = 2400, 2e-3
 NUM_CLIPS, CLIP_FRAMES, CLIP_SIZE, CROP = 240, 9, 96, 48
-SAVE_EVERY_S = 60.0
 _MERGED = (24, 21)  # channels that a halved frame rate averages at each level; the rest hold differences
 
 
@@ -28,29 +26,20 @@ def train_codec(path: Path) -> LinearCodec:
     """The codec after STEPS steps; `path` keeps its state and is resumed."""
     clips, codec = codec_clips(NUM_CLIPS), LinearCodec()
     optimizer = torch.optim.Adam(codec.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99))
-    first_step = 0
-    if path.exists():
-        state = torch.load(path)
-        codec.load_state_dict(state["codec"])
-        optimizer.load_state_dict(state["optimizer"])
-        first_step = state["step"]
-    else:
+    first_step = resume(path, codec, optimizer)
+    if first_step == 0:
         start_from_components(codec, clips[:48, :, :, :64, :64])
-    rng, saved = random.Random(first_step), time.monotonic()
+    rng = random.Random(first_step)
     torch.manual_seed(first_step)
-    for step in range(first_step, STEPS):
-        fall = 0.03 ** (max(0.0, step - 0.3 * STEPS) / (0.7 * STEPS))
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 30) * fall
-        loss = _loss(codec, _crops(clips, rng))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
-        optimizer.step()
-        if time.monotonic() - saved > SAVE_EVERY_S or step == STEPS - 1:
-            saved = time.monotonic()
-            save_state(path, {"codec": codec.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1})
-            print(f"codec step {step + 1} loss {loss.item():.5f}", flush=True)
+    steps = range(first_step, STEPS)
+    train_steps(path, codec, optimizer, steps, _rate_share, lambda _: _loss(codec, _crops(clips, rng)))
     return codec
+
+
+def _rate_share(step: int) -> float:
+    """A short rise, then a fall to 3 % over the last 70 % of the steps."""
+    fall = 0.03 ** (max(0.0, step - 0.3 * STEPS) / (0.7 * STEPS))
+    return min(1.0, (step + 1) / 30) * fall
 
 
 def _crops(clips: torch.Tensor, rng: random.Random) -> torch.Tensor:

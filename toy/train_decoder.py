@@ -4,55 +4,48 @@ The encoder stays as it is, so latents and the experts that were trained on them
 """
 
 import random
-import time
 from pathlib import Path
 
 import comfy.ldm.wan.vae
 import torch
 
 from . import data
-from .expert_training import save_state
-from .linear_codec import DECODER_FEATURES
+from .saved_training import resume, train_steps
 from .sizes import VAE_2_1
-from .wan_vae import NORM_MARGIN, LatentSpace, Tensors, latent_space
+from .wan_vae import LatentSpace, Tensors, latent_space
 
 STEPS = 3000
-FINE_BLOCKS = ("upsamples.12.", "upsamples.13.", "upsamples.14.")  # those of full size
-RATES = {FINE_BLOCKS: 1e-3, ("upsamples.8.", "upsamples.9.", "upsamples.10."): 5e-4}
-RATES |= {("upsamples.4.", "upsamples.5.", "upsamples.6."): 2e-4, ("upsamples.", "middle."): 1e-4}
+RATES = {  # of the residual branches, from full size to the coarsest; the first that fits counts
+    ("upsamples.12.", "upsamples.13.", "upsamples.14."): 1e-3,
+    ("upsamples.8.", "upsamples.9.", "upsamples.10."): 5e-4,
+    ("upsamples.4.", "upsamples.5.", "upsamples.6."): 2e-4,
+    ("upsamples.", "middle."): 1e-4,
+}
 LINEAR_RATE = 3e-5  # of what passes the linear decoder's signal on
 SIZES = ((96, 128), (160, 240))  # height, width of the clips that the crops are taken from
 NUM_CLIPS, NUM_FRAMES, CROP = 4, 13, 64  # four latent frames: the last one sees no start of the clip any more
 MOST_NOISE = 0.1  # on the latents, which have variance 1, so that the experts' imperfect ones are drawn too
-SAVE_EVERY_S = 120.0
 
 
 def train_decoder(path: Path, vae: Tensors) -> Tensors:
     """All of the VAE's tensors, the decoder's after STEPS steps; `path` keeps its state and is resumed."""
     model, space = build_vae(vae), latent_space(vae)
-    optimizer = torch.optim.AdamW(_groups(model), betas=(0.9, 0.99), weight_decay=0.0)
-    first_step = 0
-    if path.exists():
-        state = torch.load(path)
-        model.decoder.load_state_dict(state["decoder"])
-        optimizer.load_state_dict(state["optimizer"])
-        first_step = state["step"]
-    saved, losses = time.monotonic(), []
-    for step in range(first_step, STEPS):
-        for group in optimizer.param_groups:
-            group["lr"] = group["most"] * min((step + 1) / 20, 1.0, 2.0 * (1 - step / STEPS))
-        loss = decoder_loss(model, space, step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.decoder.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
-        if time.monotonic() - saved > SAVE_EVERY_S or step == STEPS - 1:
-            state = {"decoder": model.decoder.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            save_state(path, state)
-            print(f"decoder step {step + 1} loss {sum(losses) / len(losses):.5f}", flush=True)
-            saved, losses = time.monotonic(), []
+    groups = [{"params": [parameter], "lr": _rate(name)} for name, parameter in model.decoder.named_parameters()]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.0)
+    steps = range(resume(path, model.decoder, optimizer), STEPS)
+    train_steps(path, model.decoder, optimizer, steps, _rate_share, lambda step: decoder_loss(model, space, step))
     return {name: tensor.detach() for name, tensor in model.state_dict().items()}
+
+
+def _rate(name: str) -> float:
+    """The learning rate of a parameter of the decoder: coarse layers see fewer places, so noisier gradients."""
+    if ".residual." not in name and not name.startswith("middle."):
+        return LINEAR_RATE
+    return next(rate for blocks, rate in RATES.items() if name.startswith(blocks))
+
+
+def _rate_share(step: int) -> float:
+    return min((step + 1) / 20, 1.0, 2.0 * (1 - step / STEPS))
 
 
 def build_vae(weights: Tensors) -> torch.nn.Module:
@@ -73,13 +66,6 @@ def build_vae(weights: Tensors) -> torch.nn.Module:
     return model
 
 
-@torch.no_grad()
-def hear_features(vae: Tensors) -> None:
-    """Let the norms of the full size's branches read the features as loud as the constant that steadies the head."""
-    for block in FINE_BLOCKS:
-        vae[f"decoder.{block}residual.0.gamma"][: 2 * DECODER_FEATURES] = NORM_MARGIN
-
-
 def decoder_loss(model: torch.nn.Module, space: LatentSpace, step: int) -> torch.Tensor:
     """Root mean square error of each of step number `step`'s clips, the first frame counted again by a quarter.
 
@@ -95,16 +81,6 @@ def decoder_loss(model: torch.nn.Module, space: LatentSpace, step: int) -> torch
         made = model.decode(latents * std + mean)
     errors = (made.float().transpose(1, 2) - clips).pow(2)
     return (errors.mean(dim=(1, 2, 3, 4)) + 0.25 * errors[:, 0].mean(dim=(1, 2, 3)) + 1e-5).sqrt().mean()
-
-
-def _groups(model: torch.nn.Module) -> list[dict]:
-    """The decoder's parameters with their learning rates: coarse layers see fewer places, so noisier gradients."""
-    groups = []
-    for name, parameter in model.decoder.named_parameters():
-        rates = (rate for blocks, rate in RATES.items() if name.startswith(blocks))
-        rate = next(rates, LINEAR_RATE) if ".residual." in name or name.startswith("middle.") else LINEAR_RATE
-        groups.append({"params": [parameter], "most": rate})
-    return groups
 
 
 def _clips(step: int) -> torch.Tensor:

@@ -11,9 +11,9 @@ from . import expert_training as training
 from .expert_start import FREE_BLOCK
 from .lanes import CONSTANT, NUM_CONSTANTS
 from .optimizers import Optimizers
+from .saved_training import SAVE_EVERY_S, save_state
 
 SEED = 7
-SAVE_EVERY_S = 120.0
 PRINT_EVERY = 50
 OTHERS_SHARE = 0.2  # of the learning rate, for what is not a matrix, and for the head
 _LAYERS = ("self_attn.q", "self_attn.k", "self_attn.v", "cross_attn.q", "ffn.0", "head.head")
@@ -58,7 +58,7 @@ def train_expert(
     def save() -> None:
         kept = {"model": model.state_dict(), "average": average, "step": step}
         kept |= {"optimizers": optimizers.states(), "seconds": spent + time.monotonic() - began}
-        training.save_state(path, kept)
+        save_state(path, kept)
 
     with training.training_mode():
         while (elapsed := spent + time.monotonic() - began) < plan.seconds:

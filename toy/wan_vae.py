@@ -189,6 +189,8 @@ def _write_decoder(weights: Tensors, codec: LinearCodec, level: float) -> None:
     head[:, :DECODER_FEATURES, CURRENT_FRAME] = codec.dec_out.weight
     head[:, DECODER_FEATURES : 2 * DECODER_FEATURES, CURRENT_FRAME] = -codec.dec_out.weight
     weights["decoder.head.2.bias"] = codec.dec_out.bias
+    for block in (12, 13, 14):  # of full size: their branches, once trained, read features as loud as the constant
+        weights[f"decoder.upsamples.{block}.residual.0.gamma"][: 2 * DECODER_FEATURES] = NORM_MARGIN
 
 
 def _current_frame_only(weights: Tensors, name: str, layer: torch.nn.Conv2d) -> None:
