@@ -2,7 +2,7 @@
 """The project's one command: sets the environment up on first use, then does what it is asked.
 
     python3 dev.py demo [--image FILE] ...    one image to an mp4, through a ComfyUI of its own
-    python3 dev.py test [pytest arguments]    format, lint, types, all tests
+    python3 dev.py test [pytest arguments]    format, lint, types, then all tests or those named
     python3 dev.py serve [--port 8188]        ComfyUI with this pack and the toy models, for the graph editor
     python3 dev.py worker [--port 8000]       the RunPod worker on a local RunPod platform
     python3 dev.py bench [NAME]               the benchmarks in bench/
@@ -756,7 +756,8 @@ def test(options: argparse.Namespace) -> None:
                 raise DevError(f"{title}: {command[0]} found something, above.")
     tests = ROOT / "tests"
     pytest = [env.python, "-P", "-m", "pytest", "-c", tests / "pytest.ini", "--rootdir", ROOT]
-    become([*pytest, *(options.arguments or [tests])], env.variables())
+    names_tests = any(Path(argument.partition("::")[0]).exists() for argument in options.arguments)
+    become([*pytest, *options.arguments, *([] if names_tests else [tests])], env.variables())
 
 
 def need_browser() -> None:
@@ -886,6 +887,16 @@ def command_line() -> Parser:
     return parser
 
 
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = command_line()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown and options.run is not test:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if unknown:  # argparse hands on what follows a first plain argument; pytest's options may come before it
+        options.arguments = [*unknown, *options.arguments]
+    return options
+
+
 def stop(signum: int, _: Any) -> NoReturn:
     raise SystemExit(128 + signum)
 
@@ -897,7 +908,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
     try:
-        options = command_line().parse_args(arguments)
+        options = parse(arguments)
         options.run(options)
     except DevError as error:
         say(str(error))

@@ -41,6 +41,7 @@ SENTENCES = {
     "all together.",
     f"demo --workflow wan22_ti2v_5b --high {PHOTO} --low {PHOTO} --vae {PHOTO} --text-encoder {PHOTO}": "Real model "
     "files for wan22_ti2v_5b: expected --high, --vae, --text-encoder, no --low, all together.",
+    "demo --stepz 4": "Unrecognized arguments: --stepz 4.",
     "serve --port 0": "Argument --port: expected a whole number from 1 to 65535, got '0'.",
     "render": "Argument COMMAND: invalid choice: 'render' (choose from demo, test, serve, worker, bench, env, run).",
 }
@@ -57,6 +58,24 @@ def test_a_mistake_is_one_sentence(line: str, capfd: pytest.CaptureFixture[str])
             "(choose from demo, test, serve, worker, bench, env, run)",
         ),
     ) == ("", SENTENCES[line] + "\n")
+
+
+@pytest.mark.parametrize("line", ["", "-q", "tests/toy -q", "-q tests/toy", "-k lora -x tests/toy", "--durations=5 -q"])
+def test_pytest_gets_its_arguments_in_their_order(line: str) -> None:
+    assert dev.parse(["test", *line.split()]).arguments == line.split()
+
+
+def test_options_alone_run_all_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+    env = dev.Environment(*map(Path, ("python", "comfyui", "models", "pack")))
+    monkeypatch.setattr(dev, "environment", lambda: env)
+    monkeypatch.setattr(dev, "need_browser", lambda: None)
+    monkeypatch.setattr(dev, "output_of", lambda *_, **__: (0, ""))
+    monkeypatch.setattr(dev, "become", lambda command, _: ran.append([str(part) for part in command]))
+    tests, one = str(dev.ROOT / "tests"), f"{dev.ROOT}/tests/test_dev.py::test_that"
+    for line in ("", "-q", f"-q {one}"):
+        dev.main(["test", *line.split()])
+    assert [command[command.index("--rootdir") + 2 :] for command in ran] == [[tests], ["-q", tests], ["-q", one]]
 
 
 def test_the_script_alone_says_it_too(tmp_path: Path) -> None:
