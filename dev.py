@@ -548,14 +548,13 @@ def toy_graph(graph: dict[str, Any]) -> dict[str, Any]:
     """A graph template with toy files and what they can do, at a size that a CPU makes in a minute."""
     graph = with_toy_files(graph)
     for node in graph["nodes"]:
-        match node["type"], node.get("widgets_values"):
-            case "WanRelay_PrepareLatent", [sizing, _, _, fit, _, *others]:
-                size = TOY_SIZE
-                node["widgets_values"] = [sizing, size["width"], size["height"], fit, size["length"], *others]
-            case "WanRelay_EncodePrompts", [encoder, _, *others]:
-                node["widgets_values"] = [encoder, TOY_PROMPT, *others]
-            case "WanRelay_Sample", [seed, after, steps, high, low, *others]:
-                node["widgets_values"] = [seed, after, steps, min(high, TOY_MAX_CFG), min(low, TOY_MAX_CFG), *others]
+        values = node.get("widgets_values")
+        if node["type"] == "WanRelay_PrepareLatent":  # sizing, width, height, fit, length
+            values[1:3], values[4] = [TOY_SIZE["width"], TOY_SIZE["height"]], TOY_SIZE["length"]
+        elif node["type"] == "WanRelay_EncodePrompts":  # text encoder, prompt
+            values[1] = TOY_PROMPT
+        elif node["type"] == "WanRelay_Sample":  # seed, control after generate, steps, the experts' cfg
+            values[3:5] = [min(cfg, TOY_MAX_CFG) for cfg in values[3:5]]
     return graph
 
 

@@ -263,8 +263,8 @@ async def start_sh_first_answer(folder: Path, variables: dict[str, str]) -> floa
         base = f"http://127.0.0.1:{runner.addresses[0][1]}"
         platform = {
             "RUNPOD_POD_ID": "bench",
-            "RUNPOD_WEBHOOK_GET_JOB": f"{base}/sdk/job-take/$ID?gpu=bench",
-            "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/sdk/job-done/$RUNPOD_POD_ID/$ID?gpu=bench",
+            "RUNPOD_WEBHOOK_GET_JOB": f"{base}{endpoint.sdk_path}/job-take/$ID?gpu=bench",
+            "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}{endpoint.sdk_path}/job-done/$RUNPOD_POD_ID/$ID?gpu=bench",
             "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
             "RUNPOD_SKIP_GPU_CHECK": "true",
         }

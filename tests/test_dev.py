@@ -1,5 +1,6 @@
 """dev.py: its arguments and sentences, what it leaves behind, how it builds the environment (none is built here)."""
 
+import ast
 import errno
 import json
 import os
@@ -88,6 +89,10 @@ def test_an_older_python_is_told_so(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(dev.sys, "version_info", (3, 9, 2))
     assert dev.main(["env"]) == 1
     assert capsys.readouterr().err.startswith("dev.py needs Python 3.11 or newer, and this is ")
+
+
+def test_an_older_python_can_read_the_script_at_all() -> None:
+    ast.parse(DEV.read_text(), feature_version=(3, 8))
 
 
 def test_a_full_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from .settings import Settings
 
@@ -16,6 +17,7 @@ class Bucket:
     access_key_id: str
     secret_access_key: str = field(repr=False)
     name: str | None = None
+    region: str | None = None
 
 
 def choose_bucket(settings: Settings, s3_config: Any = None) -> Bucket | None:
@@ -26,7 +28,8 @@ def choose_bucket(settings: Settings, s3_config: Any = None) -> Bucket | None:
             return Bucket(str(parts[0]), str(parts[1]), str(parts[2]), s3_config.get("bucketName") or None)
     s = settings
     if s.bucket_endpoint_url and s.bucket_access_key_id and s.bucket_secret_access_key:
-        return Bucket(s.bucket_endpoint_url, s.bucket_access_key_id, s.bucket_secret_access_key, s.bucket_name)
+        keys = (s.bucket_access_key_id, s.bucket_secret_access_key)
+        return Bucket(s.bucket_endpoint_url, *keys, s.bucket_name, s.bucket_region)
     return None
 
 
@@ -50,7 +53,7 @@ def upload_video(bucket: Bucket, key: str, content: bytes, mime_type: str) -> st
         endpoint_url=bucket.endpoint_url,
         aws_access_key_id=bucket.access_key_id,
         aws_secret_access_key=bucket.secret_access_key,
-        region_name=_region(bucket.endpoint_url),
+        region_name=bucket.region or region_in(bucket.endpoint_url),
         config=config,
     )
     # With the bucket in the host, a path-style request's first segment is the first folder of the key.
@@ -60,6 +63,13 @@ def upload_video(bucket: Bucket, key: str, content: bytes, mime_type: str) -> st
     return url
 
 
-def _region(endpoint_url: str) -> str:
-    """The region of an AWS-like endpoint; `auto` is what R2 and most others take."""
-    return endpoint_url.split(".s3.")[1].split(".")[0] if ".s3." in endpoint_url else "auto"
+def region_in(endpoint_url: str) -> str:
+    """The region that an S3 host names, as in `s3.eu-central-1.amazonaws.com` or `name.s3.us-west-004.backblazeb2.com`.
+
+    `auto` is what R2 and most others take. AWS checks it: a link that is signed for another region cannot be opened.
+    """
+    _, _, rest = f".{urlsplit(endpoint_url).hostname or ''}".partition(".s3.")
+    labels = rest.removeprefix("dualstack.").split(".")
+    if labels[:2] == ["amazonaws", "com"]:
+        return "us-east-1"
+    return labels[0] if len(labels) > 2 else "auto"

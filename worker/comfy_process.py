@@ -20,6 +20,7 @@ from .settings import Settings
 
 PACK = "ComfyUI-WanRelay"
 POLL_S = 0.05
+SILENCE_S = 30.0
 LEAN_BOOT = Path(__file__).with_name("lean_boot.py")
 
 # Runs before ComfyUI in the child: the kernel ends it when the worker dies, even by SIGKILL.
@@ -123,9 +124,13 @@ class ComfyProcess:
                 print(f"comfyui | {line}", end="", file=sys.stderr, flush=True)
 
     async def wait_ready(self) -> None:
-        """Starts it if need be. Raises ComfyGoneError if it ends first, JobError if it takes too long."""
+        """Starts it if need be. Raises ComfyGoneError if it ends first, JobError if it takes too long.
+
+        One that was ready once, and then says nothing between two jobs, hangs: it is killed, which is an end too.
+        """
         self.start()
         deadline = self._started + self._settings.boot_timeout_s
+        silent_until = time.monotonic() + SILENCE_S
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
             while True:
                 if await self._answers(session):
@@ -140,6 +145,9 @@ class ComfyProcess:
                     self.kill()
                     sentence = f"ComfyUI did not answer within {self._settings.boot_timeout_s:g} s of its start"
                     raise JobError("COMFYUI_UNAVAILABLE", sentence, refresh_worker=True)
+                if self._ready_s is not None and time.monotonic() > silent_until:
+                    self.kill()
+                    raise ComfyGoneError
                 await asyncio.sleep(POLL_S)
 
     async def _answers(self, session: aiohttp.ClientSession) -> bool:

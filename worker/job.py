@@ -80,7 +80,8 @@ class Worker:
         started = time.monotonic()
         raw = job.get("input")
         if is_ping(raw):
-            return await self._ping()
+            async with self._turn:
+                return await self._ping()
         assert isinstance(raw, dict)
         request, warnings = parse_request(raw)
         async with self._turn, http_session() as session:

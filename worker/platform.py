@@ -14,6 +14,7 @@ import collections
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -99,6 +100,7 @@ class Endpoint:
         self.limits = limits
         self.id = endpoint_id
         self.api_key = api_key
+        self.sdk_path = f"/sdk/{secrets.token_urlsafe(24)}"  # known to the worker alone: jobs carry images and keys
         self.jobs: dict[str, Job] = {}
         self.queue: collections.deque[Job] = collections.deque()
         self.stops: collections.deque[str] = collections.deque()
@@ -124,12 +126,12 @@ class Endpoint:
         app.router.add_post(f"{prefix}/retry/{{job}}", self.retry)
         app.router.add_post(f"{prefix}/purge-queue", self.purge_queue)
         app.router.add_get(f"{prefix}/health", self.health)
-        app.router.add_get("/sdk/job-take/{worker}", self.job_take)
-        app.router.add_get("/sdk/job-take-batch/{worker}", self.job_take)
-        app.router.add_get("/sdk/job-stop/{worker}", self.job_stop)
-        app.router.add_post("/sdk/job-done/{worker}/{job}", self.job_done)
-        app.router.add_post("/sdk/job-stream/{worker}/{job}", self.job_stream)
-        app.router.add_get("/sdk/ping/{worker}", self.ping)
+        app.router.add_get(f"{self.sdk_path}/job-take/{{worker}}", self.job_take)
+        app.router.add_get(f"{self.sdk_path}/job-take-batch/{{worker}}", self.job_take)
+        app.router.add_get(f"{self.sdk_path}/job-stop/{{worker}}", self.job_stop)
+        app.router.add_post(f"{self.sdk_path}/job-done/{{worker}}/{{job}}", self.job_done)
+        app.router.add_post(f"{self.sdk_path}/job-stream/{{worker}}/{{job}}", self.job_stream)
+        app.router.add_get(f"{self.sdk_path}/ping/{{worker}}", self.ping)
         return app
 
     @web.middleware
@@ -433,7 +435,7 @@ class WorkerProcess:
             await asyncio.sleep(0.5)
 
 
-def worker_environment(base: str, folder: Path) -> dict[str, str]:
+def worker_environment(sdk_url: str, folder: Path) -> dict[str, str]:
     """The worker's variables: the platform's own, and those of a development machine where none is set."""
     pack = pack_folder(folder / "base")
     pack.parent.mkdir(parents=True)
@@ -441,24 +443,25 @@ def worker_environment(base: str, folder: Path) -> dict[str, str]:
     own = {
         "RUNPOD_POD_ID": "local-worker",
         "RUNPOD_AI_API_KEY": "local",
-        "RUNPOD_WEBHOOK_GET_JOB": f"{base}/sdk/job-take/$ID?gpu=local",
-        "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/sdk/job-done/$RUNPOD_POD_ID/$ID?gpu=local",
-        "RUNPOD_WEBHOOK_POST_STREAM": f"{base}/sdk/job-stream/$RUNPOD_POD_ID/$ID?gpu=local",
-        "RUNPOD_WEBHOOK_PING": f"{base}/sdk/ping/$RUNPOD_POD_ID",
+        "RUNPOD_WEBHOOK_GET_JOB": f"{sdk_url}/job-take/$ID?gpu=local",
+        "RUNPOD_WEBHOOK_POST_OUTPUT": f"{sdk_url}/job-done/$RUNPOD_POD_ID/$ID?gpu=local",
+        "RUNPOD_WEBHOOK_POST_STREAM": f"{sdk_url}/job-stream/$RUNPOD_POD_ID/$ID?gpu=local",
+        "RUNPOD_WEBHOOK_PING": f"{sdk_url}/ping/$RUNPOD_POD_ID",
         "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
         "RUNPOD_SKIP_GPU_CHECK": "true",
     }
     defaults = {
         "COMFYUI_PYTHON": sys.executable,
         "COMFYUI_PORT": "0",
-        "COMFYUI_ARGS": "--cpu",
         "COMFYUI_BASE": str(folder / "base"),
         "WAN_RELAY_RUN_DIR": str(folder / "run"),
         "WAN_RELAY_VOLUME": str(folder / "volume"),
         "WAN_RELAY_PROMPT_CACHE": str(folder / "prompts"),
         "PYTHONUNBUFFERED": "1",
     }
-    toy = {"WAN_RELAY_MODELS": os.environ["WAN_RELAY_TOY_MODELS"]} if "WAN_RELAY_TOY_MODELS" in os.environ else {}
+    toy = {}
+    if "WAN_RELAY_TOY_MODELS" in os.environ:
+        toy = {"WAN_RELAY_MODELS": os.environ["WAN_RELAY_TOY_MODELS"], "COMFYUI_ARGS": "--cpu"}
     return defaults | toy | dict(os.environ) | own
 
 
@@ -476,8 +479,8 @@ async def serve(host: str, port: int, api_key: str | None, limits: Limits) -> No
     try:
         await runner.setup()
         await web.TCPSite(runner, host, port).start()
-        base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        worker = WorkerProcess(worker_environment(base, folder))
+        base = own_url(*runner.addresses[0][:2])
+        worker = WorkerProcess(worker_environment(base + endpoint.sdk_path, folder))
         tasks = [asyncio.create_task(endpoint.keep_time()), asyncio.create_task(worker.supervise(endpoint))]
         print(f"ready {base}/v2/{endpoint.id}", flush=True)
         stopping = asyncio.create_task(stop.wait())
@@ -504,6 +507,12 @@ def _error(status: int, sentence: str) -> web.Response:
 
 def _error_body(sentence: str) -> dict[str, Any]:
     return {"text": json.dumps({"error": sentence}), "content_type": "application/json"}
+
+
+def own_url(host: str, port: int) -> str:
+    """How this machine reaches the address that was bound."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _whole(text: str) -> int | None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from .errors import JobError
+from .errors import JobError, public_text
 
 MAX_PROMPT = 10_000
 MAX_SEED = 2**64 - 1
@@ -325,5 +325,5 @@ def _json_type(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    shown = str(value) if not isinstance(value, float) else f"{value:g}"
+    shown = public_text(str(value)) if not isinstance(value, float) else f"{value:g}"
     return shown if len(shown) <= 40 else shown[:39] + "…"

@@ -136,12 +136,14 @@ async def deliver(
         fits = (inline_size := _inline_size(video.content, answer)) <= budget
     if fits:
         return answer | {"video": base64.b64encode(video.content).decode("ascii")}
-    if upload_error:
-        raise JobError("UPLOAD_FAILED", f"{upload_error}, and {_megabytes(inline_size)} is too large for the answer")
     if request.shrink:
+        if upload_error:
+            answer["warnings"] = [*answer["warnings"], upload_error]
         smaller = await _shrunk(video, answer, budget)
         if smaller is not None:
             return smaller
+    if upload_error:
+        raise JobError("UPLOAD_FAILED", f"{upload_error}, and {_megabytes(inline_size)} is too large for the answer")
     sentence = (
         f"the answer would be {_megabytes(inline_size)} and this call carries {_megabytes(budget)}; "
         "lower the size or the length, raise crf, or configure a bucket"

@@ -90,6 +90,9 @@ class Settings(BaseModel):
     bucket_name: str | None = Field(
         None, alias="BUCKET_NAME", description="bucket, when its name is not part of the endpoint's host"
     )
+    bucket_region: str | None = Field(
+        None, alias="BUCKET_REGION", description="region to sign for, when it is not part of the endpoint's host"
+    )
     bucket_access_key_id: str | None = Field(None, alias="BUCKET_ACCESS_KEY_ID", description="S3 key id")
     bucket_secret_access_key: str | None = Field(
         None, alias="BUCKET_SECRET_ACCESS_KEY", description="S3 secret", repr=False

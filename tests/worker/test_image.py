@@ -1,5 +1,6 @@
 """What makes up the image, and its documentation: the scripts run outside Docker too."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -141,5 +142,17 @@ def test_hub_files_have_the_documented_keys():
     assert set(tests) == {"tests", "config"}
     for test in tests["tests"]:
         assert set(test) == {"name", "input", "timeout"}
-    for name in ("Dockerfile", "README.md", "handler.py"):
+    for name in ("README.md", "handler.py"):
         assert (ROOT / ".runpod" / name).resolve() == WORKER / name
+    own = ROOT / ".runpod" / "Dockerfile"  # BuildKit does not follow a link out of its folder
+    assert not own.is_symlink()
+    assert own.read_bytes() == (WORKER / "Dockerfile").read_bytes()
+
+
+def test_hosts_have_the_cuda_that_torch_is_built_for():
+    cuda = importlib.metadata.version("cuda-toolkit").rpartition(".")[0]
+    dockerfile = (WORKER / "Dockerfile").read_text()
+    assert f"FROM nvidia/cuda:{cuda}." in dockerfile
+    assert f"RUNPOD_MIN_CUDA_VERSION={cuda} " in dockerfile
+    for name in ("hub.json", "tests.json"):
+        assert json.loads((ROOT / ".runpod" / name).read_text())["config"]["allowedCudaVersions"] == [cuda]

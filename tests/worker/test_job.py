@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import io
 import json
 import os
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from wan_relay.worker import comfy_client, job
+from wan_relay.worker import comfy_client, comfy_process, job
 
 
 def test_video_comes_with_every_value_and_leaves_nothing(bench):
@@ -220,6 +221,24 @@ def test_mute_comfyui_before_the_job_is_queued(bench, monkeypatch):
     assert answer == {"error": "COMFYUI_UNAVAILABLE: ComfyUI does not answer any more", "refresh_worker": True}
 
 
+def test_comfyui_that_went_mute_between_jobs_is_replaced_within_the_job(bench, monkeypatch):
+    monkeypatch.setattr(comfy_process, "SILENCE_S", 0.5)
+
+    async def stopped_before(job: dict) -> dict:
+        os.kill(bench.worker.process.pid, signal.SIGSTOP)
+        return await bench.worker.answer(job)
+
+    async def jobs() -> None:
+        assert (await bench.worker.answer(bench.job()))["video"]
+        assert (await stopped_before(bench.job()))["video"]
+        assert bench.worker.process.starts == 2
+        mute = await stopped_before({"id": "2", "input": {"action": "ping"}})
+        assert mute == {"error": "COMFYUI_UNAVAILABLE: ComfyUI was ended by SIGKILL", "refresh_worker": True}
+
+    bench.play(jobs())
+    assert bench.left_files() == []
+
+
 def test_cancelled_job_is_taken_out_of_comfyui(bench):
     async def cancel_twice() -> dict:
         bench.configure(faults={"sampling": ["hang", 1]})
@@ -414,6 +433,11 @@ def resident_kb(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
+def open_files() -> int:
+    gc.collect()  # what earlier tests left in reference cycles is closed by this
+    return len(os.listdir("/proc/self/fd"))
+
+
 BAD: list[dict[str, Any]] = [
     {"width": 1},
     {"image_base64": "aGVsbG8="},
@@ -430,9 +454,9 @@ def test_fifty_jobs_with_every_third_one_bad(bench):
 
     async def soak() -> tuple[list[dict], list[int], list[int]]:
         answers = [await bench.worker.answer(each) for each in jobs(10)]
-        memory, files = [resident_kb(os.getpid())], [len(os.listdir("/proc/self/fd"))]
+        memory, files = [resident_kb(os.getpid())], [open_files()]
         answers += [await bench.worker.answer(each) for each in jobs(50)[10:]]
-        return answers, [*memory, resident_kb(os.getpid())], [*files, len(os.listdir("/proc/self/fd"))]
+        return answers, [*memory, resident_kb(os.getpid())], [*files, open_files()]
 
     answers, memory, files = bench.play(soak(), 120)
     assert ["error" in answer for answer in answers] == [i % 3 == 2 for i in range(50)]

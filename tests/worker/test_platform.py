@@ -17,7 +17,7 @@ import pytest
 import requests
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from wan_relay.worker.platform import Endpoint, Limits
+from wan_relay.worker.platform import Endpoint, Limits, own_url, worker_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE_COMFYUI = Path(__file__).parent / "fake_comfyui"
@@ -38,6 +38,7 @@ class Api:
     """A client of the endpoint, and a stand-in for the SDK's side."""
 
     client: Any
+    sdk_path: str
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
@@ -45,12 +46,12 @@ class Api:
             return response.status, await response.json()
 
     async def take(self) -> Any:
-        async with self.client.get("/sdk/job-take/w1?gpu=x&job_in_progress=0") as response:
+        async with self.client.get(f"{self.sdk_path}/job-take/w1?gpu=x&job_in_progress=0") as response:
             return await response.json() if response.status == 200 else None
 
     async def done(self, job_id: str, body: Any) -> int:
         async with self.client.post(
-            f"/sdk/job-done/w1/{job_id}?gpu=x&isStream=false", data=json.dumps(body)
+            f"{self.sdk_path}/job-done/w1/{job_id}?gpu=x&isStream=false", data=json.dumps(body)
         ) as response:
             return response.status
 
@@ -63,12 +64,45 @@ def play(
         clock = asyncio.create_task(endpoint.keep_time())
         try:
             async with TestClient(TestServer(endpoint.application())) as client:
-                await asyncio.wait_for(scenario(Api(client)), 30)
+                await asyncio.wait_for(scenario(Api(client, endpoint.sdk_path)), 30)
                 await endpoint.close()
         finally:
             clock.cancel()
 
     asyncio.run(main())
+
+
+def test_the_workers_own_api_is_closed_to_others():
+    async def scenario(api: Api) -> None:
+        await api.call("POST", "/run", {"input": 1})
+        for path in ("/sdk/job-take/w1", "/sdk/guess/job-take/w1"):
+            async with api.client.get(path) as response:
+                assert response.status == 404
+        assert (await api.take())["input"] == 1
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("bound", "url"),
+    [
+        (("127.0.0.1", 8000), "http://127.0.0.1:8000"),
+        (("0.0.0.0", 8000), "http://127.0.0.1:8000"),
+        (("192.168.1.5", 1), "http://192.168.1.5:1"),
+        (("::", 1), "http://[::1]:1"),
+        (("fd00::5", 1), "http://[fd00::5]:1"),
+    ],
+)
+def test_the_worker_reaches_the_address_that_was_bound(bound: tuple[str, int], url: str) -> None:
+    assert own_url(*bound) == url
+
+
+def test_comfyui_has_the_gpu_but_for_the_toy_family(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("COMFYUI_ARGS", raising=False)
+    monkeypatch.delenv("WAN_RELAY_TOY_MODELS", raising=False)
+    assert "COMFYUI_ARGS" not in worker_environment("http://x/sdk/k", tmp_path / "real")
+    monkeypatch.setenv("WAN_RELAY_TOY_MODELS", "/toy")
+    assert worker_environment("http://x/sdk/k", tmp_path / "toy")["COMFYUI_ARGS"] == "--cpu"
 
 
 def test_job_from_queue_to_result():
@@ -163,14 +197,14 @@ def test_cancel_and_timeouts_reach_the_worker():
         await api.take()
         _, cancelled = await api.call("POST", f"/cancel/{running['id']}")
         assert cancelled["status"] == "CANCELLED"
-        async with api.client.get("/sdk/job-stop/w1?gpu=x") as response:
+        async with api.client.get(f"{api.sdk_path}/job-stop/w1?gpu=x") as response:
             assert await response.json() == {"jobsToStop": [running["id"]]}
         await api.done(running["id"], {"output": "late"})
         _, body = await api.call("GET", f"/status/{running['id']}")
         assert (body["status"], "output" in body) == ("CANCELLED", False)
         _, slow = await api.call("POST", "/run", {"input": 3, "policy": {"executionTimeout": 100}})
         await api.take()
-        async with api.client.get("/sdk/job-stop/w1?gpu=x") as response:
+        async with api.client.get(f"{api.sdk_path}/job-stop/w1?gpu=x") as response:
             assert await response.json() == {"jobsToStop": [slow["id"]]}
         _, body = await api.call("GET", f"/status/{slow['id']}")
         assert body["status"] == "TIMED_OUT"
@@ -208,7 +242,7 @@ def test_stream_purge_and_rate():
         _, first = await api.call("POST", "/run", {"input": 1})
         await api.take()
         for chunk, status in (("a", 200), ("b", 200), ("x" * 500, 400)):
-            path = f"/sdk/job-stream/w1/{first['id']}?gpu=x&isStream=true"
+            path = f"{api.sdk_path}/job-stream/w1/{first['id']}?gpu=x&isStream=true"
             async with api.client.post(path, data=json.dumps({"output": chunk})) as response:
                 assert response.status == status
         expected = {"status": "IN_PROGRESS", "stream": [{"output": "a"}, {"output": "b"}]}

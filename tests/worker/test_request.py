@@ -168,6 +168,13 @@ def test_deeply_nested_value_is_refused_quickly():
     assert refusal(GUIDE | {"cfg": nested}) == "INVALID_TYPE: cfg must be a number, got a list (cfg)"
 
 
+@pytest.mark.parametrize("key", ["a\ud800b", "a\nb", "a\x1bb"])
+def test_an_unknown_field_of_any_name_can_be_answered(key):
+    assert refusal(GUIDE | {"strict": True, key: 1}) == "UNKNOWN_FIELD: field a b is not known (a b)"
+    _, warnings = parse_request(GUIDE | {key: 1})
+    assert warnings == ["field a b is not known and was ignored"]
+
+
 def test_images_per_workflow():
     for change in (
         {"image_base64": None, "end_image_base64": "aa"},

@@ -9,7 +9,7 @@ import re
 import av
 import pytest
 from aiohttp import web
-from wan_relay.worker.bucket import Bucket, choose_bucket
+from wan_relay.worker.bucket import Bucket, choose_bucket, region_in
 from wan_relay.worker.errors import JobError
 from wan_relay.worker.request import parse_request
 from wan_relay.worker.result import Video, answer_size, deliver, find_video, resolved_values
@@ -133,14 +133,16 @@ class FakeS3:
             status=self.status, text="<Error><Code>AccessDenied</Code></Error>" if self.status > 299 else ""
         )
 
-    async def deliver(self, video: Video, budget: int, bucket_name: str | None, **fields) -> dict:
+    async def deliver(
+        self, video: Video, budget: int, bucket_name: str | None, region: str | None = None, **fields
+    ) -> dict:
         app = web.Application(client_max_size=100_000_000)
         app.router.add_put("/{tail:.*}", self.put)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()
-            bucket = Bucket(f"http://127.0.0.1:{runner.addresses[0][1]}", "KEYID", "SECRETKEY", bucket_name)
+            bucket = Bucket(f"http://127.0.0.1:{runner.addresses[0][1]}", "KEYID", "SECRETKEY", bucket_name, region)
             return await asyncio.wait_for(deliver(video, dict(ANSWER), request(**fields), budget, bucket, "sync-1"), 60)
         finally:
             await runner.cleanup()
@@ -173,11 +175,45 @@ def test_broken_bucket_falls_back_to_base64_if_it_fits(mp4):
     assert base64.b64decode(answer["video"]) == mp4
     assert answer["warnings"] == ["the bucket did not take the video: AccessDenied, so it came as base64"]
     with pytest.raises(JobError) as caught:
-        asyncio.run(FakeS3(403).deliver(Video(mp4, ".mp4"), 400_000, None))
+        asyncio.run(FakeS3(403).deliver(Video(mp4, ".mp4"), 400_000, None, shrink=False))
     assert re.fullmatch(
         r"UPLOAD_FAILED: the bucket did not take the video: AccessDenied, and 1\.\d MB is too large for the answer",
         str(caught.value),
     )
+
+
+def test_broken_bucket_falls_back_to_a_smaller_video(mp4):
+    answer = asyncio.run(FakeS3(403).deliver(Video(mp4, ".mp4"), 400_000, None))
+    assert answer["video"]
+    assert answer["warnings"] == [
+        "the bucket did not take the video: AccessDenied",
+        "the video was re-encoded from 0.8 MB to fit the answer; its quality is lower",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("https://s3.eu-central-1.amazonaws.com", "eu-central-1"),
+        ("https://videos.s3.eu-central-1.amazonaws.com/folder", "eu-central-1"),
+        ("https://s3.dualstack.us-west-2.amazonaws.com", "us-west-2"),
+        ("https://s3.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("https://s3.amazonaws.com", "us-east-1"),
+        ("https://videos.s3.amazonaws.com", "us-east-1"),
+        ("https://s3.us-west-004.backblazeb2.com", "us-west-004"),
+        ("https://s3.fr-par.scw.cloud:443", "fr-par"),
+        ("https://0123abcd.r2.cloudflarestorage.com", "auto"),
+        ("https://s3.example.com", "auto"),
+        ("http://127.0.0.1:9000", "auto"),
+    ],
+)
+def test_region_is_the_one_that_the_host_names(url, region):
+    assert region_in(url) == region
+
+
+def test_link_is_signed_for_the_region_that_is_set(mp4):
+    answer = asyncio.run(FakeS3().deliver(Video(mp4, ".mp4"), 400_000, "videos", region="eu-ro-1"))
+    assert "%2Feu-ro-1%2Fs3%2Faws4_request" in answer["video_url"]
 
 
 def test_no_bucket_although_asked(mp4):
@@ -188,12 +224,13 @@ def test_no_bucket_although_asked(mp4):
 def test_bucket_of_the_worker_and_of_the_job():
     settings = Settings.from_environment(
         {"BUCKET_ENDPOINT_URL": "http://s3", "BUCKET_ACCESS_KEY_ID": "a", "BUCKET_SECRET_ACCESS_KEY": "b"}
+        | {"BUCKET_REGION": "r"}
     )
-    assert choose_bucket(settings) == Bucket("http://s3", "a", "b")
+    assert choose_bucket(settings) == Bucket("http://s3", "a", "b", region="r")
     own = {"endpointUrl": "http://x", "accessId": "c", "accessSecret": "d", "bucketName": "n"}
     assert choose_bucket(settings, own) == Bucket("http://x", "c", "d", "n")
     assert choose_bucket(Settings.from_environment({}), own | {"accessId": 5}) is None
-    assert choose_bucket(settings, "nonsense") == Bucket("http://s3", "a", "b")
+    assert choose_bucket(settings, "nonsense") == Bucket("http://s3", "a", "b", region="r")
     assert "secret" not in repr(Bucket("http://s3", "a", "secret"))
 
 
