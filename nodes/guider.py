@@ -5,8 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from . import sampling_inputs
-from .engine.model_kind import check_image, check_models
-from .engine.relay_run import make_guider
+from .engine.model_kind import check_images, check_models, used_conditioning
+from .engine.relay_run import make_guider, replaced_shifts
 
 
 class Guider(io.ComfyNode):
@@ -47,7 +47,8 @@ class Guider(io.ComfyNode):
         shift,
         low_noise=None,
     ) -> io.NodeOutput:
-        check_image(check_models(high_noise, low_noise), positive)
+        kind = check_models(high_noise, low_noise)
+        check_images(kind, used_conditioning(positive, negative, high_noise_cfg, low_noise_cfg))
         guider = make_guider(
             high_noise,
             low_noise,
@@ -60,4 +61,5 @@ class Guider(io.ComfyNode):
             switch_step,
             shift,
         )
-        return io.NodeOutput(guider, ui={"wan_relay": [{"warnings": []}]})
+        warnings = replaced_shifts({"high_noise": high_noise, "low_noise": low_noise}, shift)
+        return io.NodeOutput(guider, ui={"wan_relay": [{"warnings": warnings}]})

@@ -45,7 +45,8 @@ class PrepareLatent(io.ComfyNode):
                     options=list(SIZINGS),
                     default="fixed",
                     tooltip="fixed: width and height, each at its nearest multiple of 16 (32 for TI2V-5B). "
-                    "match image: the start image's aspect, with width x height as the number of pixels to spend.",
+                    "match image: the start image's aspect (the end image's without one), with width x height as the "
+                    "number of pixels to spend.",
                 ),
                 io.Int.Input("width", default=528, min=16, max=8192, tooltip="Width of the video in pixels."),
                 io.Int.Input("height", default=768, min=16, max=8192, tooltip="Height of the video in pixels."),
@@ -64,7 +65,11 @@ class PrepareLatent(io.ComfyNode):
                     tooltip="Frames, brought to the nearest 4n+1; 81 are 5 seconds at 16 fps.",
                 ),
                 io.Int.Input(
-                    "batch_size", default=1, min=1, max=16, tooltip="Videos made at once, each from its own noise."
+                    "batch_size",
+                    default=1,
+                    min=1,
+                    max=16,
+                    tooltip="Videos made at once, each from its own noise. VAE Decode puts them one after the other.",
                 ),
             ],
             outputs=[
@@ -117,6 +122,11 @@ class PrepareLatent(io.ComfyNode):
             if frames is not None:
                 warnings += describe_fit(name, frames, width, height, fit)
 
+        if batch_size > 1:
+            warnings.append(
+                f"batch_size {batch_size}: VAE Decode puts the {batch_size} videos one after the other, and Save Video "
+                "writes them as one file."
+            )
         clip = Clip(width, height, length, batch_size, fit)
         if kind.is_5b:
             latent, said = latent_with_start(vae, kind, start_image, clip)

@@ -79,8 +79,13 @@ class Sample(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, switch: str | None, switch_step: int | None, steps: int | None) -> bool | str:
-        """Refuses a switch_step beyond the steps at queue time. None is a value that a link brings later."""
+    def validate_inputs(
+        cls, switch: str | None = None, switch_step: int | None = None, steps: int | None = None
+    ) -> bool | str:
+        """Refuses a switch_step beyond the steps at queue time. None is a value that a link brings later, or that
+        was not sent; ComfyUI itself names those, and the ones that are not numbers."""
+        if not all(isinstance(value, int | None) for value in (switch_step, steps)):
+            return True
         if switch is not None and switch not in SWITCH_MODES:
             return f"switch must be 'boundary' or 'step', not {switch!r}."
         if steps is not None and not 1 <= steps <= 200:

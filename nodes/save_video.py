@@ -18,6 +18,7 @@ from .engine.sound import SoundTrack
 from .engine.video_file import VideoSpec, check_images, encode_video, even_size
 from .engine.video_format import FORMATS, check_encoding, frame_rate, video_format
 from .engine.whole_file import not_saved, save_whole
+from .rules.date_in_name import with_date
 from .rules.errors import InvalidInput
 
 SAVED = SavedFiles()
@@ -93,13 +94,14 @@ class SaveVideo(io.ComfyNode):
         crf: int | None = None,
         bit_depth: str | None = None,
     ) -> bool | str:
-        """Constants are checked before anything runs; a linked value (None here) when it arrives."""
+        """Constants are checked before anything runs; a linked value (None here) when it arrives. What is not of its
+        type, ComfyUI itself names."""
         try:
-            if fps is not None:
+            if isinstance(fps, float | int):
                 frame_rate(fps)
-            if filename_prefix is not None:
-                _check_prefix(filename_prefix)
-            if format is not None and crf is not None and bit_depth is not None:
+            if isinstance(filename_prefix, str):
+                _check_prefix(with_date(filename_prefix))
+            if isinstance(format, str) and isinstance(crf, int) and isinstance(bit_depth, str):
                 check_encoding(format, crf, bit_depth)
         except InvalidInput as error:
             return str(error)
@@ -122,6 +124,7 @@ class SaveVideo(io.ComfyNode):
         report: str | None = None,
     ) -> io.NodeOutput:
         check_images(images)
+        filename_prefix = with_date(filename_prefix)
         _check_prefix(filename_prefix)
         check_encoding(format, crf, bit_depth)
         spec = VideoSpec(video_format(format), frame_rate(fps), crf, int(bit_depth))
@@ -227,9 +230,11 @@ def _escape_braces(text: str) -> str:
 
 
 def _check_prefix(filename_prefix: str) -> None:
+    if not filename_prefix.isprintable():
+        raise InvalidInput(f"filename_prefix must be plain text; got {filename_prefix[:80]!r}.")
     output = folder_paths.get_output_directory()
     folder, name = os.path.split(os.path.normpath(filename_prefix))
     if not folder_paths.is_within_directory(output, os.path.join(output, folder)):
         raise InvalidInput(f"filename_prefix must stay inside the output folder; got {filename_prefix!r}.")
-    if name in ("", ".", "..") or "\0" in filename_prefix or len(os.fsencode(name)) > 200:
+    if name in ("", ".", "..") or len(os.fsencode(name)) > 200:
         raise InvalidInput(f"filename_prefix must end in a file name of 1 to 200 bytes; got {filename_prefix[:80]!r}.")

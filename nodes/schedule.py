@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from . import sampling_inputs
 from .engine.flow_solvers import sampler_names
-from .engine.schedule import make_sigmas, with_shift
+from .engine.schedule import make_sigmas, shift_of, with_shift
 
 
 class Schedule(io.ComfyNode):
@@ -50,5 +50,5 @@ class Schedule(io.ComfyNode):
     def execute(cls, model, steps, scheduler, sampler, shift, denoise) -> io.NodeOutput:
         sampling = with_shift(model, shift).get_model_object("model_sampling")
         sigmas = make_sigmas(sampling, scheduler, sampler, steps, denoise)
-        report = {"sigmas": sigmas.tolist(), "shift": float(sampling.shift), "warnings": []}
+        report = {"sigmas": sigmas.tolist(), "shift": shift_of(sampling), "warnings": []}
         return io.NodeOutput(sigmas, ui={"wan_relay": [report]})

@@ -56,24 +56,36 @@ def check_models(high_noise: Any, low_noise: Any | None) -> str:
     return high
 
 
-def check_image(kind: str, positive: list) -> None:
+def used_conditioning(positive: list, negative: list, *cfgs: float) -> dict[str, list]:
+    """The conditioning that the model is asked with, by name: `negative` counts where a cfg is not 1."""
+    guided = any(cfg != 1.0 for cfg in cfgs)
+    return {"positive": positive} | ({"negative": negative} if guided else {})
+
+
+def check_images(kind: str, conditioning: dict[str, list]) -> None:
     """Raises InvalidInput where ComfyUI conditioning lacks the image that a model of `kind` needs, or has one that
-    it would ignore."""
-    if kind == "i2v" and not _images(positive):
-        raise InvalidInput(
-            "positive must carry a start or end image for an I2V pair: connect an image to Prepare Latent, "
-            "or load a T2V pair."
-        )
-    if kind == "t2v" and _images(positive):
-        raise InvalidInput(
-            "positive carries an image, which a T2V pair ignores: disconnect the image from Prepare Latent, "
-            "or load an I2V pair."
-        )
+    it would ignore. `conditioning` is by name, as from `used_conditioning`."""
+    for name, entries in conditioning.items():
+        if kind == "i2v" and not _images(entries):
+            if name == "negative":
+                raise InvalidInput(
+                    "negative must carry the image too, because cfg is not 1: use the positive and negative of one "
+                    "Prepare Latent."
+                )
+            raise InvalidInput(
+                f"{name} must carry a start or end image for an I2V pair: connect an image to Prepare Latent, "
+                "or load a T2V pair."
+            )
+        if kind == "t2v" and _images(entries):
+            raise InvalidInput(
+                f"{name} carries an image, which a T2V pair ignores: disconnect the image from Prepare Latent, "
+                "or load an I2V pair."
+            )
 
 
-def check_latent(kind: str, positive: list, latent: Any) -> None:
+def check_latent(kind: str, conditioning: dict[str, list], latent: Any) -> None:
     """Raises InvalidInput where a latent, (batch, channels, frames, height, width), does not fit a model of `kind`
-    or the image in `positive`."""
+    or the image in `conditioning`, lists by name."""
     channels = 48 if kind == "ti2v_5b" else 16
     if getattr(latent, "is_nested", False):
         raise InvalidInput("latent must be one video latent, not a nested one: Wan2.2 models make video only.")
@@ -82,25 +94,27 @@ def check_latent(kind: str, positive: list, latent: Any) -> None:
             f"latent must be a video latent with {channels} channels for {kind_name(kind)}, "
             f"not one of shape {tuple(latent.shape)}."
         )
-    frames = [image.shape[2] for image in _images(positive) if image.shape[2] != latent.shape[2]]
-    if kind == "i2v" and frames:
-        raise InvalidInput(
-            f"latent must have as many latent frames as the image conditioning in positive, {frames[0]}, "
-            f"not {latent.shape[2]}: use the latent, positive and negative of one Prepare Latent."
-        )
+    for name, entries in conditioning.items():
+        frames = [image.shape[2] for image in _images(entries) if image.shape[2] != latent.shape[2]]
+        if kind == "i2v" and frames:
+            raise InvalidInput(
+                f"latent must have as many latent frames as the image conditioning in {name}, {frames[0]}, "
+                f"not {latent.shape[2]}: use the latent, positive and negative of one Prepare Latent."
+            )
 
 
-def _images(positive: list) -> list:
-    images = [options.get("concat_latent_image") for _, options in positive]
+def _images(entries: list) -> list:
+    images = [options.get("concat_latent_image") for _, options in entries]
     return [image for image in images if image is not None]
 
 
 def conditioning_warnings(positive: list, latent: Any) -> list[str]:
-    """A sentence where the image was encoded for another picture size than the latent's: ComfyUI stretches it."""
+    """A sentence where the image was encoded for another picture size than the latent's: ComfyUI cuts out its middle
+    and scales that."""
     height, width = latent.shape[-2:]
     return [
-        f"The image in positive was encoded at {image.shape[-1] * 8}x{image.shape[-2] * 8} and is stretched to "
-        f"the latent's {width * 8}x{height * 8}."
+        f"The image in positive was encoded at {image.shape[-1] * 8}x{image.shape[-2] * 8} and its middle is scaled "
+        f"to the latent's {width * 8}x{height * 8}."
         for image in _images(positive)
         if image.shape[-2:] != (height, width)
     ]

@@ -12,7 +12,7 @@ import torch
 from ..rules.errors import InvalidInput
 from ..rules.expert_boundary import BOUNDARIES, ExpertRoute
 from .flow_solvers import make_sampler, sampler_names
-from .model_kind import check_image, check_latent, check_models, conditioning_warnings, kind_name
+from .model_kind import check_images, check_latent, check_models, conditioning_warnings, kind_name, used_conditioning
 from .relay_guider import HIGH, LOW, RelayGuider
 from .run_display import RunDisplay, show_text
 from .schedule import make_sigmas, route_warnings, shift_of, with_shift
@@ -68,8 +68,9 @@ def run_relay(
     """
     samples = latent["samples"]
     kind = check_models(high_noise, low_noise)
-    check_image(kind, positive)
-    check_latent(kind, positive, samples)
+    told = used_conditioning(positive, negative, settings.high_noise_cfg, settings.low_noise_cfg)
+    check_images(kind, told)
+    check_latent(kind, told, samples)
     if settings.sampler not in sampler_names():
         raise InvalidInput(f"sampler must be one of {', '.join(sampler_names())}, not {settings.sampler!r}.")
     guider = make_guider(
@@ -102,7 +103,11 @@ def run_relay(
     sampled = sampled.to(
         device=comfy.model_management.intermediate_device(), dtype=comfy.model_management.intermediate_dtype()
     )
-    warnings = relay_warnings(guider, settings, sigmas, route, kind) + conditioning_warnings(positive, samples)
+    warnings = [
+        *replaced_shifts({HIGH: high_noise, LOW: low_noise}, settings.shift),
+        *relay_warnings(guider, settings, sigmas, route, kind),
+        *conditioning_warnings(positive, samples),
+    ]
     report = {
         "sigmas": sigmas.tolist(),
         **settings._asdict(),
@@ -143,13 +148,23 @@ def relay_warnings(
         high, low = (
             shift_of(guider.experts[name].model_patcher.get_model_object("model_sampling")) for name in (HIGH, LOW)
         )
-        if high != low:
+        if high != low and None not in (high, low):
             warnings.append(
                 f"shift 0 keeps the models' own, and these differ: the schedule is made with the high-noise model's "
                 f"{high:g}, not with the low-noise model's {low:g}."
             )
     if len(sigmas) - 1 not in (settings.steps, -1):
         warnings.append(f"The {settings.scheduler} scheduler gave {len(sigmas) - 1} steps instead of {settings.steps}.")
+    return warnings
+
+
+def replaced_shifts(models: dict[str, Any | None], shift: float) -> list[str]:
+    """A sentence where a node before this one has put another shift on a model."""
+    warnings = []
+    for name, model in models.items():
+        own = None if model is None else shift_of(model.object_patches.get("model_sampling"))
+        if shift and own is not None and own != shift:
+            warnings.append(f"shift {shift:g} replaces the {own:g} that is set on {name}; shift 0 keeps it.")
     return warnings
 
 

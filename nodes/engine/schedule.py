@@ -16,6 +16,7 @@ COMFYUI_WAN_SHIFT = 8.0
 """The shift of every Wan2.2 model in ComfyUI until a node changes it."""
 
 SWITCH_MODES = ("boundary", "step")
+MAX_FULL_STEPS = 20_000  # of the schedule that `denoise` keeps the end of
 
 
 class FlowSampling(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
@@ -53,8 +54,9 @@ def make_sigmas(model_sampling: Any, scheduler: str, sampler: str, steps: int, d
     """The sigmas (steps + 1, float32) that ComfyUI's KSampler would run.
 
     Samplers whose last step would be wasted lose the second-to-last sigma of a schedule one step longer, and
-    `denoise` below 1 keeps the end of a longer schedule, both as KSampler does. denoise 0 gives no sigma at all.
-    Raises InvalidInput for an unknown scheduler or steps below 1.
+    `denoise` below 1 keeps the end of a longer schedule, both as KSampler does. denoise 0 gives no sigma at all. A
+    schedule that is finer than the model's noise levels repeats some, and these steps, which do nothing, are left out.
+    Raises InvalidInput for an unknown scheduler, steps below 1, and what a scheduler cannot make.
     """
     if scheduler not in scheduler_names():
         raise InvalidInput(f"scheduler must be one of {', '.join(scheduler_names())}, not {scheduler!r}.")
@@ -63,8 +65,14 @@ def make_sigmas(model_sampling: Any, scheduler: str, sampler: str, steps: int, d
     if denoise <= 0.0:
         return torch.FloatTensor([])
     if denoise > 0.9999:
-        return _full_sigmas(model_sampling, scheduler, sampler, steps)
-    return _full_sigmas(model_sampling, scheduler, sampler, int(steps / denoise))[-(steps + 1) :]
+        sigmas = _full_sigmas(model_sampling, scheduler, sampler, steps)
+    elif steps / denoise <= MAX_FULL_STEPS:
+        sigmas = _full_sigmas(model_sampling, scheduler, sampler, int(steps / denoise))[-(steps + 1) :]
+    else:
+        raise InvalidInput(f"denoise must be at least {steps / MAX_FULL_STEPS:g} for {steps} steps, not {denoise:g}.")
+    if not sigmas.isfinite().all():
+        raise InvalidInput(f"scheduler {scheduler} cannot make {steps} steps: choose another scheduler or more steps.")
+    return sigmas.unique_consecutive()
 
 
 def _full_sigmas(model_sampling: Any, scheduler: str, sampler: str, steps: int) -> torch.Tensor:
@@ -91,7 +99,9 @@ def make_route(sigmas: list[float], switch: str, boundary: float, switch_step: i
             raise InvalidInput(f"boundary must be between 0 and 1, not {boundary:g}.")
         return route_by_boundary(sigmas, boundary)
     if switch == "step":
-        steps = max(len(sigmas) - 1, 0)
+        if not sigmas:  # denoise 0 runs no step, whatever the switch
+            return route_by_step(sigmas, 0)
+        steps = len(sigmas) - 1
         if not 0 <= switch_step <= steps:
             raise InvalidInput(
                 f"switch_step must be between 0 and the number of steps, which is {steps}, not {switch_step}."

@@ -9,7 +9,7 @@ import torch
 
 from ..rules.errors import InvalidInput
 
-LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 OPUS_RATE = 48000
 
@@ -23,7 +23,7 @@ class SoundTrack:
     def __init__(self, audio: dict[str, Any], duration_s: Fraction):
         waveform, self.sample_rate = audio["waveform"], int(audio["sample_rate"])
         if waveform.dim() != 3 or waveform.shape[1] not in LAYOUTS or waveform.shape[2] == 0:
-            raise InvalidInput(f"audio must be [batch, 1, 2, 6 or 8 channels, samples]; got {list(waveform.shape)}.")
+            raise InvalidInput(f"audio must be [batch, 1, 2 or 6 channels, samples]; got {list(waveform.shape)}.")
         if not 1 <= self.sample_rate <= 768000:
             raise InvalidInput(f"audio must have a sample rate of 1 to 768000 Hz; got {self.sample_rate}.")
         self.waveform = waveform[0, :, : round(duration_s * self.sample_rate)]

@@ -78,6 +78,11 @@ ABOUT = {
     ),
 }
 
+ASKED = {
+    "wan22_t2v_4step": "Write what should be seen and what moves.",
+    "wan22_flf2v_4step": "Choose the start and the end image and write what happens between them.",
+}
+
 
 def note_of(workflow: str, files: list[str]) -> str:
     """The note's Markdown for one of the bundled workflows and the model files that it names."""
@@ -86,12 +91,11 @@ def note_of(workflow: str, files: list[str]) -> str:
         f"- `models/{DOWNLOADS[file].folder}` · {DOWNLOADS[file].size}\n  [{file}]({DOWNLOADS[file].url})"
         for file in files
     ]
+    asked = ASKED.get(workflow, "Choose an image and write what should move.")
     steps = (
         "1. Put the files into their folders and press **R**.\n"
-        "2. Choose an image and write what should move.\n"
+        f"2. {asked}\n"
         "3. Read the panels: amber is worth knowing, red will not run.\n"
         "4. Press **Run**."
     )
-    if workflow == "wan22_t2v_4step":
-        steps = steps.replace("Choose an image and write what should move", "Write what should be seen and what moves")
     return f"## {title}\n\n{about}\n\n" + "\n".join(lines) + f"\n\n{steps}\n"

@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from wan_relay.nodes.engine.model_kind import check_image, check_latent, check_models, conditioning_warnings, model_kind
+from wan_relay.nodes.engine.model_kind import (
+    check_images,
+    check_latent,
+    check_models,
+    conditioning_warnings,
+    model_kind,
+    used_conditioning,
+)
 from wan_relay.nodes.rules.errors import InvalidInput
 from wan_relay.tests.engine.tiny_wan import tiny_wan
 
@@ -20,12 +27,16 @@ I2V, T2V, TI2V_5B = model(), model(in_dim=16), model(in_dim=48, out_dim=48)
 WAN21_I2V, VACE, FLUX = model("i2v"), model("vace", 16), model(image_model="flux")
 IMAGE = torch.zeros(1, 16, 3, 4, 4)
 WITH_IMAGE = [[torch.zeros(1, 4, 8), {"concat_latent_image": IMAGE}]]
+LONGER = [[torch.zeros(1, 4, 8), {"concat_latent_image": torch.zeros(1, 16, 5, 4, 4)}]]
 WITHOUT = [[torch.zeros(1, 4, 8), {}]]
 
 
-def check_all(kind: str, positive: list, shape: tuple[int, ...]) -> None:
-    check_image(kind, positive)
-    check_latent(kind, positive, torch.zeros(shape))
+def check_all(
+    kind: str, positive: list, shape: tuple[int, ...], negative: list = WITHOUT, cfgs: tuple[float, ...] = (1.0,)
+) -> None:
+    told = used_conditioning(positive, negative, *cfgs)
+    check_images(kind, told)
+    check_latent(kind, told, torch.zeros(shape))
 
 
 @pytest.mark.parametrize("kind", ["i2v", "t2v", "ti2v_5b"])
@@ -104,8 +115,23 @@ def test_conditioning_and_latents_that_do_not(kind: str, positive: list, shape: 
         check_all(kind, positive, shape)
 
 
+@pytest.mark.parametrize(
+    ("kind", "positive", "negative", "sentence"),
+    [
+        ("i2v", WITH_IMAGE, WITHOUT, "negative must carry the image too, because cfg is not 1"),
+        ("i2v", WITH_IMAGE, LONGER, "as many latent frames as the image conditioning in negative, 5, not 3"),
+        ("t2v", WITHOUT, WITH_IMAGE, "negative carries an image, which a T2V pair ignores"),
+    ],
+)
+def test_negative_counts_where_there_is_guidance(kind: str, positive: list, negative: list, sentence: str) -> None:
+    check_all(kind, positive, (1, 16, 3, 4, 4), negative, cfgs=(1.0, 1.0))
+    for cfgs in ((3.5, 1.0), (1.0, 3.5), (0.0, 1.0)):
+        with pytest.raises(InvalidInput, match=re.escape(sentence)):
+            check_all(kind, positive, (1, 16, 3, 4, 4), negative, cfgs)
+
+
 def test_an_image_of_another_size_is_said() -> None:
     assert conditioning_warnings(WITH_IMAGE, torch.zeros(1, 16, 3, 4, 4)) == []
     assert conditioning_warnings(WITH_IMAGE, torch.zeros(1, 16, 3, 6, 8)) == [
-        "The image in positive was encoded at 32x32 and is stretched to the latent's 64x48."
+        "The image in positive was encoded at 32x32 and its middle is scaled to the latent's 64x48."
     ]

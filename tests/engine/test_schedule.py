@@ -46,6 +46,14 @@ def test_denoise_keeps_what_ksampler_keeps(sampler: str, denoise: float) -> None
         assert torch.equal(sigmas, core), scheduler
 
 
+def test_steps_that_do_nothing_are_left_out() -> None:
+    """ComfyUI's `simple` repeats noise levels where it is asked for more than the model's thousand."""
+    sigmas = make_sigmas(sampling_with_shift(5.0), "simple", "euler", 60, 0.05)
+    assert len(sigmas) < 61
+    assert (sigmas.diff() < 0).all()
+    assert sigmas[-1] == 0
+
+
 def test_denoise_of_an_official_schedule_is_the_end_of_a_longer_one() -> None:
     sampling = sampling_with_shift(5.0)
     long = make_sigmas(sampling, "official_unipc", "flow_unipc", 8)
@@ -93,6 +101,8 @@ def test_plans(changes: dict[str, Any], n_high: int, warning: str | None) -> Non
         ({"switch": "sigma"}, "switch must be 'boundary' or 'step', not 'sigma'"),
         ({"steps": 0}, "steps must be at least 1, not 0"),
         ({"scheduler": "unknown"}, "scheduler must be one of .*, not 'unknown'"),
+        ({"scheduler": "kl_optimal", "steps": 1}, "scheduler kl_optimal cannot make 1 steps: choose another"),
+        ({"denoise": 1e-7}, "denoise must be at least 0.0002 for 4 steps, not 1e-07"),
     ],
 )
 def test_values_that_cannot_be_meant(changes: dict[str, Any], sentence: str) -> None:

@@ -175,7 +175,8 @@ def test_sound_keeps_pace_with_the_frames_of_a_slow_video(tmp_path):
 @pytest.mark.parametrize(
     ("audio", "words"),
     [
-        ({"waveform": torch.zeros(1, 3, 100), "sample_rate": 44100}, "1, 2, 6 or 8 channels"),
+        ({"waveform": torch.zeros(1, 3, 100), "sample_rate": 44100}, "1, 2 or 6 channels"),
+        ({"waveform": torch.zeros(1, 8, 100), "sample_rate": 44100}, "1, 2 or 6 channels"),
         ({"waveform": torch.zeros(1, 2, 0), "sample_rate": 44100}, "got \\[1, 2, 0\\]"),
         ({"waveform": torch.full((1, 1, 10), math.nan), "sample_rate": 44100}, "NaN"),
         ({"waveform": torch.zeros(1, 1, 10), "sample_rate": 0}, "sample rate"),

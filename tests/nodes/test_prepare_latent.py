@@ -14,6 +14,8 @@ from wan_relay.nodes.rules.errors import InvalidInput
 
 pytestmark = pytest.mark.comfy
 
+ONE_FILE = "batch_size 2: VAE Decode puts the 2 videos one after the other, and Save Video writes them as one file."
+
 
 def load_vae(path: Path) -> comfy.sd.VAE:
     tensors, metadata = comfy.utils.load_torch_file(str(path), return_metadata=True)
@@ -95,14 +97,15 @@ def test_report_and_outputs_carry_the_resolved_values(vae: comfy.sd.VAE) -> None
             "length 11 is not of the form 4n+1; 13 frames are made.",
             "start_image of 160x90 loses 11.1% of its height to fill 96x48.",
             "end_image of 30x30 loses 50.0% of its height to fill 96x48.",
+            ONE_FILE,
         ],
     }
 
 
 def test_text_to_video_says_nothing_and_changes_nothing(vae: comfy.sd.VAE) -> None:
-    (positive, negative, latent, *_), report = prepare(vae, batch_size=2)
+    (positive, negative, latent, *_), report = prepare(vae)
     assert [positive[0][1], negative[0][1]] == [{"pooled_output": None}] * 2
-    assert torch.equal(latent["samples"], torch.zeros(2, 16, 3, 6, 8))
+    assert torch.equal(latent["samples"], torch.zeros(1, 16, 3, 6, 8))
     assert report["warnings"] == []
     assert report["image_width"] is report["image_height"] is None
 
@@ -152,6 +155,7 @@ def test_5b_keeps_its_first_frame_through_sampling(vae_5b: comfy.sd.VAE, toy_mod
     assert report["warnings"] == [
         "width 70 is not a multiple of 32; 64 is used.",
         "height 50 is not a multiple of 32; 64 is used.",
+        ONE_FILE,
     ]
     noise = comfy.sample.prepare_noise(latent["samples"], 1)
     sampled = comfy.sample.sample(

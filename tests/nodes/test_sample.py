@@ -134,9 +134,10 @@ def test_switch_step_and_sigmas_are_what_ran(
     assert (report["seconds"]["high_noise"] > 0) == (switch_step > 0)
 
 
-def test_denoise_0_returns_the_latent_as_it_came(models: dict[str, Any]) -> None:
+@pytest.mark.parametrize("switch", ["boundary", "step"])
+def test_denoise_0_returns_the_latent_as_it_came(models: dict[str, Any], switch: str) -> None:
     latent = torch.randn(LATENT_SHAPE)
-    sampled, _ = sample(models, latent={"samples": latent}, denoise=0.0)
+    sampled, _ = sample(models, latent={"samples": latent}, denoise=0.0, switch=switch)
     assert torch.equal(sampled["samples"], latent)
 
 
@@ -183,7 +184,7 @@ def test_ti2v_5b_runs_as_one_model() -> None:
         ({"scheduler": "beta", "steps": 200}, "The beta scheduler gave"),
         (
             {"latent": {"samples": torch.zeros(1, 16, 3, 4, 6)}},
-            "encoded at 32x32 and is stretched to the latent's 48x32.",
+            "encoded at 32x32 and its middle is scaled to the latent's 48x32.",
         ),
     ],
 )
@@ -200,13 +201,19 @@ def test_models_with_different_shifts_of_their_own_warn(models: dict[str, Any]) 
     assert report["shift"] == 5.0
     (warning,) = report["warnings"]
     assert "high-noise model's 5, not with the low-noise model's 3" in warning
-    assert sample(own, shift=4.0)[1]["warnings"] == []
+    assert sample(own, shift=3.0)[1]["warnings"] == [
+        "shift 3 replaces the 5 that is set on high_noise; shift 0 keeps it."
+    ]
 
 
 @pytest.mark.parametrize(
     ("inputs", "sentence"),
     [
         ({"positive": conditioning(3, image=False)}, "positive must carry a start or end image for an I2V pair"),
+        (
+            {"negative": conditioning(4, image=False), "low_noise_cfg": 3.5},
+            "negative must carry the image too, because cfg is not 1",
+        ),
         ({"low_noise": None}, "low_noise is missing"),
         ({"latent": {"samples": torch.zeros(1, 48, 3, 4, 4)}}, "latent must be a video latent with 16 channels"),
         ({"switch": "step", "switch_step": 5}, "switch_step must be between 0 and the number of steps, which is 4"),
@@ -237,6 +244,7 @@ def test_refusals_come_before_anything_is_loaded(
         ({"switch_step": -1}, "switch_step must be between 0 and 200, not -1"),
         ({"steps": 0}, "steps must be between 1 and 200, not 0"),
         ({"steps": 201}, "steps must be between 1 and 200, not 201"),
+        ({"steps": "abc"}, True),
         ({"switch": "never"}, "switch must be 'boundary' or 'step', not 'never'"),
     ],
 )
@@ -244,3 +252,4 @@ def test_values_refused_at_queue_time(inputs: dict[str, Any], answer: bool | str
     given = {"switch": "boundary", "switch_step": 2, "steps": 4, **inputs}
     result = Sample.validate_inputs(**given)
     assert result is True if answer is True else str(result).startswith(str(answer))
+    assert Sample.validate_inputs() is True

@@ -6,6 +6,7 @@ import comfy.samplers
 import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import BasicScheduler, KSamplerSelect, RandomNoise, SamplerCustomAdvanced
+from wan_relay.nodes.engine.schedule import with_shift
 from wan_relay.nodes.guider import Guider
 from wan_relay.nodes.rules.errors import InvalidInput
 from wan_relay.nodes.sample import Sample
@@ -116,6 +117,15 @@ def test_schedules(models: dict[str, Any], inputs: dict[str, Any], shift: float,
     output = Schedule.execute(models["high_noise"], **{**SCHEDULE, **inputs})
     assert output.args[0].tolist() == pytest.approx(sigmas, abs=1e-5)
     assert output.ui["wan_relay"][0]["shift"] == shift
+
+
+def test_a_shift_that_is_replaced_is_said(models: dict[str, Any]) -> None:
+    own = {"high_noise": with_shift(models["high_noise"], 8.0)}
+    given = {**GUIDER, **models, **own, "positive": conditioning(3), "negative": conditioning(4)}
+    assert Guider.execute(**given).ui["wan_relay"] == [
+        {"warnings": ["shift 5 replaces the 8 that is set on high_noise; shift 0 keeps it."]}
+    ]
+    assert Guider.execute(**(given | {"shift": 0.0})).ui["wan_relay"] == [{"warnings": []}]
 
 
 def test_the_guider_refuses_a_pair_that_does_not_belong_together(models: dict[str, Any]) -> None:

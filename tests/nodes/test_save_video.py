@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from pathlib import Path
 
 import av
@@ -69,6 +70,12 @@ def test_the_history_item_says_all_about_the_file(output):
         "wan_relay": [{"codec": "h264", "crf": 19, "bytes": path.stat().st_size, "warnings": []}],
     }
     json.dumps(result.ui)
+
+
+def test_the_date_is_filled_in(output):
+    save(filename_prefix="video/%date:yyyy%/%width%")
+    [path] = files(output)
+    assert re.fullmatch(r"video/20\d\d/48_00001_\.mp4", str(path))
 
 
 def test_the_output_is_the_saved_file_as_a_video(output):
@@ -160,6 +167,7 @@ def test_h264_that_browsers_cannot_play_is_said(output, inputs):
         ({"bit_depth": "12"}, "bit_depth must be 8 or 10; got '12'."),
         ({"filename_prefix": "../out"}, "filename_prefix must stay inside the output folder; got '../out'."),
         ({"filename_prefix": "/etc/clip"}, "filename_prefix must stay inside the output folder; got '/etc/clip'."),
+        ({"filename_prefix": "a\ud800"}, "filename_prefix must be plain text; got 'a\\ud800'."),
         ({"filename_prefix": ""}, "filename_prefix must end in a file name of 1 to 200 bytes; got ''."),
     ],
 )
@@ -168,6 +176,7 @@ def test_values_that_cannot_work_are_refused_at_queue_time_and_when_linked(outpu
     assert SaveVideo.validate_inputs(**defaults) is True
     assert SaveVideo.validate_inputs(**(defaults | inputs)) == words
     assert SaveVideo.validate_inputs(**(defaults | dict.fromkeys(inputs))) is True
+    assert SaveVideo.validate_inputs(**(defaults | {"fps": "abc", "crf": "x", "filename_prefix": 3})) is True
     with pytest.raises(InvalidInput) as raised:
         save(**inputs)
     assert str(raised.value) == words
