@@ -1,25 +1,61 @@
 // What the inputs of a node are set to, read through the links of the graph.
 import { app } from "../../scripts/app.js";
 
-const slotOf = (node, name) => node.inputs?.findIndex((input) => input.name === name) ?? -1;
+const NEVER = 2;
+const BYPASS = 4;
 
-/** The node that feeds the input `name`, past reroutes; undefined when it is not linked. */
-export function sourceOf(node, name) {
-  const slot = slotOf(node, name);
-  let source = slot < 0 ? null : node.getInputNode(slot);
-  while (source?.type === "Reroute") source = source.getInputNode(0);
-  return source ?? undefined;
+/** Whether the node takes part in a run. */
+export const runs = ({ mode }) => mode !== NEVER && mode !== BYPASS;
+
+/**
+ * What feeds an input when the graph runs, past reroutes, bypassed nodes and subgraph borders: {source} a node, {host,
+ * slot} a free input of a subgraph node, {hidden} one of several of these; {} nothing.
+ */
+function origin(node, slot, type = node.inputs[slot].type) {
+  const link = node.graph.getLink(node.inputs[slot].link);
+  if (!link) return node.subgraph ? { host: node, slot } : {};
+  const source = node.graph.getNodeById(link.origin_id);
+  if (!source) {
+    const hosts = hostsOf(node.graph);
+    return hosts.length === 1 ? origin(hosts[0], link.origin_slot, type) : { hidden: true };
+  }
+  if (source.mode === NEVER) return {};
+  if (source.type !== "Reroute" && source.mode !== BYPASS) return { source };
+  // A bypassed node hands on the input beside its output, else the first of that type.
+  const fits = (input) => source.type === "Reroute" || input?.type === type;
+  const inputs = source.inputs ?? [];
+  const through = fits(inputs[link.origin_slot]) ? link.origin_slot : inputs.findIndex(fits);
+  return inputs[through] ? origin(source, through, type) : {};
 }
 
-export const isLinked = (node, name) => node.inputs?.[slotOf(node, name)]?.link != null;
+/** The nodes that stand for the subgraph `graph`, wherever they are. */
+function hostsOf(graph) {
+  const graphs = [app.rootGraph, ...app.rootGraph.subgraphs.values()];
+  return graphs.flatMap(({ nodes }) => nodes.filter(({ subgraph }) => subgraph && subgraph === graph));
+}
+
+function originOf(node, name) {
+  const slot = node.inputs?.findIndex((input) => input.name === name) ?? -1;
+  return slot < 0 ? {} : origin(node, slot);
+}
+
+/** The node that feeds the input `name` when the graph runs; undefined where none does. */
+export const sourceOf = (node, name) => originOf(node, name).source;
+
+/** Whether something will arrive at the input `name`. */
+export function isLinked(node, name) {
+  const { source, hidden } = originOf(node, name);
+  return Boolean(source || hidden);
+}
 
 export const widgetOf = (node, name) => node?.widgets?.find((widget) => widget.name === name);
 
 /** The value of an input: its widget's, or that of the primitive linked to it; undefined when only a run can tell. */
 export function valueOf(node, name) {
-  if (!isLinked(node, name)) return widgetOf(node, name)?.value;
-  const source = sourceOf(node, name);
-  return source?.type?.startsWith("Primitive") ? source.widgets?.[0]?.value : undefined;
+  const { source, host, slot, hidden } = originOf(node, name);
+  if (source?.type?.startsWith("Primitive")) return source.widgets?.[0]?.value;
+  if (source || hidden) return undefined;
+  return (host ? host.getWidgetFromSlot(host.inputs[slot]) : widgetOf(node, name))?.value;
 }
 
 /** Split the inputs `names` into the values that are known and the names of those that only a run can tell. */

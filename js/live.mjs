@@ -1,10 +1,29 @@
 // Keeps each panel in step with its node: asks the server again whenever what the node would be run with has changed.
 import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
 import { language, loadTexts } from "./text.mjs";
 
 const TICK_MS = 250;
+const RETRY_MS = 5000;
 const panels = new Set();
+const present = new Set();
+const caches = [];
 let timer;
+
+/** A map that `forget` empties. */
+export function makeCache() {
+  const cache = new Map();
+  caches.push(cache);
+  return cache;
+}
+
+/** Ask for everything again: files may be new. */
+export function forget() {
+  caches.forEach((cache) => cache.clear());
+  panels.forEach((panel) => (panel.key = undefined));
+}
+
+api.addEventListener("reconnected", forget);
 
 /** Call `added` after an own method of the node, whichever extension set it before us. */
 export function chain(node, method, added) {
@@ -17,12 +36,11 @@ export function chain(node, method, added) {
 }
 
 /**
- * Watch a node while it is on the canvas.
- * `question()` returns {route, query} to ask the server, or anything else that `show` can do without an answer.
- * `show(answer, question)` draws; `answer` is undefined where no route was asked.
+ * Watch a node while it is on the canvas. `question()` returns {route, query} to ask the server, or what `show(answer,
+ * question)` can draw without an answer.
  *
- * Widget values change by mouse, by undo, by links, by other extensions and, in Nodes 2.0, past every callback: comparing
- * the question itself on a slow tick is the one thing that sees them all.
+ * Values change by mouse, undo, links, other extensions and, in Nodes 2.0, past every callback: comparing the question
+ * itself on a slow tick is the one thing that sees them all.
  */
 export function watch(node, question, show) {
   const panel = { question, show, key: undefined };
@@ -31,10 +49,22 @@ export function watch(node, question, show) {
 
 /** Call `begin` when the node comes onto the canvas, or now where it is there already, and `end` when it leaves. */
 export function whileAdded(node, begin, end) {
-  chain(node, "onAdded", begin);
-  chain(node, "onRemoved", end);
-  if (node.graph) begin();
+  const entry = { node, end };
+  const enter = () => {
+    present.add(entry);
+    begin();
+  };
+  chain(node, "onAdded", enter);
+  chain(node, "onRemoved", () => leave(entry));
+  if (node.graph) enter();
 }
+
+function leave(entry) {
+  if (present.delete(entry)) entry.end();
+}
+
+/** A subgraph is removed whole, without a word to the nodes in it. */
+const isThere = ({ graph }) => graph === app.rootGraph || [...app.rootGraph.subgraphs.values()].includes(graph);
 
 function start(panel) {
   panels.add(panel);
@@ -50,6 +80,7 @@ function stop(panel) {
 
 function tick() {
   if (document.hidden) return;
+  for (const entry of present) if (!isThere(entry.node)) leave(entry);
   for (const panel of panels) {
     const question = panel.question();
     const key = JSON.stringify([language(), question]);
@@ -60,16 +91,19 @@ function tick() {
 }
 
 async function refresh(panel, key, question) {
-  await loadTexts();
-  const answer = question.route && (await ask(question.route, question.query));
+  let answer;
+  try {
+    await loadTexts();
+    answer = question.route && (await ask(question.route, question.query));
+  } catch (error) {
+    answer = { error: String(error.message ?? error) };
+    setTimeout(() => panel.key === key && (panel.key = undefined), RETRY_MS);
+  }
   if (panel.key === key) panel.show(answer, question);
 }
 
 async function ask(route, query) {
-  try {
-    const response = await api.fetchApi(`/wan_relay/${route}?${new URLSearchParams(query)}`);
-    return await response.json();
-  } catch (error) {
-    return { error: String(error.message ?? error) };
-  }
+  const response = await api.fetchApi(`/wan_relay/${route}?${new URLSearchParams(query)}`);
+  if (response.status >= 500) throw new Error(`${response.status} ${response.statusText}`);
+  return await response.json();
 }

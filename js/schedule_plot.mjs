@@ -15,7 +15,8 @@ export function addTo(node) {
   const draw = () => panel.fill(...(plan?.sigmas?.length > 1 ? [plot(plan, run), ...legend(plan, run)] : []), ...notes(plan));
 
   watch(node, () => question(node), (answer, asked) => {
-    plan = answer ?? { warnings: [unknownInputs(asked.unknown)] };
+    plan = answer ?? { warnings: [unknownInputs(node, asked.unknown)] };
+    if (plan.notes) plan.warnings = plan.notes.map((values) => text(`note_${values.note}`, values));
     plan.isSingle = asked.isSingle;
     run.report = undefined;
     draw();
@@ -26,7 +27,7 @@ export function addTo(node) {
 function question(node) {
   const { values, unknown } = readValues(node, INPUTS);
   const isSingle = hasOneExpert(node);
-  return unknown.length ? { unknown, isSingle } : { route: "schedule", query: values, isSingle };
+  return unknown.length ? { unknown, isSingle } : { route: "schedule", query: { ...values, experts: isSingle ? 1 : 2 }, isSingle };
 }
 
 /** True where no low-noise model arrives: the input is free, or the loader at the start of the chain has "none" for it. */
@@ -87,14 +88,16 @@ function follow(node, run, draw) {
     Object.assign(run, change);
     draw();
   };
+  const stop = () => set({ step: undefined });
   const listeners = {
     executing: ({ detail }) => {
       if (isOurs(detail)) set({ step: 0, report: undefined });
-      else if (run.step !== undefined) set({ step: undefined });
+      else if (run.step !== undefined) stop();
     },
     progress: ({ detail }) => isOurs(detail.node) && set({ step: detail.value }),
-    execution_error: () => set({ step: undefined }),
-    execution_interrupted: () => set({ step: undefined }),
+    execution_error: stop,
+    execution_interrupted: stop,
+    reconnected: stop,
     progress_text: ({ detail }) => isOurs(detail.nodeId) && removeCoreText(node),
   };
   const each = (apply) => Object.entries(listeners).forEach(([event, heard]) => apply.call(api, event, heard));

@@ -1,71 +1,86 @@
 // On PrepareLatent: what will really be rendered from the connected image, and pick lists for the usual sizes and lengths.
 import { api } from "../../scripts/api.js";
-import { isLinked, readValues, setWidget, sourceOf, valueOf, widgetOf } from "./graph_values.mjs";
-import { chain, watch } from "./live.mjs";
+import { isLinked, readValues, runs, setWidget, sourceOf, valueOf, widgetOf } from "./graph_values.mjs";
+import { chain, makeCache, watch } from "./live.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
 import { text, unknownInputs } from "./text.mjs";
 
+const IMAGES = ["start_image", "end_image"];
 const INPUTS = ["sizing", "width", "height", "fit", "length", "batch_size"];
 const RESOLUTIONS = ["528x768", "608x1072", "768x528", "720x720", "832x480", "480x832", "1280x720", "720x1280"];
 const DURATIONS = { 49: 3, 81: 5, 113: 7, 161: 10 };
 
 export function addTo(node) {
   const panel = addPanel(node, "size");
-  const last = { image: undefined };
+  const last = { image: undefined, found: [], setup: undefined };
   watch(node, () => question(node, last), (answer, asked) => {
+    const warnings = answer ? (answer.changes?.map(changed) ?? []) : [unknownInputs(node, asked.unknown)];
     const focused = panel.element.querySelector("select:focus")?.className;
     panel.fill(
       make("div", { class: "row" }, resolutionList(node), durationList(node)),
       answer?.width ? make("div", { class: "readout" }, readout(answer)) : "",
-      ...notes({ ...answer, warnings: answer ? answer.changes?.map(changed) : [unknownInputs(asked.unknown)] }),
+      ...notes({ ...answer, warnings: [...warnings, ...asked.found] }),
     );
     if (focused) panel.element.querySelector(`select.${focused}`).focus();
   });
   chain(node, "onExecuted", (output) => {
     const report = output?.wan_relay?.[0];
-    if (report?.image_width) last.image = { source: imageSource(node)?.id, width: report.image_width, height: report.image_height };
+    if (!report) return;
+    if (report.image_width) last.image = { source: imageSource(node)?.id, width: report.image_width, height: report.image_height };
+    Object.assign(last, { found: report.found, setup: setup(node) });
   });
 }
 
-const imageSource = (node) => sourceOf(node, "start_image") ?? sourceOf(node, "end_image");
+/** What a run's findings hold for: the values and the images that were chosen. */
+function setup(node) {
+  const sources = IMAGES.map((name) => sourceOf(node, name));
+  return JSON.stringify([readValues(node, INPUTS).values, sources.map((source) => [source?.id, widgetOf(source, "image")?.value])]);
+}
+
+const imageSource = (node) => sourceOf(node, IMAGES[0]) ?? sourceOf(node, IMAGES[1]);
 
 function question(node, last) {
   const { values, unknown } = readValues(node, INPUTS);
-  if (unknown.length) return { unknown };
+  const found = last.setup === setup(node) ? last.found : [];
+  if (unknown.length) return { unknown, found };
   const query = { ...values, fps: framesPerSecond(node) };
   const image = imageSize(imageSource(node), last.image);
   if (image) Object.assign(query, { image_width: image.width, image_height: image.height });
-  else if (values.sizing === "match image" && (isLinked(node, "start_image") || isLinked(node, "end_image"))) {
-    return { unknown: ["start_image"] };
+  else if (values.sizing === "match image") {
+    const linked = IMAGES.find((name) => isLinked(node, name));
+    if (linked) return { unknown: [linked], found };
   }
   const vae = sourceOf(node, "vae");
   if (vae?.comfyClass === "VAELoader") query.vae = valueOf(vae, "vae_name");
-  return { route: "size", query };
+  return { route: "size", query, found };
 }
 
-/** The frame rate of the one SaveVideo in the graph, where there is exactly one; else Wan's own 16. */
+/** The frame rate of the graph's one SaveVideo; else Wan's own 16. */
 function framesPerSecond(node) {
-  const savers = node.graph._nodes.filter(({ comfyClass }) => comfyClass === "WanRelay_SaveVideo");
+  const savers = node.graph._nodes.filter((each) => each.comfyClass === "WanRelay_SaveVideo" && runs(each));
   return (savers.length === 1 && valueOf(savers[0], "fps")) || 16;
 }
 
-const images = new Map();
+const images = makeCache();
+
+const ANNOTATED = / \[(input|output|temp)\]$/;
 
 /** {width, height} of what a LoadImage holds, else of what the same source gave in the last run. */
 function imageSize(source, last) {
   const widget = source?.comfyClass === "LoadImage" && widgetOf(source, "image");
   if (!widget) return last && last.source === source?.id ? last : undefined;
-  if (!widget.options.values?.includes(widget.value)) return undefined;
+  if (!widget.options.values?.includes(widget.value) && !ANNOTATED.test(widget.value)) return undefined;
   if (!images.has(widget.value)) loadImage(widget.value);
   return images.get(widget.value);
 }
 
 function loadImage(name) {
   images.set(name, undefined);
-  const [, folder, filename] = /^(?:(.*)\/)?([^/]*?)(?: \[input\])?$/.exec(name);
+  const [type] = ANNOTATED.exec(name)?.slice(1) ?? ["input"];
+  const [, folder, filename] = /^(?:(.*)\/)?([^/]*)$/.exec(name.replace(ANNOTATED, ""));
   const image = new Image();
   image.onload = () => images.set(name, { width: image.naturalWidth, height: image.naturalHeight });
-  image.src = api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: folder ?? "", type: "input" })}`);
+  image.src = api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: folder ?? "", type })}`);
 }
 
 function readout({ image_width, image_height, width, height, fit, length, duration_s, fps }) {

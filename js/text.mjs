@@ -12,7 +12,11 @@ export function loadTexts() {
   loading ??= api
     .fetchApi("/i18n")
     .then((response) => response.json())
-    .then((answer) => (languages = answer));
+    .then((answer) => (languages = answer))
+    .catch((error) => {
+      loading = undefined;
+      throw error;
+    });
   return loading;
 }
 
@@ -22,4 +26,11 @@ export function text(key, values = {}) {
   return found.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-export const unknownInputs = (names) => text("unknown", { inputs: names.join(", ") });
+/** What only a run can tell: the node's inputs `names`, as the user sees them. */
+export function unknownInputs(node, names) {
+  const label = (name) => {
+    const input = node.inputs?.find((each) => each.name === name);
+    return input?.label ?? input?.localized_name ?? name;
+  };
+  return text("unknown", { inputs: names.map(label).join(", ") });
+}

@@ -1,5 +1,5 @@
 // The one entry point: gives each node of the pack its panel. Everything the panels show is computed by the server.
-// A panel's module is imported with the first node that needs it, so that a graph without our nodes costs nothing.
+// A panel's module is imported with the first node that needs it, so a graph without our nodes costs nothing.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
@@ -8,6 +8,7 @@ const PANELS = {
   WanRelay_ApplyLoraPair: () => import("./file_check.mjs"),
   WanRelay_PrepareLatent: () => import("./size_readout.mjs"),
   WanRelay_Sample: () => import("./schedule_plot.mjs"),
+  WanRelay_SaveVideo: () => import("./save_notes.mjs"),
 };
 
 app.registerExtension({
@@ -15,6 +16,9 @@ app.registerExtension({
   setup() {
     // Sample plays its preview between steps, when nothing else makes the canvas draw.
     api.addEventListener("b_preview_with_metadata", () => app.canvas?.setDirty(true, false));
+  },
+  async refreshComboInNodes() {
+    (await import("./live.mjs")).forget();
   },
   async nodeCreated(node) {
     const panel = await PANELS[node.comfyClass]?.();

@@ -103,34 +103,36 @@ class PrepareLatent(io.ComfyNode):
                 "end_image must stay empty with wan2.2_vae: TI2V-5B can only keep the first frames; "
                 "use the A14B experts with wan_2.1_vae for an end image."
             )
-        warnings: list[str] = []
+        found: list[str] = []  # what the panel in the editor cannot tell before the images are there
         if start_image is not None:
             start_image, said = check_image("start_image", start_image)
-            warnings += said
+            found += said
         if end_image is not None:
             end_image, said = check_image("end_image", end_image)
-            warnings += said
+            found += said
 
         matched = end_image if start_image is None else start_image
         image_size = None if matched is None else (matched.shape[2], matched.shape[1])
         size = plan_size(width, height, sizing, image_size, kind.multiple)
         count = plan_length(length)
         width, height, length = size["width"], size["height"], count["length"]
+        foretold = size["warnings"] + count["warnings"]
         start_image, end_image, said = choose_known_frames(start_image, end_image, length)
-        warnings += size["warnings"] + count["warnings"] + said
-        for name, frames in (("start_image", start_image), ("end_image", end_image)):
-            if frames is not None:
-                warnings += describe_fit(name, frames, width, height, fit)
-
+        found += said
+        if start_image is not None:
+            foretold += describe_fit("start_image", start_image, width, height, fit)
+        if end_image is not None:
+            said = describe_fit("end_image", end_image, width, height, fit)
+            foretold, found = (foretold, found + said) if start_image is not None else (foretold + said, found)
         if batch_size > 1:
-            warnings.append(
+            found.append(
                 f"batch_size {batch_size}: VAE Decode puts the {batch_size} videos one after the other, and Save Video "
                 "writes them as one file."
             )
         clip = Clip(width, height, length, batch_size, fit)
         if kind.is_5b:
             latent, said = latent_with_start(vae, kind, start_image, clip)
-            warnings += said
+            found += said
         else:
             positive, negative, latent = condition_on_images(
                 positive, negative, vae, kind, start_image, end_image, clip
@@ -146,6 +148,7 @@ class PrepareLatent(io.ComfyNode):
             "length": length,
             "duration_s": count["duration_s"],
             "batch_size": batch_size,
-            "warnings": warnings,
+            "warnings": foretold + found,
+            "found": found,
         }
         return io.NodeOutput(positive, negative, latent, width, height, length, ui={"wan_relay": [report]})

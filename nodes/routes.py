@@ -62,9 +62,10 @@ def _handler(answer: Callable[[Query], dict[str, Any]]) -> Callable[[web.Request
 
 
 def schedule(query: Query) -> dict[str, Any]:
-    """The sigmas that WanRelay_Sample would run and who takes which step."""
+    """The sigmas that WanRelay_Sample would run and who takes which step; `experts` is 1 for TI2V-5B, else 2."""
     names = ("steps", "scheduler", "sampler", "shift", "denoise", "switch", "boundary", "switch_step")
-    return plan_schedule(**read_inputs(query, "WanRelay_Sample", names))
+    num_experts = _number(query.get("experts", "2"), "experts", int, 1, 2)
+    return plan_schedule(**read_inputs(query, "WanRelay_Sample", names), num_experts=num_experts)
 
 
 def size(query: Query) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from .flow_solvers import make_sampler, sampler_names
 from .model_kind import check_images, check_latent, check_models, conditioning_warnings, kind_name, used_conditioning
 from .relay_guider import HIGH, LOW, RelayGuider
 from .run_display import RunDisplay, show_text
-from .schedule import make_sigmas, route_warnings, shift_of, with_shift
+from .schedule import NOTES, make_sigmas, schedule_notes, shift_of, with_shift
 
 
 class RelaySettings(NamedTuple):
@@ -141,9 +141,9 @@ def relay_warnings(
     guider: RelayGuider, settings: RelaySettings, sigmas: torch.Tensor, route: ExpertRoute, kind: str
 ) -> list[str]:
     """Sentences about what works but may not be meant."""
-    warnings = []
+    notes = schedule_notes(route, settings.scheduler, settings.shift, len(guider.experts))
+    warnings = [NOTES[note] for note in notes]
     if LOW in guider.experts:
-        warnings += route_warnings(route, settings.scheduler, settings.shift)
         warnings += _boundary_warnings(settings, kind)
         high, low = (
             shift_of(guider.experts[name].model_patcher.get_model_object("model_sampling")) for name in (HIGH, LOW)

@@ -110,16 +110,25 @@ def make_route(sigmas: list[float], switch: str, boundary: float, switch_step: i
     raise InvalidInput(f"switch must be 'boundary' or 'step', not {switch!r}.")
 
 
-def route_warnings(route: ExpertRoute, scheduler: str, shift: float) -> list[str]:
-    """Sentences for schedules that work but may surprise."""
-    warnings = []
+NOTES = {
+    "ignores_shift": "The linear_quadratic scheduler ignores shift.",
+    "all_high": "Every step is the high-noise expert's; the low-noise expert is not used.",
+    "all_low": "Every step is the low-noise expert's; the high-noise expert is not used.",
+    "own_shift": "Shift 0 keeps the models' own; shown with ComfyUI's default of {shift:g}.",
+}
+"""Sentences about schedules that work but may surprise."""
+
+
+def schedule_notes(route: ExpertRoute, scheduler: str, shift: float, num_experts: int) -> list[str]:
+    """Keys of NOTES that hold for a run over `num_experts` models, 1 or 2."""
+    notes = []
     if scheduler == "linear_quadratic" and shift > 0:
-        warnings.append("The linear_quadratic scheduler ignores shift.")
-    if route.starts_high and not route.n_low:
-        warnings.append("Every step is the high-noise expert's; the low-noise expert is not used.")
-    if route.starts_high and not route.n_high:
-        warnings.append("Every step is the low-noise expert's; the high-noise expert is not used.")
-    return warnings
+        notes.append("ignores_shift")
+    if num_experts == 2 and route.starts_high and not route.n_low:
+        notes.append("all_high")
+    if num_experts == 2 and route.starts_high and not route.n_high:
+        notes.append("all_low")
+    return notes
 
 
 def plan_schedule(
@@ -131,17 +140,18 @@ def plan_schedule(
     switch: str = "boundary",
     boundary: float = 0.9,
     switch_step: int = 2,
+    num_experts: int = 2,
 ) -> dict[str, Any]:
     """What `WanRelay_Sample` would run, without a model: for the plot in the graph editor.
 
-    Returns sigmas, switch_step (the first low-noise step), n_high, n_low, boundary, switch and warnings. Shift 0
-    means the models' own, which is not known here: ComfyUI's default for Wan is shown and said in a warning.
+    Returns sigmas, switch_step (the first low-noise step), n_high, n_low, boundary, switch and warnings; `notes` are
+    the warnings as keys of NOTES, for the panel to say in the user's language. Shift 0 means the models' own, which
+    is not known here: ComfyUI's default for Wan is shown and said in a warning.
     """
     sigmas = make_sigmas(sampling_with_shift(shift or COMFYUI_WAN_SHIFT), scheduler, sampler, steps, denoise).tolist()
     route = make_route(sigmas, switch, boundary, switch_step)
-    warnings = route_warnings(route, scheduler, shift)
-    if shift == 0:
-        warnings.append(f"Shift 0 keeps the models' own; shown with ComfyUI's default of {COMFYUI_WAN_SHIFT:g}.")
+    notes = schedule_notes(route, scheduler, shift, num_experts) + (["own_shift"] if shift == 0 else [])
+    values = {"shift": COMFYUI_WAN_SHIFT}
     return {
         "sigmas": sigmas,
         "switch_step": route.n_high,
@@ -149,5 +159,6 @@ def plan_schedule(
         "n_low": route.n_low,
         "boundary": boundary,
         "switch": switch,
-        "warnings": warnings,
+        "warnings": [NOTES[note].format(**values) for note in notes],
+        "notes": [{"note": note, **values} for note in notes],
     }

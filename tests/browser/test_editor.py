@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,95 @@ def test_readout_knows_the_5b_vae_and_the_frame_rate_of_the_graph(editor: Any) -
     editor.set_widgets("WanRelay_PrepareLatent", {"height": 720})
     editor.wait_for_panel("WanRelay_PrepareLatent", "height 720 is not a multiple of 32; 736 is used.")
     editor.wait_for_panel("WanRelay_Sample", "one model, 30 steps")
+    editor.set_widgets("WanRelay_Sample", {"switch": "step", "switch_step": 0, "steps": 20})
+    editor.wait_for_panel("WanRelay_Sample", "one model, 20 steps")
+    assert "expert" not in editor.panel("WanRelay_Sample")
+
+
+@pytest.mark.parametrize("mode", [pytest.param(2, id="muted"), pytest.param(4, id="bypassed")])
+def test_an_image_that_will_not_run_is_no_image(editor: Any, mode: int) -> None:
+    load(editor)
+    editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 528 x 768")
+    editor.run("find('LoadImage')[0].mode = argument;", mode)
+    editor.wait("!find('WanRelay_PrepareLatent')[0].widgets.at(-1).element.textContent.includes('400 x 300')")
+    assert editor.panel("WanRelay_PrepareLatent") == "528 x 768, 81 frames, 5.06 s at 16 fps"
+    editor.run("find('LoadImage')[0].mode = 0;")
+    editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 528 x 768")
+
+
+def test_a_bypassed_node_hands_its_input_on(editor: Any) -> None:
+    load(editor)
+    editor.run(
+        "const invert = LiteGraph.createNode('ImageInvert'), prepare = find('WanRelay_PrepareLatent')[0];"
+        "app.rootGraph.add(invert); find('LoadImage')[0].connect(0, invert, 0); invert.connect(0, prepare, 'start_image');"
+        "prepare.widgets.find((w) => w.name === 'sizing').value = 'match image';"
+    )
+    editor.wait_for_panel("WanRelay_PrepareLatent", "Known only when it runs: start_image.")
+    editor.run("find('ImageInvert')[0].mode = 4;")
+    editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 720 x 544")
+
+
+def test_a_painted_mask_keeps_the_image_known(editor: Any, server: Any) -> None:
+    folder = server.base / "input" / "clipspace"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(server.base / "input" / "example.png", folder / "painted.png")
+    load(editor)
+    editor.set_widgets("WanRelay_PrepareLatent", {"width": 64, "height": 64})
+    editor.run("find('LoadImage')[0].widgets[0].value = 'clipspace/painted.png [input]';")
+    editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 64 x 64")
+
+
+def test_values_on_a_subgraph_node_are_known_inside_and_its_panels_end_with_it(editor: Any) -> None:
+    load(editor)
+    editor.run(
+        "const node = find('WanRelay_Sample')[0];"
+        "const { subgraph, node: host } = app.rootGraph.convertToSubgraph(new Set([node]));"
+        "const inner = subgraph.nodes[0];"
+        "const slot = inner.inputs.find((input) => input.name === 'steps');"
+        "subgraph.addInput('steps', 'INT').connect(slot, inner);"
+        "window.inner = inner; window.host = host; window.ended = [];"
+        "const { api } = window.comfyAPI.api, remove = api.removeEventListener;"
+        "api.removeEventListener = function (name, ...rest) {"
+        "  window.ended.push(name); return remove.call(this, name, ...rest); };"
+    )
+    inner = "window.inner.widgets.find((w) => w.name.startsWith('wan_relay_'))?.element.textContent"
+    editor.wait(f"{inner}?.includes('2 high, 2 low')")
+    editor.run(
+        "const { host } = window; const input = host.inputs.find((each) => each.name === 'steps');"
+        "host.getWidgetFromSlot(input).value = 6;"
+    )
+    editor.wait(f"{inner}?.includes('2 high, 4 low')")
+    editor.run("app.rootGraph.clear(); app.rootGraph.add(LiteGraph.createNode('WanRelay_Sample'));")
+    editor.wait("window.ended.includes('progress')")
+
+
+def test_files_are_asked_for_again_on_r_and_everything_after_a_failure(editor: Any) -> None:
+    load(editor)
+    asked = sum("wan_relay/experts?" in url for url in editor.requests)
+    editor.run("await app.extensionManager.command.execute('Comfy.RefreshNodeDefinitions');")
+    editor.settle(1500)
+    assert sum("wan_relay/experts?" in url for url in editor.requests) == asked + 1
+    editor.page.route("**/wan_relay/schedule?*", lambda route: route.fulfill(status=502, body="<html>"))
+    editor.set_widgets("WanRelay_Sample", {"steps": 8})
+    editor.wait_for_panel("WanRelay_Sample", "502")
+    editor.page.unroute("**/wan_relay/schedule?*")
+    editor.wait_for_panel("WanRelay_Sample", "2 high, 6 low")
+    assert all("502" in error for error in editor.errors)
+    editor.errors.clear()
+
+
+def test_what_a_run_found_is_said_until_something_is_changed(editor: Any) -> None:
+    load(editor)
+    editor.settle(800)
+    editor.run(
+        "find('WanRelay_SaveVideo')[0].onExecuted({ wan_relay: [{ warnings: ['padded'] }] });"
+        "find('WanRelay_PrepareLatent')[0].onExecuted({ wan_relay: [{ found: ['one file'], warnings: [] }] });"
+    )
+    editor.wait_for_panel("WanRelay_SaveVideo", "padded")
+    editor.wait_for_panel("WanRelay_PrepareLatent", "one file")
+    editor.set_widgets("WanRelay_PrepareLatent", {"length": 49})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "49 frames, 3.06 s")
+    assert "one file" not in editor.panel("WanRelay_PrepareLatent")
 
 
 @pytest.mark.parametrize("nodes_2", MODES)

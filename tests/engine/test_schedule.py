@@ -1,14 +1,17 @@
+import json
+from pathlib import Path
 from typing import Any
 
 import comfy.samplers
 import pytest
 import torch
-from wan_relay.nodes.engine.schedule import make_sigmas, plan_schedule, sampling_with_shift, scheduler_names
+from wan_relay.nodes.engine.schedule import NOTES, make_sigmas, plan_schedule, sampling_with_shift, scheduler_names
 from wan_relay.nodes.rules.errors import InvalidInput
 from wan_relay.tests.golden_schedules import CASES, Case
 
 pytestmark = pytest.mark.comfy
 
+ROOT = Path(__file__).resolve().parents[2]
 COMFY_CASES = [case for case in CASES if case.scheduler.startswith("comfy_")]
 OTHER_SAMPLERS = ("euler", "flow_unipc", "flow_dpm++", "dpmpp_2m")
 PENULTIMATE_SAMPLERS = ("uni_pc", "uni_pc_bh2", "dpm_2", "dpm_2_ancestral")
@@ -71,7 +74,23 @@ def test_a_plan_says_what_sample_would_run() -> None:
         "boundary": 0.9,
         "switch": "boundary",
         "warnings": [],
+        "notes": [],
     }
+
+
+def test_notes_are_the_warnings_for_the_panel_to_translate() -> None:
+    texts = json.loads((ROOT / "locales" / "en" / "main.json").read_text())["wanRelay"]
+    english = {key.removeprefix("note_"): text for key, text in texts.items() if key.startswith("note_")}
+    assert {key: text.replace(":g}", "}") for key, text in NOTES.items()} == english
+    plan = plan_schedule(4, "linear_quadratic", "euler", 0.0, boundary=0.0)
+    assert plan["notes"] == [{"note": "all_high", "shift": 8.0}, {"note": "own_shift", "shift": 8.0}]
+    assert plan["warnings"] == [english["all_high"], english["own_shift"].format(shift=8)]
+
+
+def test_one_model_has_no_expert_to_miss() -> None:
+    for step in (0, 4):
+        plan = plan_schedule(4, "simple", "euler", 5.0, switch="step", switch_step=step, num_experts=1)
+        assert plan["warnings"] == plan["notes"] == []
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,10 @@ def test_panels_use_exactly_the_texts_that_exist() -> None:
     sides = {f"change_{how}_{side}" for how in ("crop", "pad") for side in ("width", "height")}
     changes = {f"change_{name}" for name in ("width", "height", "length", "wider", "narrower")} | sides
     assert all(f'"{name}"' in rules for name in ("wider", "narrower"))
-    assert keys == asked | changes
+    schedule = (ROOT / "nodes" / "engine" / "schedule.py").read_text()
+    table = schedule.partition("NOTES = {")[2].partition("\n}")[0]
+    notes = {f"note_{name}" for name in re.findall(r'^    "(\w+)": "', table, re.MULTILINE)}
+    assert keys == asked | changes | notes
     assert set(re.findall(r'\btext\("(\w+)"', code)) <= keys
 
 
