@@ -4,7 +4,7 @@ import { app } from "../../scripts/app.js";
 const NEVER = 2;
 const BYPASS = 4;
 
-/** Whether the node takes part in a run. */
+/** Whether the node runs. */
 export const runs = ({ mode }) => mode !== NEVER && mode !== BYPASS;
 
 /**
