@@ -4,7 +4,9 @@ import { app } from "../../scripts/app.js";
 const NEVER = 2;
 const BYPASS = 4;
 
-/** Whether the node runs. */
+/** Root and subgraphs. */
+export const graphs = () => [app.rootGraph, ...app.rootGraph.subgraphs.values()];
+
 export const runs = ({ mode }) => mode !== NEVER && mode !== BYPASS;
 
 /**
@@ -28,11 +30,8 @@ function origin(node, slot, type = node.inputs[slot].type) {
   return inputs[through] ? origin(source, through, type) : {};
 }
 
-/** The nodes that stand for the subgraph `graph`, wherever they are. */
-function hostsOf(graph) {
-  const graphs = [app.rootGraph, ...app.rootGraph.subgraphs.values()];
-  return graphs.flatMap(({ nodes }) => nodes.filter(({ subgraph }) => subgraph && subgraph === graph));
-}
+/** The nodes that stand for the subgraph `graph`. */
+const hostsOf = (graph) => graphs().flatMap(({ nodes }) => nodes.filter(({ subgraph }) => subgraph === graph));
 
 function originOf(node, name) {
   const slot = node.inputs?.findIndex((input) => input.name === name) ?? -1;

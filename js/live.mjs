@@ -1,25 +1,20 @@
-// Keeps each panel in step with its node: asks the server again whenever what the node would be run with has changed.
+// Keeps each panel in step with its node: asks the server again whenever what the node would run with has changed.
 import { api } from "../../scripts/api.js";
-import { app } from "../../scripts/app.js";
+import { graphs } from "./graph_values.mjs";
 import { language, loadTexts } from "./text.mjs";
 
 const TICK_MS = 250;
 const RETRY_MS = 5000;
 const panels = new Set();
 const present = new Set();
-const caches = [];
 let timer;
 
-/** A map that `forget` empties. */
-export function makeCache() {
-  const cache = new Map();
-  caches.push(cache);
-  return cache;
-}
+/** What was fetched once, until `forget`. */
+export const cache = new Map();
 
 /** Ask for everything again: files may be new. */
 export function forget() {
-  caches.forEach((cache) => cache.clear());
+  cache.clear();
   panels.forEach((panel) => (panel.key = undefined));
 }
 
@@ -44,10 +39,11 @@ export function chain(node, method, added) {
  */
 export function watch(node, question, show) {
   const panel = { question, show, key: undefined };
-  whileAdded(node, () => start(panel), () => stop(panel));
+  whileAdded(node, () => panels.add(panel), () => panels.delete(panel));
+  timer ??= setInterval(tick, TICK_MS);
 }
 
-/** Call `begin` when the node comes onto the canvas, or now where it is there already, and `end` when it leaves. */
+/** Call `begin` when the node is on the canvas, now or later, and `end` when it leaves. */
 export function whileAdded(node, begin, end) {
   const entry = { node, end };
   const enter = () => {
@@ -64,19 +60,7 @@ function leave(entry) {
 }
 
 /** A subgraph is removed whole, without a word to the nodes in it. */
-const isThere = ({ graph }) => graph === app.rootGraph || [...app.rootGraph.subgraphs.values()].includes(graph);
-
-function start(panel) {
-  panels.add(panel);
-  timer ??= setInterval(tick, TICK_MS);
-}
-
-function stop(panel) {
-  panels.delete(panel);
-  if (panels.size) return;
-  clearInterval(timer);
-  timer = undefined;
-}
+const isThere = ({ graph }) => graphs().includes(graph);
 
 function tick() {
   if (document.hidden) return;

@@ -1,4 +1,6 @@
 // A panel: the DOM widget under a node's inputs, alike in the classic canvas and in Nodes 2.0.
+import { app } from "../../scripts/app.js";
+
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -12,12 +14,19 @@ export function notes({ warnings = [], error, refused } = {}) {
   return [...(bad ? [make("div", { class: "bad" }, bad)] : []), ...warnings.map((w) => make("div", { class: "warn" }, w))];
 }
 
+document.head.append(make("link", { rel: "stylesheet", href: new URL("./panel.css", import.meta.url) }));
+
+/** A panel's growth is no edit of the user's, so it is no step of undo. */
+function keepHistory(node, before) {
+  const { activeState, initialState } = app.extensionManager.workflow?.activeWorkflow?.changeTracker ?? {};
+  for (const state of [activeState, initialState]) {
+    const saved = state?.nodes.find(({ id }) => String(id) === String(node.id));
+    if (saved?.size[1] === before) saved.size = [...node.size];
+  }
+}
+
 /** Add a panel to the node; returns {element, fill(...children)}. It is never saved and never sent. */
 export function addPanel(node, name) {
-  if (!document.getElementById("wan-relay-style")) {
-    const href = new URL("./panel.css", import.meta.url);
-    document.head.append(make("link", { id: "wan-relay-style", rel: "stylesheet", href }));
-  }
   const element = make("div", { class: "wan-relay" });
   let height = 0;
   const widget = node.addDOMWidget(`wan_relay_${name}`, "wan_relay_panel", element, {
@@ -35,7 +44,9 @@ export function addPanel(node, name) {
     const isTight = node.size[1] - node.computeSize()[1] < 8;
     height = wanted;
     const least = node.computeSize()[1];
-    node.setSize([node.size[0], isTight ? least : Math.max(least, node.size[1])]);
+    const [width, before] = node.size;
+    node.setSize([width, isTight ? least : Math.max(least, before)]);
+    keepHistory(node, before);
     node.graph?.setDirtyCanvas(true, true);
   };
   new ResizeObserver(fit).observe(element);

@@ -1,4 +1,4 @@
-// On Sample: every step as a bar as high as its sigma, coloured by the expert that takes it; then the run, step by step.
+// On Sample: every step as a bar as high as its sigma, coloured by its expert; then the run, step by step.
 import { api } from "../../scripts/api.js";
 import { isLinked, readValues, sourceOf, valueOf, widgetOf } from "./graph_values.mjs";
 import { chain, watch, whileAdded } from "./live.mjs";

@@ -1,7 +1,7 @@
 // On PrepareLatent: what will really be rendered from the connected image, and pick lists for the usual sizes and lengths.
 import { api } from "../../scripts/api.js";
 import { isLinked, readValues, runs, setWidget, sourceOf, valueOf, widgetOf } from "./graph_values.mjs";
-import { chain, makeCache, watch } from "./live.mjs";
+import { cache, chain, watch } from "./live.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
 import { text, unknownInputs } from "./text.mjs";
 
@@ -33,8 +33,8 @@ export function addTo(node) {
 
 /** What a run's findings hold for: the values and the images that were chosen. */
 function setup(node) {
-  const sources = IMAGES.map((name) => sourceOf(node, name));
-  return JSON.stringify([readValues(node, INPUTS).values, sources.map((source) => [source?.id, widgetOf(source, "image")?.value])]);
+  const images = IMAGES.map((name) => sourceOf(node, name)).map((source) => [source?.id, widgetOf(source, "image")?.value]);
+  return JSON.stringify([readValues(node, INPUTS).values, images]);
 }
 
 const imageSource = (node) => sourceOf(node, IMAGES[0]) ?? sourceOf(node, IMAGES[1]);
@@ -61,8 +61,6 @@ function framesPerSecond(node) {
   return (savers.length === 1 && valueOf(savers[0], "fps")) || 16;
 }
 
-const images = makeCache();
-
 const ANNOTATED = / \[(input|output|temp)\]$/;
 
 /** {width, height} of what a LoadImage holds, else of what the same source gave in the last run. */
@@ -70,16 +68,16 @@ function imageSize(source, last) {
   const widget = source?.comfyClass === "LoadImage" && widgetOf(source, "image");
   if (!widget) return last && last.source === source?.id ? last : undefined;
   if (!widget.options.values?.includes(widget.value) && !ANNOTATED.test(widget.value)) return undefined;
-  if (!images.has(widget.value)) loadImage(widget.value);
-  return images.get(widget.value);
+  if (!cache.has(widget.value)) loadImage(widget.value);
+  return cache.get(widget.value);
 }
 
 function loadImage(name) {
-  images.set(name, undefined);
+  cache.set(name, undefined);
   const [type] = ANNOTATED.exec(name)?.slice(1) ?? ["input"];
   const [, folder, filename] = /^(?:(.*)\/)?([^/]*)$/.exec(name.replace(ANNOTATED, ""));
   const image = new Image();
-  image.onload = () => images.set(name, { width: image.naturalWidth, height: image.naturalHeight });
+  image.onload = () => cache.set(name, { width: image.naturalWidth, height: image.naturalHeight });
   image.src = api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: folder ?? "", type })}`);
 }
 

@@ -328,3 +328,19 @@ def test_a_node_keeps_its_height_when_the_graph_is_opened_again(editor: Any) -> 
     editor.settle(800)
     sizes = [{node["id"]: node["size"] for node in graph["nodes"]} for graph in (first, editor.graph())]
     assert sizes[1] == sizes[0]
+
+
+def test_a_panel_that_grows_is_no_step_of_undo(editor: Any) -> None:
+    load(editor)
+    editor.settle(800)
+    tracker = "const tracker = app.extensionManager.workflow.activeWorkflow.changeTracker;"
+    capture = f"{tracker} tracker.captureCanvasState(); return [tracker.undoQueue.length, tracker.redoQueue.length];"
+    steps, _ = editor.run(capture)
+    editor.set_widgets("WanRelay_PrepareLatent", {"width": 530})
+    assert editor.run(capture) == [steps + 1, 0]
+    editor.wait_for_panel("WanRelay_PrepareLatent", "width 530 is not a multiple of 16; 528 is used.")
+    editor.settle()
+    assert editor.run(capture) == [steps + 1, 0]
+    editor.run(f"{tracker} await tracker.undo();")
+    editor.settle(1500)
+    assert editor.run(capture) == [steps, 1]
