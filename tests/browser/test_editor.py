@@ -129,7 +129,8 @@ def test_a_bypassed_node_hands_its_input_on(editor: Any) -> None:
     load(editor)
     editor.run(
         "const invert = LiteGraph.createNode('ImageInvert'), prepare = find('WanRelay_PrepareLatent')[0];"
-        "app.rootGraph.add(invert); find('LoadImage')[0].connect(0, invert, 0); invert.connect(0, prepare, 'start_image');"
+        "app.rootGraph.add(invert); find('LoadImage')[0].connect(0, invert, 0);"
+        "invert.connect(0, prepare, 'start_image');"
         "prepare.widgets.find((w) => w.name === 'sizing').value = 'match image';"
     )
     editor.wait_for_panel("WanRelay_PrepareLatent", "Known only when it runs: start_image.")
