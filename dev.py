@@ -755,7 +755,8 @@ def test(options: argparse.Namespace) -> None:
                 raise DevError(f"{title}: {command[0]} found something, above.")
     tests = ROOT / "tests"
     pytest = [env.python, "-P", "-m", "pytest", "-c", tests / "pytest.ini", "--rootdir", ROOT]
-    names_tests = any(Path(argument.partition("::")[0]).exists() for argument in options.arguments)
+    paths = (Path(argument.partition("::")[0]).resolve() for argument in options.arguments)
+    names_tests = any(path.is_relative_to(tests) and path.exists() for path in paths)
     become([*pytest, *options.arguments, *([] if names_tests else [tests])], env.variables())
 
 

@@ -23,11 +23,12 @@ function origin(node, slot, type = node.inputs[slot].type) {
   }
   if (source.mode === NEVER) return {};
   if (source.type !== "Reroute" && source.mode !== BYPASS) return { source };
-  // A bypassed node hands on the input beside its output, else the first of that type.
-  const fits = (input) => source.type === "Reroute" || input?.type === type;
+  // A bypassed node hands on the input beside its output, else the first of that type, else the first that fits.
   const inputs = source.inputs ?? [];
-  const through = fits(inputs[link.origin_slot]) ? link.origin_slot : inputs.findIndex(fits);
-  return inputs[through] ? origin(source, through, type) : {};
+  const fits = (input) => input && LiteGraph.isValidConnection(input.type, type);
+  const slots = [link.origin_slot, inputs.findIndex((input) => input.type === type), inputs.findIndex(fits)];
+  const through = slots.find((each) => fits(inputs[each]));
+  return through === undefined ? {} : origin(source, through, type);
 }
 
 /** The nodes that stand for the subgraph `graph`. */

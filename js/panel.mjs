@@ -20,7 +20,8 @@ document.head.append(make("link", { rel: "stylesheet", href: new URL("./panel.cs
 function keepHistory(node, before) {
   const { activeState, initialState } = app.extensionManager.workflow?.activeWorkflow?.changeTracker ?? {};
   for (const state of [activeState, initialState]) {
-    const saved = state?.nodes.find(({ id }) => String(id) === String(node.id));
+    const graph = state?.definitions?.subgraphs?.find(({ id }) => id === node.graph.id) ?? state;
+    const saved = graph?.nodes.find(({ id }) => String(id) === String(node.id));
     if (saved?.size[1] === before) saved.size = [...node.size];
   }
 }

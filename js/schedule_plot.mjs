@@ -76,7 +76,7 @@ function legend({ n_high, n_low, switch: mode, boundary, switch_step, isSingle }
     const { high_noise = 0, low_noise = 0 } = report.seconds;
     const seconds = { high: high_noise.toFixed(1), low: low_noise.toFixed(1) };
     lines.push(make("div", { class: "took" }, text(isSingle ? "tookOne" : "took", seconds)));
-    lines.push(...notes({ warnings: report.warnings }));
+    lines.push(...notes({ warnings: report.found }));
   }
   return lines;
 }

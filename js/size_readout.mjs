@@ -7,52 +7,45 @@ import { text, unknownInputs } from "./text.mjs";
 
 const IMAGES = ["start_image", "end_image"];
 const INPUTS = ["sizing", "width", "height", "fit", "length", "batch_size"];
+const CHECKED = ["width", "height", "length", "fit", "batch_size", "image_width", "image_height"];
 const RESOLUTIONS = ["528x768", "608x1072", "768x528", "720x720", "832x480", "480x832", "1280x720", "720x1280"];
 const DURATIONS = { 49: 3, 81: 5, 113: 7, 161: 10 };
 
 export function addTo(node) {
   const panel = addPanel(node, "size");
-  const last = { image: undefined, found: [], setup: undefined };
+  let last = {}; // the report of the last run
   watch(node, () => question(node, last), (answer, asked) => {
     const warnings = answer ? (answer.changes?.map(changed) ?? []) : [unknownInputs(node, asked.unknown)];
+    if (answer && CHECKED.every((key) => last[key] === answer[key])) warnings.push(...(last.found ?? []));
     const focused = panel.element.querySelector("select:focus")?.className;
     panel.fill(
       make("div", { class: "row" }, resolutionList(node), durationList(node)),
       answer?.width ? make("div", { class: "readout" }, readout(answer)) : "",
-      ...notes({ ...answer, warnings: [...warnings, ...asked.found] }),
+      ...notes({ ...answer, warnings }),
     );
     if (focused) panel.element.querySelector(`select.${focused}`).focus();
   });
   chain(node, "onExecuted", (output) => {
     const report = output?.wan_relay?.[0];
-    if (!report) return;
-    if (report.image_width) last.image = { source: imageSource(node)?.id, width: report.image_width, height: report.image_height };
-    Object.assign(last, { found: report.found, setup: setup(node) });
+    if (report) last = { ...report, source: imageSource(node)?.id };
   });
-}
-
-/** What a run's findings hold for: the values and the images that were chosen. */
-function setup(node) {
-  const images = IMAGES.map((name) => sourceOf(node, name)).map((source) => [source?.id, widgetOf(source, "image")?.value]);
-  return JSON.stringify([readValues(node, INPUTS).values, images]);
 }
 
 const imageSource = (node) => sourceOf(node, IMAGES[0]) ?? sourceOf(node, IMAGES[1]);
 
 function question(node, last) {
   const { values, unknown } = readValues(node, INPUTS);
-  const found = last.setup === setup(node) ? last.found : [];
-  if (unknown.length) return { unknown, found };
+  if (unknown.length) return { unknown };
   const query = { ...values, fps: framesPerSecond(node) };
-  const image = imageSize(imageSource(node), last.image);
-  if (image) Object.assign(query, { image_width: image.width, image_height: image.height });
+  const image = imageSize(imageSource(node), last);
+  if (image) Object.assign(query, image);
   else if (values.sizing === "match image") {
     const linked = IMAGES.find((name) => isLinked(node, name));
-    if (linked) return { unknown: [linked], found };
+    if (linked) return { unknown: [linked] };
   }
   const vae = sourceOf(node, "vae");
   if (vae?.comfyClass === "VAELoader") query.vae = valueOf(vae, "vae_name");
-  return { route: "size", query, found };
+  return { route: "size", query, found: last.found };
 }
 
 /** The frame rate of the graph's one SaveVideo; else Wan's own 16. */
@@ -63,10 +56,11 @@ function framesPerSecond(node) {
 
 const ANNOTATED = / \[(input|output|temp)\]$/;
 
-/** {width, height} of what a LoadImage holds, else of what the same source gave in the last run. */
+/** The size of what a LoadImage holds, else of what the same source gave in the last run. */
 function imageSize(source, last) {
   const widget = source?.comfyClass === "LoadImage" && widgetOf(source, "image");
-  if (!widget) return last && last.source === source?.id ? last : undefined;
+  const { image_width, image_height } = last;
+  if (!widget) return image_width && last.source === source?.id ? { image_width, image_height } : undefined;
   if (!widget.options.values?.includes(widget.value) && !ANNOTATED.test(widget.value)) return undefined;
   if (!cache.has(widget.value)) loadImage(widget.value);
   return cache.get(widget.value);
@@ -77,7 +71,7 @@ function loadImage(name) {
   const [type] = ANNOTATED.exec(name)?.slice(1) ?? ["input"];
   const [, folder, filename] = /^(?:(.*)\/)?([^/]*)$/.exec(name.replace(ANNOTATED, ""));
   const image = new Image();
-  image.onload = () => cache.set(name, { width: image.naturalWidth, height: image.naturalHeight });
+  image.onload = () => cache.set(name, { image_width: image.naturalWidth, image_height: image.naturalHeight });
   image.src = api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: folder ?? "", type })}`);
 }
 

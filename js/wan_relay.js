@@ -8,7 +8,8 @@ const PANELS = {
   WanRelay_ApplyLoraPair: () => import("./file_check.mjs"),
   WanRelay_PrepareLatent: () => import("./size_readout.mjs"),
   WanRelay_Sample: () => import("./schedule_plot.mjs"),
-  WanRelay_SaveVideo: () => import("./save_notes.mjs"),
+  WanRelay_Guider: () => import("./run_notes.mjs"),
+  WanRelay_SaveVideo: () => import("./run_notes.mjs"),
 };
 
 app.registerExtension({

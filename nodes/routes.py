@@ -73,7 +73,7 @@ def size(query: Query) -> dict[str, Any]:
 
     `changes` says what its report says in English sentences, for the panel to say in the user's language.
     """
-    asked = read_inputs(query, "WanRelay_PrepareLatent", ("sizing", "width", "height", "fit", "length"))
+    asked = read_inputs(query, "WanRelay_PrepareLatent", ("sizing", "width", "height", "fit", "length", "batch_size"))
     fps = _number(query.get("fps", str(NATIVE_FPS)), "fps", float, 1, 120)
     image_size = None
     if "image_width" in query or "image_height" in query:
@@ -98,6 +98,7 @@ def size(query: Query) -> dict[str, Any]:
         "image_height": image_size and image_size[1],
         **used,
         "fit": asked["fit"],
+        "batch_size": asked["batch_size"],
         "duration_s": count["duration_s"],
         "fps": fps,
         "changes": changes,

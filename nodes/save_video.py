@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -230,8 +231,8 @@ def _escape_braces(text: str) -> str:
 
 
 def _check_prefix(filename_prefix: str) -> None:
-    if not filename_prefix.isprintable():
-        raise InvalidInput(f"filename_prefix must be plain text; got {filename_prefix[:80]!r}.")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in filename_prefix):
+        raise InvalidInput(f"filename_prefix must not hold control characters; got {filename_prefix[:80]!r}.")
     output = folder_paths.get_output_directory()
     folder, name = os.path.split(os.path.normpath(filename_prefix))
     if not folder_paths.is_within_directory(output, os.path.join(output, folder)):

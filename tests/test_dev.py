@@ -73,10 +73,12 @@ def test_options_alone_run_all_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dev, "need_browser", lambda: None)
     monkeypatch.setattr(dev, "output_of", lambda *_, **__: (0, ""))
     monkeypatch.setattr(dev, "become", lambda command, _: ran.append([str(part) for part in command]))
+    monkeypatch.chdir(dev.ROOT)
     tests, one = str(dev.ROOT / "tests"), f"{dev.ROOT}/tests/test_dev.py::test_that"
-    for line in ("", "-q", f"-q {one}"):
+    for line in ("", "-q", f"-q {one}", "tests/toy -q", "-k worker"):
         dev.main(["test", *line.split()])
-    assert [command[command.index("--rootdir") + 2 :] for command in ran] == [[tests], ["-q", tests], ["-q", one]]
+    given = [command[command.index("--rootdir") + 2 :] for command in ran]
+    assert given == [[tests], ["-q", tests], ["-q", one], ["tests/toy", "-q"], ["-k", "worker", tests]]
 
 
 def test_the_script_alone_says_it_too(tmp_path: Path) -> None:

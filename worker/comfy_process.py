@@ -52,6 +52,7 @@ class ComfyProcess:
         self.port = settings.comfyui_port
         self.starts = 0
         self._is_lean = settings.lean_boot
+        self._was_silent = False
 
     @property
     def url(self) -> str:
@@ -100,7 +101,7 @@ class ComfyProcess:
         if self._settings.comfyui_port == 0:
             self.port = _free_port()
         self._lines.clear()
-        self._ready_s = None
+        self._ready_s, self._was_silent = None, False
         self._started = time.monotonic()
         self.starts += 1
         watched = [sys.executable, "-S", "-E", "-c", DIE_WITH_PARENT, str(os.getpid())]
@@ -146,6 +147,7 @@ class ComfyProcess:
                     sentence = f"ComfyUI did not answer within {self._settings.boot_timeout_s:g} s of its start"
                     raise JobError("COMFYUI_UNAVAILABLE", sentence, refresh_worker=True)
                 if self._ready_s is not None and time.monotonic() > silent_until:
+                    self._was_silent = True
                     self.kill()
                     raise ComfyGoneError
                 await asyncio.sleep(POLL_S)
@@ -160,6 +162,8 @@ class ComfyProcess:
     def last_words(self) -> str:
         """How it ended: the exit code or signal, and its last line of log."""
         code = self._process.poll() if self._process else None
+        if self._was_silent:
+            return f"ComfyUI did not answer for {SILENCE_S:g} s and was ended"
         if code is None:
             how = "stopped answering"
         elif code < 0:

@@ -109,12 +109,16 @@ def _images(entries: list) -> list:
 
 
 def conditioning_warnings(positive: list, latent: Any) -> list[str]:
-    """A sentence where the image was encoded for another picture size than the latent's: ComfyUI cuts out its middle
-    and scales that."""
+    """A sentence where the image was encoded for another picture size than the latent's: ComfyUI scales it, and of
+    another aspect its middle."""
     height, width = latent.shape[-2:]
-    return [
-        f"The image in positive was encoded at {image.shape[-1] * 8}x{image.shape[-2] * 8} and its middle is scaled "
-        f"to the latent's {width * 8}x{height * 8}."
-        for image in _images(positive)
-        if image.shape[-2:] != (height, width)
-    ]
+    warnings = []
+    for image in _images(positive):
+        from_height, from_width = image.shape[-2:]
+        if (from_height, from_width) != (height, width):
+            part = "is" if from_width * height == width * from_height else "its middle is"
+            warnings.append(
+                f"The image in positive was encoded at {from_width * 8}x{from_height * 8} and {part} scaled "
+                f"to the latent's {width * 8}x{height * 8}."
+            )
+    return warnings

@@ -10,7 +10,7 @@ import comfy.utils
 import torch
 
 from ..rules.errors import InvalidInput
-from ..rules.expert_boundary import BOUNDARIES, ExpertRoute
+from ..rules.expert_boundary import BOUNDARIES
 from .flow_solvers import make_sampler, sampler_names
 from .model_kind import check_images, check_latent, check_models, conditioning_warnings, kind_name, used_conditioning
 from .relay_guider import HIGH, LOW, RelayGuider
@@ -103,9 +103,10 @@ def run_relay(
     sampled = sampled.to(
         device=comfy.model_management.intermediate_device(), dtype=comfy.model_management.intermediate_dtype()
     )
-    warnings = [
+    notes = schedule_notes(route, settings.scheduler, settings.shift, len(guider.experts))
+    found = [
         *replaced_shifts({HIGH: high_noise, LOW: low_noise}, settings.shift),
-        *relay_warnings(guider, settings, sigmas, route, kind),
+        *relay_warnings(guider, settings, sigmas, kind),
         *conditioning_warnings(positive, samples),
     ]
     report = {
@@ -115,7 +116,8 @@ def run_relay(
         "shift": shift_of(sampling),
         "seconds": _rounded(guider, "{}"),
         "load_seconds": _rounded(guider, "load_{}"),
-        "warnings": warnings,
+        "warnings": [NOTES[note] for note in notes] + found,
+        "found": found,  # without what the panel in the editor said before the run
     }
     show_text(run_summary(report, route.n_low))
     finished = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio")}
@@ -137,12 +139,9 @@ def run_summary(report: dict, n_low: int) -> str:
     return "\n".join(parts)
 
 
-def relay_warnings(
-    guider: RelayGuider, settings: RelaySettings, sigmas: torch.Tensor, route: ExpertRoute, kind: str
-) -> list[str]:
+def relay_warnings(guider: RelayGuider, settings: RelaySettings, sigmas: torch.Tensor, kind: str) -> list[str]:
     """Sentences about what works but may not be meant."""
-    notes = schedule_notes(route, settings.scheduler, settings.shift, len(guider.experts))
-    warnings = [NOTES[note] for note in notes]
+    warnings = []
     if LOW in guider.experts:
         warnings += _boundary_warnings(settings, kind)
         high, low = (

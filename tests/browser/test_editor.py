@@ -192,7 +192,9 @@ def test_what_a_run_found_is_said_until_something_is_changed(editor: Any) -> Non
     editor.settle(800)
     editor.run(
         "find('WanRelay_SaveVideo')[0].onExecuted({ wan_relay: [{ warnings: ['padded'] }] });"
-        "find('WanRelay_PrepareLatent')[0].onExecuted({ wan_relay: [{ found: ['one file'], warnings: [] }] });"
+        "find('WanRelay_PrepareLatent')[0].onExecuted({ wan_relay: [argument] });",
+        {"width": 528, "height": 768, "length": 81, "fit": "crop", "batch_size": 1, "image_width": 400}
+        | {"image_height": 300, "warnings": [], "found": ["one file"]},
     )
     editor.wait_for_panel("WanRelay_SaveVideo", "padded")
     editor.wait_for_panel("WanRelay_PrepareLatent", "one file")

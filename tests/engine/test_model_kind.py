@@ -135,3 +135,6 @@ def test_an_image_of_another_size_is_said() -> None:
     assert conditioning_warnings(WITH_IMAGE, torch.zeros(1, 16, 3, 6, 8)) == [
         "The image in positive was encoded at 32x32 and its middle is scaled to the latent's 64x48."
     ]
+    assert conditioning_warnings(WITH_IMAGE, torch.zeros(1, 16, 3, 8, 8)) == [
+        "The image in positive was encoded at 32x32 and is scaled to the latent's 64x64."
+    ]

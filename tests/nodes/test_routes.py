@@ -21,7 +21,7 @@ SCHEDULE = {
     "boundary": "0.9",
     "switch_step": "2",
 }
-SIZE = {"sizing": "match image", "width": "832", "height": "624", "fit": "crop", "length": "80"}
+SIZE = {"sizing": "match image", "width": "832", "height": "624", "fit": "crop", "length": "80", "batch_size": "1"}
 TOY_HIGH, TOY_LOW = "toy_wan2.2_i2v_high_noise.safetensors", "toy_wan2.2_i2v_low_noise.safetensors"
 TOY_HIGH_LORA = "toy_wan2.2_i2v_high_noise_4step_lora.safetensors"
 
@@ -88,7 +88,7 @@ async def test_schedule_is_the_plan_of_the_sampler() -> None:
 async def test_size_is_the_plan_of_prepare_latent(
     asked: dict[str, str], used: dict[str, Any], changes: list[dict[str, Any]]
 ) -> None:
-    fixed = {"length": 81, "duration_s": 81 / 16, "fps": 16.0}
+    fixed = {"length": 81, "batch_size": 1, "duration_s": 81 / 16, "fps": 16.0}
     assert await ask("size", SIZE | asked) == (200, used | fixed | {"changes": changes})
 
 

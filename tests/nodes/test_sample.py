@@ -85,7 +85,7 @@ def test_the_report_of_a_four_step_run(models: dict[str, Any]) -> None:
         seconds = report.pop(key)
         assert list(seconds) == ["high_noise", "low_noise"]
         assert all(0 <= value < 60 for value in seconds.values())
-    assert report == {**DEFAULTS, "seed": 7, "switch_step": 2, "warnings": []}
+    assert report == {**DEFAULTS, "seed": 7, "switch_step": 2, "warnings": [], "found": []}
 
 
 def test_the_seed_decides_and_core_agrees(models: dict[str, Any]) -> None:

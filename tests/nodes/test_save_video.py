@@ -72,6 +72,11 @@ def test_the_history_item_says_all_about_the_file(output):
     json.dumps(result.ui)
 
 
+def test_names_of_any_language_are_kept(output):
+    save(filename_prefix="视频　夜景/👩‍🚀")
+    assert files(output) == ["视频　夜景/👩‍🚀_00001_.mp4"]
+
+
 def test_the_date_is_filled_in(output):
     save(filename_prefix="video/%date:yyyy%/%width%")
     [path] = files(output)
@@ -167,7 +172,8 @@ def test_h264_that_browsers_cannot_play_is_said(output, inputs):
         ({"bit_depth": "12"}, "bit_depth must be 8 or 10; got '12'."),
         ({"filename_prefix": "../out"}, "filename_prefix must stay inside the output folder; got '../out'."),
         ({"filename_prefix": "/etc/clip"}, "filename_prefix must stay inside the output folder; got '/etc/clip'."),
-        ({"filename_prefix": "a\ud800"}, "filename_prefix must be plain text; got 'a\\ud800'."),
+        ({"filename_prefix": "a\ud800"}, "filename_prefix must not hold control characters; got 'a\\ud800'."),
+        ({"filename_prefix": "a\n"}, "filename_prefix must not hold control characters; got 'a\\n'."),
         ({"filename_prefix": ""}, "filename_prefix must end in a file name of 1 to 200 bytes; got ''."),
     ],
 )

@@ -233,7 +233,10 @@ def test_comfyui_that_went_mute_between_jobs_is_replaced_within_the_job(bench, m
         assert (await stopped_before(bench.job()))["video"]
         assert bench.worker.process.starts == 2
         mute = await stopped_before({"id": "2", "input": {"action": "ping"}})
-        assert mute == {"error": "COMFYUI_UNAVAILABLE: ComfyUI was ended by SIGKILL", "refresh_worker": True}
+        assert mute == {
+            "error": "COMFYUI_UNAVAILABLE: ComfyUI did not answer for 0.5 s and was ended",
+            "refresh_worker": True,
+        }
 
     bench.play(jobs())
     assert bench.left_files() == []

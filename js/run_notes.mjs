@@ -1,4 +1,4 @@
-// On SaveVideo: what the saved file does not hold as it came.
+// On Guider and SaveVideo: what a run found.
 import { chain } from "./live.mjs";
 import { addPanel, notes } from "./panel.mjs";
 
