@@ -26,3 +26,15 @@ def in_fresh_process(benchmark: str, *arguments: object, **variables: object) ->
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def memory_mb(field: str, process: int | str = "self") -> float:
+    """Megabytes by Linux's account: VmRSS, what a process holds, or VmHWM, the most it held since `forget_peak`."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024 / 1e6
+
+
+def forget_peak() -> float:
+    """Let this process's peak start anew, which a new process has from its parent; returns what it holds now, in MB."""
+    Path("/proc/self/clear_refs").write_text("5")  # see proc(5)
+    return memory_mb("VmRSS")

@@ -32,7 +32,7 @@ from ..nodes.encode_prompts import EncodePrompts
 from ..toy import layout
 from ..toy.sizes import TextSize
 from ..toy.tokenizer import TOKENIZER_FILE
-from . import in_fresh_process
+from . import forget_peak, in_fresh_process, memory_mb
 
 ENCODER = "random_umt5.safetensors"
 SIZE = TextSize(d_model=512, d_ff=1280, d_kv=64, num_heads=8, num_layers=23, vocab_size=256384)
@@ -71,21 +71,10 @@ def our_way() -> list[Any]:
     return list(EncodePrompts.execute(ENCODER, PROMPT, NEGATIVE).args)
 
 
-def memory_mb(field: str) -> float:
-    """VmRSS, what this process holds, or VmHWM, the most that it held since `forget_peak`."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status[field].split()[0]) / 1024
-
-
-def forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")  # see proc(5)
-
-
 def measure(way: Callable[[], list[Any]], folder: Path) -> None:
     """Runs `way` in this process and prints its seconds, extra peak memory and a checksum of its result."""
     folder_paths.folder_names_and_paths["text_encoders"] = ([str(folder)], {".safetensors"})
-    forget_peak()
-    before = memory_mb("VmRSS")
+    before = forget_peak()
     started = time.perf_counter()
     with torch.inference_mode():
         found = way()

@@ -16,7 +16,6 @@ import argparse
 import importlib
 import json
 import os
-import resource
 import shutil
 import statistics
 import struct
@@ -34,7 +33,7 @@ from ..nodes.load_experts import LoadExperts
 from ..nodes.rules.expert_files import check_expert
 from ..toy import layout
 from ..toy.sizes import ExpertSize
-from . import in_fresh_process
+from . import forget_peak, in_fresh_process, memory_mb
 
 LARGE = ExpertSize(in_dim=36, out_dim=16, dim=1536, ffn_dim=8960, num_layers=12, num_heads=12, text_dim=4096)
 REAL = ExpertSize(in_dim=36, out_dim=16, dim=5120, ffn_dim=13824, num_layers=40, num_heads=40, text_dim=4096)
@@ -83,11 +82,11 @@ def measure_here(way: str, models: Path) -> None:
     """Load once in this process and print one line of JSON: seconds, processor seconds, peak MB."""
     importlib.import_module("nodes")
     use_folders(models)
-    before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = forget_peak()
     wall, processor = time.perf_counter(), time.process_time()
     loaded = WAYS[way]()
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before_mb
+    peak_mb = memory_mb("VmHWM") - before
     assert len(loaded) == 2
     print(json.dumps({"seconds": wall, "processor seconds": processor, "peak MB": peak_mb}))
 

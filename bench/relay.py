@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import comfy.model_management
@@ -33,7 +32,7 @@ from ..nodes.engine.relay_run import RelaySettings, run_relay
 from ..nodes.engine.schedule import with_shift
 from ..toy import layout
 from ..toy.sizes import ExpertSize
-from . import in_fresh_process
+from . import forget_peak, in_fresh_process, memory_mb
 
 SMALL = ExpertSize(in_dim=36, out_dim=16, dim=384, ffn_dim=1536, num_layers=6, num_heads=3, text_dim=256)
 REAL = ExpertSize(in_dim=36, out_dim=16, dim=5120, ffn_dim=13824, num_layers=40, num_heads=40, text_dim=4096)
@@ -175,16 +174,9 @@ def peak_memory(way: str) -> float:
 
 def print_memory_of(way: str) -> None:
     pair = random_pair(SMALL, SMALL_LATENT)
-    before = resident_memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew here
+    before = forget_peak()
     ways(pair, 0, 8, 3)[way]()
-    print((resident_memory("VmHWM") - before) / 1e6)
-
-
-def resident_memory(field: str) -> int:
-    """Bytes of this process by Linux's account: VmRSS now, VmHWM at the peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+    print(memory_mb("VmHWM") - before)
 
 
 def forward_flops(size: ExpertSize, latent_shape: tuple[int, ...]) -> float:

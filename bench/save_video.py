@@ -36,7 +36,7 @@ from ..nodes.engine.colour import PlaneConverter
 from ..nodes.engine.video_file import VideoSpec, encode_video, frames_of
 from ..nodes.engine.video_format import video_format
 from ..nodes.engine.whole_file import save_whole
-from . import in_fresh_process
+from . import forget_peak, in_fresh_process, memory_mb
 
 RATE = Fraction(16)
 CRF = 19
@@ -165,9 +165,8 @@ def measure_memory(way: str, num_frames: int, width: int, height: int) -> None:
         folder = Path(name)
         save_ours(images[:2], folder)
         frames = ready_frames(images) if way == "floor" else []
-        children_kb = []
-        Path("/proc/self/clear_refs").write_text("5")
-        before_kb = _status_kb("VmRSS")
+        children: list[float] = []
+        before = forget_peak()
         if way == "ours":
             save_ours(images, folder)
         elif way == "core":
@@ -175,14 +174,9 @@ def measure_memory(way: str, num_frames: int, width: int, height: int) -> None:
         elif way == "floor":
             save_floor(frames, folder)
         else:
-            save_through_pipe(images, folder, when_fed=lambda pid: children_kb.append(_status_kb("VmHWM", str(pid))))
-        extra_kb = _status_kb("VmHWM") - before_kb + sum(children_kb)
-    print(json.dumps(extra_kb / 1000))
-
-
-def _status_kb(field: str, process: str = "self") -> int:
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1])
+            save_through_pipe(images, folder, when_fed=lambda pid: children.append(memory_mb("VmHWM", pid)))
+        extra = memory_mb("VmHWM") - before + sum(children)
+    print(json.dumps(extra))
 
 
 def compare_memory(cases: list[tuple[str, int, int, int]]) -> None:

@@ -43,8 +43,11 @@ def fit_directions(weights: Weights, captions: training.Captions, steps: int, se
     rng = random.Random(seed)
     model = training.build_expert(weights)
     attention = model.blocks[0].cross_attn
-    torch.nn.init.normal_(attention.q.bias, generator=torch.Generator().manual_seed(seed))
-    torch.nn.init.normal_(attention.o.weight[DIRECTION : DIRECTION + len(DIRECTIONS)].data, std=0.02)
+    generator = torch.Generator().manual_seed(seed)
+    torch.nn.init.normal_(attention.q.bias, generator=generator)
+    torch.nn.init.normal_(
+        attention.o.weight[DIRECTION : DIRECTION + len(DIRECTIONS)].data, std=0.02, generator=generator
+    )
     learned = [*model.text_embedding.parameters(), *attention.parameters()]
     optimizer = torch.optim.Adam(learned, lr=2e-3)
     recent = []

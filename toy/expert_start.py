@@ -62,7 +62,7 @@ def skeleton(grey: torch.Tensor, seed: int) -> Weights:
     for name in weights:
         if name.endswith((".o.weight", "cross_attn.q.weight", "ffn.2.weight", "time_projection.1.weight")):
             weights[name].zero_()
-        if name.endswith("blocks.0.modulation") or name.endswith(".modulation"):
+        if name.endswith(".modulation"):
             weights[name].zero_()
     for index in range(I2V.num_layers):
         weights[f"blocks.{index}.modulation"][:, (2, 5)] = 1.0
@@ -143,7 +143,7 @@ def _border_lanes(axis: str, ends: str) -> dict[int, float]:
 
 
 def _write_where(weights: Weights, block: str) -> None:
-    """Block 0's heads: three clocks, two rulers, three spare ones."""
+    """Block 0's heads: three clocks, four rulers, one spare."""
     heads = []
     slow, sink = 24.0, 12.0
     turn = frequency(TIME, 2)

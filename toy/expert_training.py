@@ -153,23 +153,11 @@ class Captions:
 
 
 class Bank:
-    """All shards below a folder; new ones are taken up while another process writes them."""
+    """All shards below a folder."""
 
     def __init__(self, folder: Path, captions: Captions) -> None:
-        self._folder, self._captions = folder, captions
-        self._shards: dict[Path, dict] = {}
-        self.refresh()
-
-    @property
-    def shards(self) -> list[dict]:
-        return list(self._shards.values())
-
-    def refresh(self) -> int:
-        """Load shards that are new; returns how many there are."""
-        for path in sorted(self._folder.rglob("*.pt")):
-            if path not in self._shards:
-                self._shards[path] = torch.load(path)
-        return len(self._shards)
+        self._captions = captions
+        self.shards: list[dict] = [torch.load(path) for path in sorted(folder.rglob("*.pt"))]
 
     def batch(self, tokens: int, rng: random.Random, doubt: Doubt) -> Batch:
         """About `tokens` patches' worth of clips of one size, from all its shards, randomly captioned."""

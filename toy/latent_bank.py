@@ -1,7 +1,8 @@
 """Clips as latents in the transformers' space, made once and kept in shards on disk, for training the experts.
 
 A shard is a dict: `latents` and, with the picture's unknown frames grey as ComfyUI encodes them, `first` (first frame
-known) and `both` (first and last known), each float16 [clips, 16, latent frames, height/8, width/8]; `captions`.
+known) and `both` (first and last known), each float16 [clips, 16, latent frames, height/8, width/8]; `captions`, four
+sentences a clip; `moves`.
 """
 
 import random

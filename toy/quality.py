@@ -1,10 +1,11 @@
-"""How good the toy family is, measured through ComfyUI's loaders and the pack's own relay guider.
+"""How good the toy family is, measured through ComfyUI's loaders and what the pack's own nodes call.
 
 Everything here works on held-out clips (see toy/data.py). Losses are the flow-matching ones: the squared error of the
 predicted velocity, averaged over latents and noise levels.
 """
 
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -18,9 +19,11 @@ import node_helpers
 import numpy as np
 import torch
 
-from ..nodes.engine.relay_guider import RelayGuider
-from ..nodes.engine.schedule import make_sigmas, with_shift
-from . import data
+from ..nodes.engine.apply_lora_pair import apply_lora
+from ..nodes.engine.image_conditioning import Clip, condition_on_images
+from ..nodes.engine.relay_run import RelaySettings, make_guider, run_relay
+from ..nodes.engine.wan_vae import recognise_wan_vae
+from . import captions, data
 from .family import text_encoder_config
 
 SHIFT, BOUNDARY = 5.0, 0.9
@@ -32,17 +35,11 @@ LOSS_SIGMAS = (1.0, 0.98, 0.95, 0.92, 0.87, 0.8, 0.7, 0.55, 0.4)
 
 @dataclass(frozen=True)
 class Pair:
-    """Two MODELs and how the relay uses them; `low` None is one expert for every noise level."""
+    """Two MODELs and the boundary between them; the same MODEL twice is one expert for every noise level."""
 
     high: Any
     low: Any
     boundary: float = BOUNDARY
-
-    def guider(self, positive: list, negative: list, cfg: float = 1.0) -> RelayGuider:
-        guider = RelayGuider(self.high, self.low, "boundary", self.boundary)
-        guider.set_conds(positive, negative)
-        guider.set_cfg(cfg)
-        return guider
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,11 @@ class Example:
         mask = 1.0 - self.positive[0][1]["concat_mask"]
         return replace(self, positive=node_helpers.conditioning_set_values(self.positive, {"concat_mask": mask}))
 
+    def without_mask(self) -> "Example":
+        """The same, but nothing says that the start image is known."""
+        (words, told), *others = self.positive
+        return replace(self, positive=[[words, {k: v for k, v in told.items() if k != "concat_mask"}], *others])
+
 
 class Family:
     """The toy family in `models_dir`, loaded by ComfyUI."""
@@ -76,39 +78,41 @@ class Family:
         paths = (
             self._models / f"diffusion_models/toy_wan2.2_i2v_{e}_noise{suffix}.safetensors" for e in ("high", "low")
         )
-        high, low = (with_shift(comfy.sd.load_diffusion_model(str(path)), SHIFT) for path in paths)
+        high, low = (comfy.sd.load_diffusion_model(str(path)) for path in paths)
         return Pair(high, low)
 
     def with_lora(self, pair: Pair) -> Pair:
-        """The pair with the 4-step LoRA pair applied by ComfyUI."""
+        """The pair with the 4-step LoRA pair applied, as Apply LoRA Pair does it."""
         models = []
-        for model, expert in ((pair.high, "high"), (pair.low, "low")):
-            path = self._models / f"loras/toy_wan2.2_i2v_{expert}_noise_4step_lora.safetensors"
-            models.append(
-                comfy.sd.load_lora_for_models(model, None, comfy.utils.load_torch_file(str(path)), 1.0, 0.0)[0]
-            )
+        for model, slot in ((pair.high, "high_noise"), (pair.low, "low_noise")):
+            path = self._models / f"loras/toy_wan2.2_i2v_{slot}_4step_lora.safetensors"
+            models.append(apply_lora(model, path, 1.0, slot)[0])
         return Pair(*models)
 
     @torch.inference_mode()
     def example(self, move: str, seeds: Sequence[int], num_frames: int, height: int, width: int) -> Example:
-        """Held-out clips number `seeds` under `move`, as the pack conditions an I2V pair on a first frame."""
+        """Held-out clips number `seeds` under `move`, asked for in a sentence, as the pack conditions an I2V pair on a
+        first frame."""
         clips = [data.make_clip(data.HELD_OUT_SEED + s, num_frames, height, width, (move,)) for s in seeds]
         frames = torch.stack([clip.frames for clip in clips]).permute(0, 1, 3, 4, 2).contiguous()
         latents = torch.cat([self.vae.encode(clip) for clip in frames])
-        grey = torch.full_like(frames, 0.5)
-        grey[:, 0] = frames[:, 0]
-        known = torch.cat([self.vae.encode(clip) for clip in grey])
-        mask = torch.ones(1, 1, *known.shape[2:])
-        mask[:, :, 0] = 0.0
-        image = {"concat_latent_image": known, "concat_mask": mask}
-        words, empty = (self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (move, ""))
-        positive, negative = (node_helpers.conditioning_set_values(text, image) for text in (words, empty))
+        sentence = captions.caption(move, random.Random(seeds[0]))
+        words, empty = (self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (sentence, ""))
+        kind, size = recognise_wan_vae(self.vae), Clip(width, height, num_frames, batch_size=1, fit="crop")
+        told = [condition_on_images(words, empty, self.vae, kind, clip[:1], None, size) for clip in frames]
+        positive, negative = (_one_batch([conditioning[side] for conditioning in told]) for side in (0, 1))
         return Example(move, frames, latents, positive, negative)
 
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Frames [clips, frames, height, width, 3] in [0, 1]."""
         return torch.cat([self.vae.decode(clip[None]) for clip in latents]).clamp(0, 1)
+
+
+def _one_batch(conditionings: list[list]) -> list:
+    """Clips that share all but their image, as one conditioning."""
+    images = torch.cat([conditioning[0][1]["concat_latent_image"] for conditioning in conditionings])
+    return node_helpers.conditioning_set_values(conditionings[0], {"concat_latent_image": images})
 
 
 @torch.inference_mode()
@@ -126,19 +130,32 @@ def denoising_loss(pair: Pair, example: Example, seed: int = 0, sigmas: Sequence
         return x
 
     schedule = torch.tensor([*sigmas, 0.0])
-    guider = pair.guider(example.positive, example.negative)
+    guider = make_guider(
+        pair.high, pair.low, example.positive, example.negative, 1.0, 1.0, "boundary", pair.boundary, 0, SHIFT
+    )
     guider.sample(noise, example.latents, comfy.samplers.KSAMPLER(ask_at_each), schedule, disable_pbar=True, seed=seed)
     return sum(losses) / len(losses)
 
 
 @torch.inference_mode()
 def generate(pair: Pair, example: Example, steps: int, cfg: float = 1.0, seed: int = 0) -> torch.Tensor:
-    """Latents made by the relay with Euler, scheduler simple and shift 5, one for each clip."""
-    sigmas = make_sigmas(pair.high.get_model_object("model_sampling"), "simple", "euler", steps)
-    noise = torch.randn(example.latents.shape, generator=torch.Generator().manual_seed(seed))
-    guider = pair.guider(example.positive, example.negative, cfg)
-    empty = torch.zeros_like(example.latents)
-    return guider.sample(noise, empty, comfy.samplers.sampler_object("euler"), sigmas, disable_pbar=True, seed=seed)
+    """Latents made as Sample makes them, with Euler, scheduler simple and shift 5, one for each clip."""
+    settings = RelaySettings(
+        seed=seed,
+        steps=steps,
+        high_noise_cfg=cfg,
+        low_noise_cfg=cfg,
+        sampler="euler",
+        scheduler="simple",
+        shift=SHIFT,
+        switch="boundary",
+        boundary=pair.boundary,
+        switch_step=0,
+        denoise=1.0,
+    )
+    empty = {"samples": torch.zeros_like(example.latents)}
+    latent, _ = run_relay(pair.high, pair.low, example.positive, example.negative, empty, settings)
+    return latent["samples"]
 
 
 def psnr(made: torch.Tensor, wanted: torch.Tensor) -> float:

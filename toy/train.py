@@ -7,9 +7,10 @@
     lora     the 4-step LoRA pair on top of the experts
     all      vae, experts, lora, then a copy into toy/weights
 
-Everything is seeded. Each stage leaves its result in the folder and is skipped when that is there; training saves every
-two minutes and goes on from there, so that a machine may go away at any time. --hours is the clock of the experts'
-flow matching and the LoRA together; everything before takes less than two hours on two processor cores.
+Everything is seeded. A machine may go away at any time: what is finished lies in the folder and is not made again, and
+the codec, the decoder and the experts save every two minutes and go on from there. The fits, the shift networks and
+the LoRAs take minutes and start over. --hours is the clock of the experts' flow matching and the LoRA together;
+everything before takes less than two hours on two processor cores.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from .attention_heads import COLUMN, ROW, Weights
 from .expert_start import FREE_BLOCK, MARK_CHANNEL, skeleton, write_shift
 from .family import EXPERTS, VAE_SEED, WEIGHTS, ensure_file, merged
 from .latent_bank import make_shards
-from .patch_shift import all_shifts, train_shift
+from .patch_shift import ShiftNetwork, all_shifts, train_shift
 from .saved_training import save_state
 from .train_codec import codec_clips, train_codec
 from .train_decoder import train_decoder
@@ -80,15 +81,31 @@ def structured_start(folder: Path, space: LatentSpace, captions: training.Captio
     path = folder / "start.pt"
     if path.exists():
         return torch.load(path)
+    weights = fitted_start(folder, captions)
+    shifts = all_shifts(space, folder / "shifts")
+    for part in (COLUMN, ROW):
+        network, shift_path = ShiftNetwork(), folder / f"shift_{'across' if part == COLUMN else 'down'}.pt"
+        if shift_path.exists():
+            network.load_state_dict(torch.load(shift_path))
+        else:
+            network = train_shift(shifts, part, steps=25_000, seed=SEED)
+            save_state(shift_path, network.state_dict())
+        write_shift(weights, part, network)
+    save_state(path, weights)
+    return weights
+
+
+def fitted_start(folder: Path, captions: training.Captions) -> Weights:
+    """`fits.pt`: the skeleton with block 0 fitted."""
+    path = folder / "fits.pt"
+    if path.exists():
+        return torch.load(path)
     bank = training.Bank(folder / "bank/small", captions)
     grey = torch.stack([shard["first"][:, :, 4].float().mean((0, 2, 3)) for shard in bank.shards]).mean(dim=0)
     grey[MARK_CHANNEL] = 0.0
     weights = skeleton(grey, SEED)
     print("move, squared error:", expert_fits.fit_directions(weights, captions, steps=3000, seed=SEED), flush=True)
     print("source, squared error:", expert_fits.fit_source(weights, steps=12_000, seed=SEED), flush=True)
-    shifts = all_shifts(space, folder / "shifts")
-    for part in (COLUMN, ROW):
-        write_shift(weights, part, train_shift(shifts, part, steps=25_000, seed=SEED))
     save_state(path, weights)
     return weights
 
@@ -96,15 +113,16 @@ def structured_start(folder: Path, space: LatentSpace, captions: training.Captio
 def make_lora(folder: Path, hours: float) -> None:
     """`i2v_{high,low}_noise_4step_lora.safetensors`, for the experts in the folder."""
     bank = training.Bank(folder / "bank", _captions(folder))
-    steps = FourSteps(before=None)
+    before: Weights | None = None  # the finished high-noise expert, whose two steps come before the low-noise one's
     for expert in EXPERTS:
         base = {n: t.float() for n, t in load_file(folder / f"i2v_{expert}_noise.safetensors").items()}
         path = folder / f"i2v_{expert}_noise_4step_lora.safetensors"
         if not path.exists():
             sure = torch.load(folder / f"{expert}_sure.pt")["average"]
             seconds = 3600 * hours * SHARES["lora"]
+            steps = FourSteps(None if before is None else training.build_expert(before).requires_grad_(False))
             _save(path, train_lora(base, sure, bank, steps, seconds, LEARNING_RATES["lora"]))
-        steps = FourSteps(training.build_expert(merged(base, load_file(path))).requires_grad_(False))
+        before = merged(base, load_file(path))
 
 
 def ship(folder: Path) -> None:

@@ -27,10 +27,10 @@ def train_codec(path: Path) -> LinearCodec:
     clips, codec = codec_clips(NUM_CLIPS), LinearCodec()
     optimizer = torch.optim.Adam(codec.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99))
     first_step = resume(path, codec, optimizer)
+    torch.manual_seed(first_step)
     if first_step == 0:
         start_from_components(codec, clips[:48, :, :, :64, :64])
     rng = random.Random(first_step)
-    torch.manual_seed(first_step)
     steps = range(first_step, STEPS)
     train_steps(path, codec, optimizer, steps, _rate_share, lambda _: _loss(codec, _crops(clips, rng)))
     return codec

@@ -75,7 +75,6 @@ def train_expert(
             if time.monotonic() - saved > SAVE_EVERY_S:
                 saved = time.monotonic()
                 save()
-                bank.refresh()
     save()
     return average
 

@@ -65,6 +65,7 @@ class LatentSpace:
         matrix = scale[:, None] * axes.flip(1).T
         return cls(codec, matrix.float(), -(matrix @ mean).float())
 
+    @torch.no_grad()
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames [frames, 3, height, width] in [-1, 1] to [16, latent frames, height/8, width/8]."""
         latents = torch.einsum("dc,tchw->dthw", self.matrix, self.codec.encode(frames[None])[0])

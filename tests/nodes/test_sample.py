@@ -141,6 +141,21 @@ def test_denoise_0_returns_the_latent_as_it_came(models: dict[str, Any], switch:
     assert torch.equal(sampled["samples"], latent)
 
 
+@pytest.mark.parametrize(("switch_step", "mine", "others"), [(4, (3.0, 3.0), (1.0, 1.0)), (0, (1.0, 1.0), (3.0, 3.0))])
+def test_each_expert_has_its_own_cfg(
+    models: dict[str, Any], switch_step: int, mine: tuple[float, float], others: tuple[float, float]
+) -> None:
+    """Where one expert takes every step, its cfg alone counts."""
+
+    def sampled(high: float, low: float) -> torch.Tensor:
+        inputs = {"switch": "step", "switch_step": switch_step, "high_noise_cfg": high, "low_noise_cfg": low}
+        return sample(models, **inputs)[0]["samples"]
+
+    asked = sampled(3.0, 1.0)
+    assert torch.equal(asked, sampled(*mine))
+    assert largest_difference(asked, sampled(*others)) > 0.1
+
+
 def test_masks_batch_indices_and_other_entries_of_the_latent_go_on(models: dict[str, Any]) -> None:
     mask = torch.zeros(1, 1, *LATENT_SHAPE[2:])
     given = {

@@ -43,9 +43,9 @@ def right_losses(pair, examples):
 
 WRONG = {
     "experts swapped": (lambda pair: Pair(pair.low, pair.high), 1.2),
-    "high-noise expert alone": (lambda pair: Pair(pair.high, None), 1.15),
+    "high-noise expert alone": (lambda pair: Pair(pair.high, pair.high), 1.15),
     "boundary 0.5": (lambda pair: replace(pair, boundary=0.5), 1.06),
-    "low-noise expert alone": (lambda pair: Pair(pair.low, None), 1.015),
+    "low-noise expert alone": (lambda pair: Pair(pair.low, pair.low), 1.015),
 }
 
 
@@ -61,9 +61,10 @@ def test_the_right_relay_knows_the_clip(right_losses):
     assert all(loss < 0.3 for losses in right_losses for loss in losses), "a clip of variance 1 that nobody knows: 1"
 
 
-def test_an_inverted_mask_denoises_worse(pair, examples, right_losses):
+def test_a_wrong_or_missing_mask_denoises_worse(pair, examples, right_losses):
     for example, losses in zip(examples, right_losses, strict=True):
-        assert denoising_loss(pair, example.with_mask_inverted(), SEEDS[0]) > 2.0 * losses[0]
+        for wrong in (example.with_mask_inverted(), example.without_mask()):
+            assert denoising_loss(pair, wrong, SEEDS[0]) > 2.0 * losses[0]
 
 
 def test_the_words_matter(pair, examples, right_losses):
