@@ -93,7 +93,7 @@ TOY_FILES = {
 }
 TOY_SIZE = {"width": 240, "height": 160, "length": 33}
 TOY_PROMPT = "The camera pans left."  # the toy family knows camera moves only: see toy/README.md
-TOY_MAX_CFG = 2.0
+TOY_MAX_CFG = 1.5
 
 
 class DevError(Exception):

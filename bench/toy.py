@@ -26,7 +26,7 @@ from ..toy import captions, quality
 from ..toy.family import ensure_family
 from ..toy.quality import Example, Family, Pair
 
-GUIDANCE = (2.0, 3.5)
+GUIDANCE = (1.5, 3.5)
 KINDS = {"pan": "pans", "zoom": "zooms", "rotate": "rotations", "still": "still", "ball": "balls"}
 
 
@@ -91,7 +91,7 @@ def print_steps(family: Family, pair: Pair, examples: list[Example]) -> None:
         "40 steps, no LoRA": (pair, 40, 1.0),
     }
     runs |= {f"40 steps, guidance {guidance}": (pair, 40, guidance) for guidance in GUIDANCE}
-    print("\n3. Steps\n\n| run | " + " | ".join(e.move for e in examples) + " |\n|---|" + "---|" * len(examples))
+    print("\n2. Steps\n\n| run | " + " | ".join(e.move for e in examples) + " |\n|---|" + "---|" * len(examples))
     for name, (relay, steps, cfg) in runs.items():
         decibels = []
         for example in examples:

@@ -201,14 +201,14 @@ def test_the_templates_that_serve_offers_are_toys(path: Path) -> None:
     assert values["VAELoader"][0].startswith("toy_wan")
     assert values["WanRelay_EncodePrompts"][1] == "The camera pans left."
     *cfgs, sampler = values["WanRelay_Sample"][3:6]
-    cfg = 2.0 if path.stem in ("wan22_i2v_reference", "wan22_ti2v_5b") else 1.0
+    cfg = 1.5 if path.stem in ("wan22_i2v_reference", "wan22_ti2v_5b") else 1.0
     assert (cfgs, sampler in ("euler", "flow_unipc")) == ([cfg, cfg], True)
 
 
 def test_the_toy_demo_says_that_it_lowers_the_guidance(capsys: pytest.CaptureFixture[str]) -> None:
     sample = dev.inputs_of(demo_of("--workflow", "wan22_i2v_reference")[0], "WanRelay_Sample")
-    assert (sample["high_noise_cfg"], sample["low_noise_cfg"]) == (2.0, 2.0)
-    said = "The toy family needs less guidance than the real one: {} is 2.\n"
+    assert (sample["high_noise_cfg"], sample["low_noise_cfg"]) == (1.5, 1.5)
+    said = "The toy family needs less guidance than the real one: {} is 1.5.\n"
     assert capsys.readouterr().err == said.format("high_noise_cfg") + said.format("low_noise_cfg")
 
 
