@@ -59,12 +59,10 @@ function leave(entry) {
   if (present.delete(entry)) entry.end();
 }
 
-/** A subgraph is removed whole, without a word to the nodes in it. */
-const isThere = ({ graph }) => graphs().includes(graph);
-
 function tick() {
   if (document.hidden) return;
-  for (const entry of present) if (!isThere(entry.node)) leave(entry);
+  const there = graphs(); // a subgraph is removed whole, without a word to the nodes in it
+  for (const entry of present) if (!there.includes(entry.node.graph)) leave(entry);
   for (const panel of panels) {
     const question = panel.question();
     const key = JSON.stringify([language(), question]);

@@ -119,11 +119,11 @@ class PrepareLatent(io.ComfyNode):
         foretold = size["warnings"] + count["warnings"]
         start_image, end_image, said = choose_known_frames(start_image, end_image, length)
         found += said
-        if start_image is not None:
-            foretold += describe_fit("start_image", start_image, width, height, fit)
-        if end_image is not None:
-            said = describe_fit("end_image", end_image, width, height, fit)
-            foretold, found = (foretold, found + said) if start_image is not None else (foretold + said, found)
+        shown = "end_image" if start_image is None else "start_image"  # whose fit the panel knows
+        for name, frames in (("start_image", start_image), ("end_image", end_image)):
+            if frames is not None:
+                said = describe_fit(name, frames, width, height, fit)
+                (foretold if name == shown else found).extend(said)
         if batch_size > 1:
             found.append(
                 f"batch_size {batch_size}: VAE Decode puts the {batch_size} videos one after the other, and Save Video "
