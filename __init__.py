@@ -3,8 +3,8 @@
 from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
+from .nodes.editor.routes import add_routes
 from .nodes.node_list import NODES
-from .nodes.routes import add_routes
 
 WEB_DIRECTORY = "./js"
 

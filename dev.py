@@ -792,7 +792,7 @@ def worker(options: argparse.Namespace) -> None:
     check_port(options.port)
     key = ["--api-key", options.api_key] if options.api_key else []
     toy = {"WAN_RELAY_MODEL_FILES": json.dumps(TOY_FILES)}
-    become(env.inside("worker.platform", "--port", options.port, *key), env.variables() | toy)
+    become(env.inside("service.local_runpod", "--port", options.port, *key), env.variables() | toy)
 
 
 def bench(options: argparse.Namespace) -> None:

@@ -1,1 +1,1 @@
-../worker/handler.py
+../service/worker/handler.py

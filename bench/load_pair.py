@@ -30,7 +30,7 @@ from safetensors.torch import save_file
 
 from ..nodes.apply_lora_pair import ApplyLoraPair
 from ..nodes.load_experts import LoadExperts
-from ..nodes.rules.expert_files import check_expert
+from ..nodes.rules.files.expert_files import check_expert
 from ..toy import layout
 from ..toy.sizes import ExpertSize
 from . import forget_peak, in_fresh_process, memory_mb

@@ -28,8 +28,8 @@ import torch
 
 import nodes as comfyui_nodes
 
-from ..nodes.engine.relay_run import RelaySettings, run_relay
-from ..nodes.engine.schedule import with_shift
+from ..nodes.engine.relay.relay_run import RelaySettings, run_relay
+from ..nodes.engine.relay.sigma_schedule import with_shift
 from ..toy import layout
 from ..toy.sizes import ExpertSize
 from . import forget_peak, in_fresh_process, memory_mb

@@ -32,10 +32,10 @@ import torch
 from av.video.reformatter import Colorspace, Interpolation
 from comfy_api.latest import InputImpl, Types
 
-from ..nodes.engine.colour import PlaneConverter
-from ..nodes.engine.video_file import VideoSpec, encode_video, frames_of
-from ..nodes.engine.video_format import video_format
-from ..nodes.engine.whole_file import save_whole
+from ..nodes.engine.files.whole_file import save_whole
+from ..nodes.engine.video.colour import PlaneConverter
+from ..nodes.engine.video.video_file import VideoSpec, encode_video, frames_of
+from ..nodes.engine.video.video_format import video_format
 from . import forget_peak, in_fresh_process, memory_mb
 
 RATE = Fraction(16)

@@ -22,9 +22,10 @@ from pathlib import Path
 
 import torch
 
-from ..toy import captions, quality
+from ..toy import captions
 from ..toy.family import ensure_family
-from ..toy.quality import Example, Family, Pair
+from ..toy.training import quality
+from ..toy.training.quality import Example, Family, Pair
 
 GUIDANCE = (1.5, 3.5)
 KINDS = {"pan": "pans", "zoom": "zooms", "rotate": "rotations", "still": "still", "ball": "balls"}

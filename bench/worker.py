@@ -36,13 +36,13 @@ import requests
 from aiohttp import ClientSession, web
 from PIL import Image
 
+from ..service.contract.request import parse_request
+from ..service.local_runpod import Endpoint, Limits
+from ..service.worker import job as worker_job
+from ..service.worker.comfyui.client import Run
+from ..service.worker.settings import Settings
+from ..service.worker.workflow import build_plan
 from ..toy.family import ensure_family
-from ..worker import job as worker_job
-from ..worker.comfy_client import Run
-from ..worker.platform import Endpoint, Limits
-from ..worker.request import parse_request
-from ..worker.settings import Settings
-from ..worker.workflow import build_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 JOBS = 30
@@ -273,7 +273,7 @@ async def start_sh_first_answer(folder: Path, variables: dict[str, str]) -> floa
         started = time.perf_counter()
         with (folder / "start.log").open("wb") as out:
             process = subprocess.Popen(
-                ["bash", ROOT / "worker" / "start.sh"],
+                ["bash", ROOT / "service" / "worker" / "start.sh"],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -5,11 +5,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .engine.apply_lora_pair import apply_lora
-from .engine.model_files import lora_file, lora_files, state_of
+from .engine.files.lora_patches import apply_lora
+from .engine.files.model_files import lora_file, lora_files, state_of
 from .rules.errors import InvalidInput, WanRelayError
-from .rules.expert_files import NO_FILE
-from .rules.lora_files import check_lora_pair
+from .rules.files.expert_files import NO_FILE
+from .rules.files.lora_files import check_lora_pair
 
 
 class ApplyLoraPair(io.ComfyNode):

@@ -5,11 +5,11 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from .engine.prompt_cache import PromptCache
-from .engine.prompt_encoding import check_prompt, encode_prompts
+from .engine.prompts.prompt_cache import PromptCache
+from .engine.prompts.prompt_encoding import check_prompt, encode_prompts
 from .rules.errors import InvalidInput, WanRelayError
-from .rules.safetensors_header import read_header
-from .rules.text_encoder_file import check_text_encoder, is_safetensors
+from .rules.files.safetensors_header import read_header
+from .rules.files.text_encoder_file import check_text_encoder, is_safetensors
 
 FOLDER = "text_encoders"  # ComfyUI's name for text_encoders and clip together
 

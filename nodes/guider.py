@@ -5,8 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from . import sampling_inputs
-from .engine.model_kind import check_images, check_models, used_conditioning
-from .engine.relay_run import make_guider, replaced_shifts
+from .engine.files.model_kind import check_images, check_models, used_conditioning
+from .engine.relay.relay_run import make_guider, replaced_shifts
 
 
 class Guider(io.ComfyNode):

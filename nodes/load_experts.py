@@ -5,10 +5,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .engine.load_experts import WEIGHT_DTYPES, load_pair
-from .engine.model_files import ModelFile, expert_files, find_expert, state_of
+from .engine.files.expert_loading import WEIGHT_DTYPES, load_pair
+from .engine.files.model_files import ModelFile, expert_files, find_expert, state_of
 from .rules.errors import WanRelayError
-from .rules.expert_files import NO_FILE, check_pair
+from .rules.files.expert_files import NO_FILE, check_pair
 
 
 class LoadExperts(io.ComfyNode):

@@ -4,12 +4,12 @@ import comfy.sd
 import torch
 from comfy_api.latest import io
 
-from .engine.image_conditioning import Clip, choose_known_frames, condition_on_images, latent_with_start
-from .engine.resize_image import check_image, describe_fit
-from .engine.wan_vae import recognise_wan_vae
+from .engine.frames.image_conditioning import Clip, choose_known_frames, condition_on_images, latent_with_start
+from .engine.frames.resize_image import check_image, describe_fit
+from .engine.frames.wan_vae import recognise_wan_vae
 from .rules.errors import InvalidInput
-from .rules.frame_count import plan_length
-from .rules.frame_size import FITS, SIZINGS, plan_size
+from .rules.frames.frame_count import plan_length
+from .rules.frames.frame_size import FITS, SIZINGS, plan_size
 
 
 class PrepareLatent(io.ComfyNode):

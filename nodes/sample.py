@@ -7,9 +7,9 @@ import json
 from comfy_api.latest import io
 
 from . import sampling_inputs
-from .engine.flow_solvers import sampler_names
-from .engine.relay_run import RelaySettings, run_relay
-from .engine.schedule import SWITCH_MODES
+from .engine.relay.flow_solvers import sampler_names
+from .engine.relay.relay_run import RelaySettings, run_relay
+from .engine.relay.sigma_schedule import SWITCH_MODES
 
 
 class Sample(io.ComfyNode):

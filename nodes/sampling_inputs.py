@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .engine.schedule import SWITCH_MODES, scheduler_names
+from .engine.relay.sigma_schedule import SWITCH_MODES, scheduler_names
 
 
 def experts() -> list[io.Input]:

@@ -14,13 +14,13 @@ import torch
 from comfy.cli_args import args
 from comfy_api.latest import InputImpl, io, ui
 
-from .engine.saved_files import SavedFiles
-from .engine.sound import SoundTrack
-from .engine.video_file import VideoSpec, check_images, encode_video, even_size
-from .engine.video_format import FORMATS, check_encoding, frame_rate, video_format
-from .engine.whole_file import not_saved, save_whole
-from .rules.date_in_name import with_date
+from .engine.files.whole_file import not_saved, save_whole
+from .engine.video.saved_files import SavedFiles
+from .engine.video.sound import SoundTrack
+from .engine.video.video_file import VideoSpec, check_images, encode_video, even_size
+from .engine.video.video_format import FORMATS, check_encoding, frame_rate, video_format
 from .rules.errors import InvalidInput
+from .rules.files.date_in_name import with_date
 
 SAVED = SavedFiles()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from . import sampling_inputs
-from .engine.flow_solvers import sampler_names
-from .engine.schedule import make_sigmas, shift_of, with_shift
+from .engine.relay.flow_solvers import sampler_names
+from .engine.relay.sigma_schedule import make_sigmas, shift_of, with_shift
 
 
 class Schedule(io.ComfyNode):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .engine.flow_solvers import FLOW_SOLVERS, make_sampler
+from .engine.relay.flow_solvers import FLOW_SOLVERS, make_sampler
 
 
 class SelectSolver(io.ComfyNode):

@@ -1,6 +1,6 @@
 """Writes a trained `LinearCodec` into the Wan2.1 VAE's layout, exactly up to the VAE's own normalisations.
 
-The residual branches say nothing yet; toy/train_decoder.py trains those of the decoder.
+The residual branches say nothing yet; toy/training/train_decoder.py trains those of the decoder.
 
 Two facts make the VAE's nonlinear heads pass a linear signal: silu(a) - silu(-a) = a, so features travel in pairs of
 opposite sign; and RMS norm over channels barely moves where one channel is a large constant.

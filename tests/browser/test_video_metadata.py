@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from wan_relay.nodes.engine.video_file import VideoSpec, encode_video
-from wan_relay.nodes.engine.video_format import video_format
+from wan_relay.nodes.engine.video.video_file import VideoSpec, encode_video
+from wan_relay.nodes.engine.video.video_format import video_format
 
 READ = """
 const bytes = Uint8Array.from(atob(argument.content), (character) => character.charCodeAt(0));

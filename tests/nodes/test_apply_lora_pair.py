@@ -12,7 +12,7 @@ import pytest
 from wan_relay.nodes.apply_lora_pair import ApplyLoraPair
 from wan_relay.nodes.load_experts import LoadExperts
 from wan_relay.nodes.rules.errors import InvalidInput
-from wan_relay.nodes.rules.safetensors_header import read_header
+from wan_relay.nodes.rules.files.safetensors_header import read_header
 from wan_relay.tests.nodes.model_folders import use_folders
 from wan_relay.tests.tiny_models import write_model
 

@@ -13,9 +13,9 @@ import folder_paths
 import pytest
 import torch
 from wan_relay.nodes.encode_prompts import EncodePrompts
-from wan_relay.nodes.engine import prompt_encoding
+from wan_relay.nodes.engine.prompts import prompt_encoding
 from wan_relay.nodes.rules.errors import FileRefused, InvalidInput
-from wan_relay.nodes.rules.safetensors_header import read_header
+from wan_relay.nodes.rules.files.safetensors_header import read_header
 from wan_relay.toy.family import text_encoder_config
 
 pytestmark = pytest.mark.comfy
@@ -127,8 +127,8 @@ spec.loader.exec_module(dev)
 dev.register_package()
 dev.use_comfyui(Path(os.environ["COMFYUI_PATH"]))
 import comfy.sd, torch
-from wan_relay.nodes.engine.prompt_cache import PromptCache
-from wan_relay.nodes.engine.prompt_encoding import encode_prompts
+from wan_relay.nodes.engine.prompts.prompt_cache import PromptCache
+from wan_relay.nodes.engine.prompts.prompt_encoding import encode_prompts
 def fail(*args, **options):
     raise AssertionError("the encoder was loaded")
 comfy.sd.load_clip = fail

@@ -9,10 +9,10 @@ from typing import Any
 
 import folder_paths
 import pytest
-from wan_relay.nodes.engine.model_files import expert_files, find_expert
+from wan_relay.nodes.engine.files.model_files import expert_files, find_expert
 from wan_relay.nodes.load_experts import LoadExperts
 from wan_relay.nodes.rules.errors import FileRefused, InvalidInput
-from wan_relay.nodes.rules.expert_files import check_pair
+from wan_relay.nodes.rules.files.expert_files import check_pair
 from wan_relay.tests.nodes.model_folders import use_folders
 from wan_relay.tests.tiny_models import expert_listing, write_gguf, write_model
 

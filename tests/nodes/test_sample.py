@@ -10,7 +10,7 @@ import pytest
 import torch
 from wan_relay.nodes.rules.errors import InvalidInput
 from wan_relay.nodes.sample import Sample
-from wan_relay.tests.engine.relay_runs import largest_difference, noise_for
+from wan_relay.tests.engine.relay.relay_runs import largest_difference, noise_for
 from wan_relay.tests.engine.tiny_wan import LATENT_SHAPE, conditioning, tiny_wan
 
 pytestmark = pytest.mark.comfy
@@ -209,7 +209,7 @@ def test_warnings(models: dict[str, Any], inputs: dict[str, Any], warning: str) 
 
 
 def test_models_with_different_shifts_of_their_own_warn(models: dict[str, Any]) -> None:
-    from wan_relay.nodes.engine.schedule import with_shift
+    from wan_relay.nodes.engine.relay.sigma_schedule import with_shift
 
     own = {"high_noise": with_shift(models["high_noise"], 5.0), "low_noise": with_shift(models["low_noise"], 3.0)}
     _, report = sample(own, shift=0.0)

@@ -6,7 +6,7 @@ import comfy.samplers
 import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import BasicScheduler, KSamplerSelect, RandomNoise, SamplerCustomAdvanced
-from wan_relay.nodes.engine.schedule import with_shift
+from wan_relay.nodes.engine.relay.sigma_schedule import with_shift
 from wan_relay.nodes.guider import Guider
 from wan_relay.nodes.rules.errors import InvalidInput
 from wan_relay.nodes.sample import Sample

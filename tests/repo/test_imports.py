@@ -1,4 +1,4 @@
-"""Imports point one way: rules <- engine <- nodes <- node_list <- __init__, and the worker stands alone."""
+"""Imports point one way; the table below is the whole tree, and every module is in it."""
 
 import ast
 import sys
@@ -8,12 +8,49 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACK_FILES = sorted([ROOT / "__init__.py", *(ROOT / "nodes").rglob("*.py")])
-WORKER_CHAIN = ["errors", "settings", "request", "workflow", "comfy_client", "result", "handler"]
+
+# folder or module -> what else of the checkout it may import; its own folder is always allowed, but for nodes
+LAYERS: dict[str, set[str]] = {
+    "nodes.rules": set(),
+    "nodes.engine": {"nodes.rules"},
+    "nodes.sampling_inputs": {"nodes.rules", "nodes.engine"},
+    "nodes": {"nodes.rules", "nodes.engine", "nodes.sampling_inputs"},
+    "nodes.node_list": {"nodes"},
+    "nodes.editor": {"nodes.rules", "nodes.engine", "nodes.node_list"},
+    "__init__": {"nodes.node_list", "nodes.editor"},
+    "service.contract": set(),
+    "service.media": {"service.contract"},
+    "service.worker": {"service.contract", "service.media"},
+    "service.local_runpod": {"service.worker"},
+    "tools": {"service.contract", "service.worker"},
+    "toy": set(),
+    "toy.training": {"toy", "nodes.rules", "nodes.engine"},
+    "dev": set(),
+}
+ANYTHING = ("bench", "tests")
+# Folders that run outside ComfyUI's environment, and what they must do without.
+WITHOUT_TORCH = ("service", "tools")
+TORCH_SIDE = {"torch", "comfy", "comfy_api", "folder_paths", "nodes", "numpy"}
+
+
+def files() -> list[Path]:
+    found = [path for path in ROOT.rglob("*.py") if not any(part.startswith(".") for part in path.parts)]
+    return sorted(path for path in found if path.stat().st_size and not is_free(module_name(path)))
 
 
 def module_name(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name if name == "__init__" else name.removesuffix(".__init__")
+
+
+def is_free(name: str) -> bool:
+    return name.split(".")[0] in ANYTHING
+
+
+def layer(name: str) -> str:
+    """The longest entry of the table that holds the module."""
+    parts = name.split(".")
+    return next(place for n in range(len(parts), 0, -1) if (place := ".".join(parts[:n])) in LAYERS)
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -31,21 +68,12 @@ def imported_modules(path: Path) -> set[str]:
     return found
 
 
+def own_imports(path: Path) -> set[str]:
+    return {name.removeprefix("wan_relay.") for name in imported_modules(path) if name.startswith("wan_relay.")}
+
+
 def is_file(name: str) -> bool:
     return name.startswith("wan_relay.") and ROOT.joinpath(*name.split(".")[1:]).with_suffix(".py").is_file()
-
-
-def layer(name: str) -> int:
-    """The height of a module of the pack: a module may import what is lower, rules and engine also their own kind."""
-    if name == "":
-        return 5
-    if name.startswith("nodes.rules"):
-        return 0
-    if name.startswith("nodes.engine"):
-        return 1
-    if name == "nodes.sampling_inputs":
-        return 2
-    return 4 if name in ("nodes.node_list", "nodes.routes") else 3
 
 
 def test_the_walk_sees_imports_of_every_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,47 +87,42 @@ def test_the_walk_sees_imports_of_every_form(tmp_path: Path, monkeypatch: pytest
     assert imported_modules(file) == {"a.b", "c", "wan_relay.nodes.rules.errors"}
 
 
-@pytest.mark.parametrize("path", PACK_FILES, ids=module_name)
-def test_the_pack_imports_downwards(path: Path) -> None:
-    own = module_name(path)
-    for name in imported_modules(path):
-        if name.startswith("wan_relay"):
-            target = name.removeprefix("wan_relay").lstrip(".")
-            assert target.startswith("nodes"), f"{own} imports {name}, which is not part of the pack"
-            assert layer(target) < layer(own) or (layer(target) == layer(own) != 3), f"{own} imports {name}"
-        elif layer(own) == 0:
-            assert name.split(".")[0] in sys.stdlib_module_names, f"{own} is a rule and imports {name}"
+def test_the_table_names_what_is_there() -> None:
+    assert len(files()) > 80
+    assert {layer(module_name(path)) for path in files()} == set(LAYERS)
 
 
-def worker_imports() -> dict[str, set[str]]:
-    return {path.stem: imported_modules(path) for path in (ROOT / "worker").glob("*.py")}
+@pytest.mark.parametrize("path", files(), ids=module_name)
+def test_imports_follow_the_table(path: Path) -> None:
+    own = layer(module_name(path))
+    allowed = LAYERS[own] | ({own} if own != "nodes" else set())
+    for name in own_imports(path):
+        assert layer(name) in allowed, f"{module_name(path)} imports {name}"
 
 
-def test_the_worker_imports_nothing_of_the_pack() -> None:
-    for name, imported in worker_imports().items():
-        own = {target for target in imported if target.startswith("wan_relay")}
-        assert {target for target in own if not target.startswith("wan_relay.worker")} == set(), name
-        assert not {target.split(".")[0] for target in imported} & {"torch", "comfy", "folder_paths", "nodes"}, name
+@pytest.mark.parametrize("path", files(), ids=module_name)
+def test_foreign_imports_suit_the_place(path: Path) -> None:
+    name = module_name(path)
+    foreign = {imported.split(".")[0] for imported in imported_modules(path)} - {"wan_relay"}
+    if layer(name) == "nodes.rules":
+        assert foreign <= sys.stdlib_module_names
+    if layer(name) == "service.contract":
+        assert foreign <= sys.stdlib_module_names | {"pydantic", "pydantic_core"}
+    if name.split(".")[0] in WITHOUT_TORCH:
+        assert not foreign & TORCH_SIDE
 
 
-def test_the_worker_imports_downwards() -> None:
-    graph = {
-        name: {target.removeprefix("wan_relay.worker.") for target in imported if "wan_relay.worker." in target}
-        for name, imported in worker_imports().items()
-    }
-    tuple(TopologicalSorter(graph).static_order())  # raises CycleError
-    for place, name in enumerate(WORKER_CHAIN):
-        assert not graph[name] & set(WORKER_CHAIN[place + 1 :]), name
+def test_no_two_modules_need_each_other() -> None:
+    tuple(TopologicalSorter({module_name(path): own_imports(path) for path in files()}).static_order())
 
 
 def test_the_toy_family_is_made_without_the_pack() -> None:
     """Its trainer may ask the pack how good a model is; its maker, which every set-up runs, stands alone."""
     seen: set[str] = set()
-    waiting = {"wan_relay.toy.family"}
+    waiting = {"toy.family"}
     while waiting:
         name = waiting.pop()
         seen.add(name)
-        imported = imported_modules(ROOT.joinpath(*name.split(".")[1:]).with_suffix(".py"))
-        waiting |= {other for other in imported if is_file(other)} - seen
-    assert {name for name in seen if not name.startswith("wan_relay.toy.")} == set()
+        waiting |= own_imports(ROOT.joinpath(*name.split(".")).with_suffix(".py")) - seen
+    assert {name for name in seen if layer(name) != "toy"} == set()
     assert len(seen) > 3

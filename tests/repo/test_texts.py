@@ -64,13 +64,13 @@ def test_panel_texts_are_complete_with_the_same_placeholders(language: str) -> N
 
 def test_panels_use_exactly_the_texts_that_exist() -> None:
     code = "\n".join(path.read_text() for path in (ROOT / "js").glob("*.mjs"))
-    rules = (ROOT / "nodes" / "rules" / "frame_size.py").read_text()
+    rules = (ROOT / "nodes" / "rules" / "frames" / "frame_size.py").read_text()
     keys = read("en", "main")["wanRelay"].keys()
     asked = {key for key in keys if f'"{key}"' in code or re.search(rf"\b{key}:", code)}
     sides = {f"change_{how}_{side}" for how in ("crop", "pad") for side in ("width", "height")}
     changes = {f"change_{name}" for name in ("width", "height", "length", "wider", "narrower")} | sides
     assert all(f'"{name}"' in rules for name in ("wider", "narrower"))
-    schedule = (ROOT / "nodes" / "engine" / "schedule.py").read_text()
+    schedule = (ROOT / "nodes" / "engine" / "relay" / "sigma_schedule.py").read_text()
     table = schedule.partition("NOTES = {")[2].partition("\n}")[0]
     notes = {f"note_{name}" for name in re.findall(r'^    "(\w+)": "', table, re.MULTILINE)}
     assert keys == asked | changes | notes

@@ -9,7 +9,7 @@ import av
 import pytest
 import torch
 import wan_relay_dev as dev
-from wan_relay.tests.engine.read_video import read_images
+from wan_relay.tests.engine.video.read_video import read_images
 
 pytestmark = pytest.mark.server
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from wan_relay.toy.captions import CAMERA_MOVES
-from wan_relay.toy.quality import Family, Pair, denoising_loss, generate, motion, psnr, seen_move
+from wan_relay.toy.training.quality import Family, Pair, denoising_loss, generate, motion, psnr, seen_move
 
 pytestmark = pytest.mark.comfy
 SEEDS = (0, 1, 2)

@@ -4,13 +4,14 @@ import random
 
 import pytest
 import torch
-from wan_relay.toy import captions, data
-from wan_relay.toy.attention_heads import COLUMN, ROW, frequency
-from wan_relay.toy.expert_fits import source_lanes
-from wan_relay.toy.lanes import SPEED, TURN
-from wan_relay.toy.patch_shift import HEIGHT, MARGIN, PATCH_PIXELS, WIDTH, Camera
-from wan_relay.toy.quality import seen_move
-from wan_relay.toy.source import source
+from wan_relay.toy import captions
+from wan_relay.toy.training import data
+from wan_relay.toy.training.attention_heads import COLUMN, ROW, frequency
+from wan_relay.toy.training.expert_fits import source_lanes
+from wan_relay.toy.training.lanes import SPEED, TURN
+from wan_relay.toy.training.patch_shift import HEIGHT, MARGIN, PATCH_PIXELS, WIDTH, Camera
+from wan_relay.toy.training.quality import seen_move
+from wan_relay.toy.training.source import source
 from wan_relay.toy.wan_vae import latent_space, silent_vae
 
 pytestmark = pytest.mark.comfy

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from wan_relay.toy.saved_training import resume, train_steps
+from wan_relay.toy.training.saved_training import resume, train_steps
 
 INPUTS = torch.randn(20, 8, 4, generator=torch.Generator().manual_seed(1))
 

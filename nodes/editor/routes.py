@@ -1,0 +1,183 @@
+"""The editor's HTTP routes: what a node would do with the values on it, asked before anything runs.
+
+    GET /wan_relay/schedule   inputs of WanRelay_Sample          -> sigmas, n_high, n_low, warnings
+    GET /wan_relay/size       inputs of WanRelay_PrepareLatent   -> width, height, length, duration_s, changes
+    GET /wan_relay/experts    the files of WanRelay_LoadExperts  -> what their headers say, warnings
+    GET /wan_relay/loras      the files of WanRelay_ApplyLoraPair, and of the experts below -> what will fit, warnings
+
+A value that is missing, of the wrong type or out of the node's range is answered with 400, a file name that ComfyUI
+does not list for that input with 404, each with {"error": sentence}. Values that the node would refuse are a good
+question with a bad answer: 200 with {"refused": sentence}. Nothing but headers of listed files is ever read.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from aiohttp import web
+from comfy_api.latest import io
+
+from ..engine.files.model_files import expert_file, lora_file
+from ..engine.relay.sigma_schedule import plan_schedule
+from ..node_list import NODES
+from ..rules.errors import FileRefused, InvalidInput, WanRelayError
+from ..rules.files.expert_files import NO_FILE, check_pair
+from ..rules.files.lora_files import check_lora_pair
+from ..rules.files.safetensors_header import read_header
+from ..rules.files.vae_file import is_ti2v_5b_vae
+from ..rules.frames.frame_count import NATIVE_FPS, plan_length
+from ..rules.frames.frame_size import A14B_MULTIPLE, TI2V_5B_MULTIPLE, placement_changes, plan_size
+
+Query = Mapping[str, str]
+MAX_IMAGE_SIDE = 65536
+
+
+class BadQuestionError(ValueError):
+    """A question without an answer: one sentence, and the HTTP status that goes with it."""
+
+    def __init__(self, sentence: str, status: int = 400):
+        super().__init__(sentence)
+        self.status = status
+
+
+def add_routes(routes: web.RouteTableDef) -> None:
+    """Register the routes of this page on ComfyUI's server."""
+    for answer in (schedule, size, experts, loras):
+        routes.get(f"/wan_relay/{answer.__name__}")(_handler(answer))
+
+
+def _handler(answer: Callable[[Query], dict[str, Any]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            return web.json_response(await asyncio.to_thread(answer, request.query))
+        except BadQuestionError as error:
+            return web.json_response({"error": str(error)}, status=error.status)
+        except WanRelayError as error:
+            return web.json_response({"refused": str(error)})
+
+    return handle
+
+
+def schedule(query: Query) -> dict[str, Any]:
+    """The sigmas that WanRelay_Sample would run and who takes which step; `experts` is 1 for TI2V-5B, else 2."""
+    names = ("steps", "scheduler", "sampler", "shift", "denoise", "switch", "boundary", "switch_step")
+    num_experts = _number(query.get("experts", "2"), "experts", int, 1, 2)
+    return plan_schedule(**read_inputs(query, "WanRelay_Sample", names), num_experts=num_experts)
+
+
+def size(query: Query) -> dict[str, Any]:
+    """What WanRelay_PrepareLatent would render; image_width and image_height are those of the linked image.
+
+    `changes` says what its report says in English sentences, for the panel to say in the user's language.
+    """
+    asked = read_inputs(query, "WanRelay_PrepareLatent", ("sizing", "width", "height", "fit", "length", "batch_size"))
+    fps = _number(query.get("fps", str(NATIVE_FPS)), "fps", float, 1, 120)
+    image_size = None
+    if "image_width" in query or "image_height" in query:
+        names = ("image_width", "image_height")
+        sides = [_number(_required(query, name), name, int, 1, MAX_IMAGE_SIDE) for name in names]
+        image_size = sides[0], sides[1]
+    multiple = _multiple_of_vae(query["vae"]) if "vae" in query else A14B_MULTIPLE
+    frame = plan_size(asked["width"], asked["height"], asked["sizing"], image_size, multiple)
+    count = plan_length(asked["length"], fps)
+    used = {"width": frame["width"], "height": frame["height"], "length": count["length"]}
+    snapped = ("length",) if asked["sizing"] == "match image" else ("width", "height", "length")
+    changes: list[dict[str, Any]] = [
+        {"change": name, "asked": asked[name], "used": used[name], "multiple": multiple}
+        for name in snapped
+        if asked[name] != used[name]
+    ]
+    if image_size:
+        for change, percent in placement_changes(image_size, used["width"], used["height"], asked["fit"]):
+            changes.append({"change": change, "percent": round(percent, 1)})
+    return {
+        "image_width": image_size and image_size[0],
+        "image_height": image_size and image_size[1],
+        **used,
+        "fit": asked["fit"],
+        "batch_size": asked["batch_size"],
+        "duration_s": count["duration_s"],
+        "fps": fps,
+        "changes": changes,
+    }
+
+
+def experts(query: Query) -> dict[str, Any]:
+    """Whether two files are a pair, from their headers."""
+    high, low = _expert_paths(query)
+    assert high is not None
+    return check_pair(high, low)
+
+
+def loras(query: Query) -> dict[str, Any]:
+    """What two LoRA files would do, to the experts below them where those are known."""
+    high, low = (_lora_path(query, f"{slot}_lora") for slot in ("high_noise", "low_noise"))
+    high_expert, low_expert = _expert_paths(query) if "high_noise" in query else (None, None)
+    return check_lora_pair(high, low, high_expert, low_expert)
+
+
+def read_inputs(query: Query, node_id: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """The named inputs of a node out of the query, held to the types, ranges and choices of the node's own schema."""
+    schema = next(schema for schema in (node.define_schema() for node in NODES) if schema.node_id == node_id)
+    declared = {input_.id: input_ for input_ in schema.inputs}
+    return {name: _read(_required(query, name), declared[name]) for name in names}
+
+
+def _read(text: str, declared: Any) -> str | int | float:
+    if isinstance(declared, io.Combo.Input):
+        if text not in declared.options:
+            choices = ", ".join(map(str, declared.options))
+            raise BadQuestionError(f"{declared.id} must be one of {choices}, got {text[:80]!r}.")
+        return text
+    kind = int if isinstance(declared, io.Int.Input) else float
+    return _number(text, declared.id, kind, declared.min, declared.max)
+
+
+def _number(text: str, name: str, kind: Callable[[str], Any], low: float, high: float) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        wanted = "a whole number" if kind is int else "a number"
+        raise BadQuestionError(f"{name} must be {wanted} from {low} to {high}, got {text[:80]!r}.")
+    return value
+
+
+def _required(query: Query, name: str) -> str:
+    if name not in query:
+        raise BadQuestionError(f"{name} is missing from the question.")
+    return query[name]
+
+
+def _expert_paths(query: Query) -> tuple[Path | None, Path | None]:
+    high = _listed(expert_file, "high_noise", _required(query, "high_noise"))
+    low = _required(query, "low_noise")
+    return high, None if low == NO_FILE else _listed(expert_file, "low_noise", low)
+
+
+def _lora_path(query: Query, name: str) -> Path | None:
+    file = _required(query, name)
+    return None if file == NO_FILE else _listed(lora_file, name, file)
+
+
+def _listed(find: Callable[[str, str], Path], name: str, file: str) -> Path:
+    """The path behind a name of ComfyUI's own list; the list itself is not told to whoever guesses."""
+    try:
+        return find(name, file)
+    except InvalidInput:
+        raise BadQuestionError(f"{name}: there is no file {file[:200]!r} in the list of this input.", 404) from None
+
+
+def _multiple_of_vae(file: str) -> int:
+    """32 where the VAE file is TI2V-5B's, else 16. The VAELoader also offers names that are no files: those are 16."""
+    if file not in folder_paths.get_filename_list("vae"):
+        return A14B_MULTIPLE
+    try:
+        header = read_header(folder_paths.get_full_path_or_raise("vae", file))
+    except FileRefused:
+        return A14B_MULTIPLE
+    return TI2V_5B_MULTIPLE if is_ti2v_5b_vae(header) else A14B_MULTIPLE

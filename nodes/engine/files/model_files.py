@@ -1,0 +1,113 @@
+"""Which model files can be chosen, and where each of them lies."""
+
+import importlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+
+from ...rules.errors import InvalidInput
+
+GGUF_LOADER = "UnetLoaderGGUF"  # node of ComfyUI-GGUF
+EXPERT_FOLDERS = ("diffusion_models", "checkpoints")  # ComfyUI reads the folder "unet" as diffusion_models
+SAFETENSORS = (".safetensors", ".sft")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file: its folder in ComfyUI's terms, and its name inside that folder."""
+
+    folder: str
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return Path(folder_paths.get_full_path_or_raise(self.folder, self.name))
+
+
+def gguf_loader() -> type[Any] | None:
+    """The loader node class of ComfyUI-GGUF, or None where that pack is not installed."""
+    loader: type[Any] | None = importlib.import_module("nodes").NODE_CLASS_MAPPINGS.get(GGUF_LOADER)
+    return loader
+
+
+def expert_files() -> dict[str, ModelFile]:
+    """All files that can hold an expert: the name shown -> the file.
+
+    A name is the path inside its folder. Where two folders hold the same name, the first folder (diffusion_models,
+    then GGUF, then checkpoints) owns it and the other shows as `name [checkpoints]`, unless both are one file. This
+    runs often, on network volumes too, so that it asks the disk about equal names only.
+    """
+    listed: dict[str, ModelFile] = {}
+    for folder, names in _folders():
+        for name in names:
+            file = ModelFile(folder, name)
+            if name not in listed:
+                listed[name] = file
+            elif not _is_one_file(listed[name], file):
+                listed[f"{name} [{folder}]"] = file
+    return listed
+
+
+def expert_file(input_name: str, name: str) -> Path:
+    """The path behind a name of the list; raises InvalidInput, one sentence, when the list does not have it."""
+    return find_expert(input_name, name).path
+
+
+def find_expert(input_name: str, name: str) -> ModelFile:
+    """The file behind a name of the list; raises InvalidInput, one sentence, when the list does not have it."""
+    files = expert_files()
+    if name not in files or not _exists(files[name]):
+        raise InvalidInput(_not_in_list(input_name, name, [shown for shown in files if shown != name]))
+    return files[name]
+
+
+def lora_files() -> list[str]:
+    """The LoRA files that can be chosen, safetensors only."""
+    return [name for name in folder_paths.get_filename_list("loras") if name.lower().endswith(SAFETENSORS)]
+
+
+def lora_file(input_name: str, name: str) -> Path:
+    """The file behind a LoRA's name; raises InvalidInput, one sentence, when the list does not have it."""
+    path = folder_paths.get_full_path("loras", name) if name in lora_files() else None
+    if path is None:
+        raise InvalidInput(_not_in_list(input_name, name, lora_files()))
+    return Path(path)
+
+
+def state_of(path: Path) -> tuple[str, int, int]:
+    """What changes when a file is replaced: its path, size and time of change."""
+    stat = path.stat()
+    return (str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def _exists(file: ModelFile) -> bool:
+    return folder_paths.get_full_path(file.folder, file.name) is not None
+
+
+def _is_one_file(first: ModelFile, second: ModelFile) -> bool:
+    try:
+        return os.path.samefile(first.path, second.path)
+    except OSError:  # a link to nowhere must not take the whole list down
+        return False
+
+
+def _folders() -> list[tuple[str, list[str]]]:
+    first, *others = EXPERT_FOLDERS
+    folders = [(first, _safetensors(first))]
+    if gguf_loader() is not None and "unet_gguf" in folder_paths.folder_names_and_paths:
+        folders.append(("unet_gguf", folder_paths.get_filename_list("unet_gguf")))
+    return [*folders, *((folder, _safetensors(folder)) for folder in others)]
+
+
+def _safetensors(folder: str) -> list[str]:
+    return [name for name in folder_paths.get_filename_list(folder) if name.lower().endswith(SAFETENSORS)]
+
+
+def _not_in_list(input_name: str, name: str, choices: list[str]) -> str:
+    if name.lower().endswith(".gguf") and gguf_loader() is None:
+        return f"{input_name}: {name!r} needs the ComfyUI-GGUF node pack, which is not installed."
+    shown = str(choices) if len(choices) <= 20 else f"(list of length {len(choices)})"
+    return f"{input_name}: {name!r} not in {shown}"

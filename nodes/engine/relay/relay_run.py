@@ -1,0 +1,184 @@
+"""One relay from inputs to latent and report: what `WanRelay_Sample` does."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import comfy.model_management
+import comfy.sample
+import comfy.utils
+import torch
+
+from ...rules.errors import InvalidInput
+from ...rules.relay.expert_boundary import BOUNDARIES
+from ..files.model_kind import (
+    check_images,
+    check_latent,
+    check_models,
+    conditioning_warnings,
+    kind_name,
+    used_conditioning,
+)
+from .flow_solvers import make_sampler, sampler_names
+from .relay_guider import HIGH, LOW, RelayGuider
+from .run_display import RunDisplay, show_text
+from .sigma_schedule import NOTES, make_sigmas, schedule_notes, shift_of, with_shift
+
+
+class RelaySettings(NamedTuple):
+    """The numbers of one relay, under the names of the node's inputs."""
+
+    seed: int
+    steps: int
+    high_noise_cfg: float
+    low_noise_cfg: float
+    sampler: str
+    scheduler: str
+    shift: float
+    switch: str
+    boundary: float
+    switch_step: int
+    denoise: float
+
+
+def make_guider(
+    high_noise: Any,
+    low_noise: Any | None,
+    positive: list,
+    negative: list,
+    high_noise_cfg: float,
+    low_noise_cfg: float,
+    switch: str,
+    boundary: float,
+    switch_step: int,
+    shift: float,
+) -> RelayGuider:
+    """A guider over both experts, with `shift` put on clones of them (0 keeps their own)."""
+    high, low = (None if model is None else with_shift(model, shift) for model in (high_noise, low_noise))
+    guider = RelayGuider(high, low, switch, boundary, switch_step)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(high_noise_cfg, low_noise_cfg)
+    return guider
+
+
+def run_relay(
+    high_noise: Any,
+    low_noise: Any | None,
+    positive: list,
+    negative: list,
+    latent: dict,
+    settings: RelaySettings,
+) -> tuple[dict, dict]:
+    """Samples `latent` and returns the new latent and the report, with progress shown while it runs.
+
+    Raises InvalidInput for inputs that do not fit each other, before anything is loaded.
+    """
+    samples = latent["samples"]
+    kind = check_models(high_noise, low_noise)
+    told = used_conditioning(positive, negative, settings.high_noise_cfg, settings.low_noise_cfg)
+    check_images(kind, told)
+    check_latent(kind, told, samples)
+    if settings.sampler not in sampler_names():
+        raise InvalidInput(f"sampler must be one of {', '.join(sampler_names())}, not {settings.sampler!r}.")
+    guider = make_guider(
+        high_noise,
+        low_noise,
+        positive,
+        negative,
+        settings.high_noise_cfg,
+        settings.low_noise_cfg,
+        settings.switch,
+        settings.boundary,
+        settings.switch_step,
+        settings.shift,
+    )
+    sampling = guider.model_patcher.get_model_object("model_sampling")
+    sigmas = make_sigmas(sampling, settings.scheduler, settings.sampler, settings.steps, settings.denoise)
+    route = guider.make_route(sigmas.tolist())
+    noise = comfy.sample.prepare_noise(samples, settings.seed, latent.get("batch_index"))
+    with RunDisplay(len(sigmas) - 1, guider.model_patcher.model.latent_format) as display:
+        sampled = guider.sample(
+            noise,
+            samples,
+            make_sampler(settings.sampler),
+            sigmas,
+            denoise_mask=latent.get("noise_mask"),
+            callback=display.on_step,
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=settings.seed,
+        )
+    sampled = sampled.to(
+        device=comfy.model_management.intermediate_device(), dtype=comfy.model_management.intermediate_dtype()
+    )
+    notes = schedule_notes(route, settings.scheduler, settings.shift, len(guider.experts))
+    found = [
+        *replaced_shifts({HIGH: high_noise, LOW: low_noise}, settings.shift),
+        *relay_warnings(guider, settings, sigmas, kind),
+        *conditioning_warnings(positive, samples),
+    ]
+    report = {
+        "sigmas": sigmas.tolist(),
+        **settings._asdict(),
+        "switch_step": route.n_high,
+        "shift": shift_of(sampling),
+        "seconds": _rounded(guider, "{}"),
+        "load_seconds": _rounded(guider, "load_{}"),
+        "warnings": [NOTES[note] for note in notes] + found,
+        "found": found,  # without what the panel in the editor said before the run
+    }
+    show_text(run_summary(report, route.n_low))
+    finished = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio")}
+    return {**finished, "samples": sampled}, report
+
+
+def _rounded(guider: RelayGuider, phase: str) -> dict[str, float]:
+    return {name: round(guider.clock.seconds.get(phase.format(name), 0.0), 3) for name in (HIGH, LOW)}
+
+
+def run_summary(report: dict, n_low: int) -> str:
+    """One line about a finished run: steps and seconds of each expert that took part."""
+    steps = {HIGH: report["switch_step"], LOW: n_low}
+    parts = [
+        f"{name.replace('_', '-')}: {steps[name]} steps, {report['seconds'][name]:.1f} s"
+        for name in steps
+        if steps[name]
+    ]
+    return "\n".join(parts)
+
+
+def relay_warnings(guider: RelayGuider, settings: RelaySettings, sigmas: torch.Tensor, kind: str) -> list[str]:
+    """Sentences about what works but may not be meant."""
+    warnings = []
+    if LOW in guider.experts:
+        warnings += _boundary_warnings(settings, kind)
+        high, low = (
+            shift_of(guider.experts[name].model_patcher.get_model_object("model_sampling")) for name in (HIGH, LOW)
+        )
+        if high != low and None not in (high, low):
+            warnings.append(
+                f"shift 0 keeps the models' own, and these differ: the schedule is made with the high-noise model's "
+                f"{high:g}, not with the low-noise model's {low:g}."
+            )
+    if len(sigmas) - 1 not in (settings.steps, -1):
+        warnings.append(f"The {settings.scheduler} scheduler gave {len(sigmas) - 1} steps instead of {settings.steps}.")
+    return warnings
+
+
+def replaced_shifts(models: dict[str, Any | None], shift: float) -> list[str]:
+    """A sentence where a node before this one has put another shift on a model."""
+    warnings = []
+    for name, model in models.items():
+        own = None if model is None else shift_of(model.object_patches.get("model_sampling"))
+        if shift and own is not None and own != shift:
+            warnings.append(f"shift {shift:g} replaces the {own:g} that is set on {name}; shift 0 keeps it.")
+    return warnings
+
+
+def _boundary_warnings(settings: RelaySettings, kind: str) -> list[str]:
+    """A sentence where the boundary is the reference's for the other family."""
+    usual = BOUNDARIES.get(kind)
+    if usual is None or settings.switch != "boundary" or settings.boundary == usual:
+        return []
+    if settings.boundary not in BOUNDARIES.values():
+        return []
+    return [f"boundary is {settings.boundary:g}; the Wan2.2 reference uses {usual:g} for {kind_name(kind)}."]

@@ -1,0 +1,164 @@
+"""Sigma schedules: ComfyUI's through ComfyUI, the Wan2.2 reference's by us."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_sampling
+import comfy.samplers
+import torch
+
+from ...rules.errors import InvalidInput
+from ...rules.relay.expert_boundary import ExpertRoute, route_by_boundary, route_by_step
+from ...rules.relay.official_schedules import OFFICIAL_SCHEDULES, official_dpmpp_sigmas, official_unipc_sigmas
+
+COMFYUI_WAN_SHIFT = 8.0
+"""The shift of every Wan2.2 model in ComfyUI until a node changes it."""
+
+SWITCH_MODES = ("boundary", "step")
+MAX_FULL_STEPS = 20_000  # of the schedule that `denoise` keeps the end of
+
+
+class FlowSampling(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
+    """What ComfyUI's ModelSamplingSD3 node puts on a MODEL: a flow-matching noise schedule with a shift."""
+
+
+def scheduler_names() -> list[str]:
+    return [*comfy.samplers.SCHEDULER_NAMES, *OFFICIAL_SCHEDULES]
+
+
+def sampling_with_shift(shift: float, original: Any = None) -> FlowSampling:
+    """A flow schedule with `shift`; `original`, a model's own, lends its noise scale."""
+    sampling = FlowSampling()
+    sampling.set_parameters(shift=shift, multiplier=1000)
+    sampling.set_noise_scale(getattr(original, "noise_scale", 1.0))
+    return sampling
+
+
+def with_shift(model: Any, shift: float) -> Any:
+    """`model` itself for shift 0, else a clone (same weights) with that shift, as ModelSamplingSD3 makes it."""
+    if shift == 0:
+        return model
+    clone = model.clone()
+    clone.add_object_patch("model_sampling", sampling_with_shift(shift, model.get_model_object("model_sampling")))
+    return clone
+
+
+def shift_of(model_sampling: Any) -> float | None:
+    """The shift of a flow model's schedule; None for a schedule of another kind."""
+    shift = getattr(model_sampling, "shift", None)
+    return None if shift is None else float(shift)
+
+
+def make_sigmas(model_sampling: Any, scheduler: str, sampler: str, steps: int, denoise: float = 1.0) -> torch.Tensor:
+    """The sigmas (steps + 1, float32) that ComfyUI's KSampler would run.
+
+    Samplers whose last step would be wasted lose the second-to-last sigma of a schedule one step longer, and
+    `denoise` below 1 keeps the end of a longer schedule, both as KSampler does. denoise 0 gives no sigma at all. A
+    schedule that is finer than the model's noise levels repeats some, and these steps, which do nothing, are left out.
+    Raises InvalidInput for an unknown scheduler, steps below 1, and what a scheduler cannot make.
+    """
+    if scheduler not in scheduler_names():
+        raise InvalidInput(f"scheduler must be one of {', '.join(scheduler_names())}, not {scheduler!r}.")
+    if steps < 1:
+        raise InvalidInput(f"steps must be at least 1, not {steps}.")
+    if denoise <= 0.0:
+        return torch.FloatTensor([])
+    if denoise > 0.9999:
+        sigmas = _full_sigmas(model_sampling, scheduler, sampler, steps)
+    elif steps / denoise <= MAX_FULL_STEPS:
+        sigmas = _full_sigmas(model_sampling, scheduler, sampler, int(steps / denoise))[-(steps + 1) :]
+    else:
+        raise InvalidInput(f"denoise must be at least {steps / MAX_FULL_STEPS:g} for {steps} steps, not {denoise:g}.")
+    if not sigmas.isfinite().all():
+        raise InvalidInput(f"scheduler {scheduler} cannot make {steps} steps: choose another scheduler or more steps.")
+    return sigmas.unique_consecutive()
+
+
+def _full_sigmas(model_sampling: Any, scheduler: str, sampler: str, steps: int) -> torch.Tensor:
+    if sampler not in comfy.samplers.KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS:
+        return _scheduler_sigmas(model_sampling, scheduler, steps)
+    sigmas = _scheduler_sigmas(model_sampling, scheduler, steps + 1)
+    return torch.cat([sigmas[:-2], sigmas[-1:]])
+
+
+def _scheduler_sigmas(model_sampling: Any, scheduler: str, steps: int) -> torch.Tensor:
+    if scheduler in OFFICIAL_SCHEDULES:
+        shift = shift_of(model_sampling)
+        if shift is None:
+            raise InvalidInput(f"scheduler {scheduler} needs a flow model with a shift, such as Wan2.2.")
+        official = official_unipc_sigmas if scheduler == "official_unipc" else official_dpmpp_sigmas
+        return torch.FloatTensor(official(steps, shift))
+    return comfy.samplers.calculate_sigmas(model_sampling, scheduler, steps)
+
+
+def make_route(sigmas: list[float], switch: str, boundary: float, switch_step: int) -> ExpertRoute:
+    """The route of a run over `sigmas`. Raises InvalidInput for values that cannot be meant."""
+    if switch == "boundary":
+        if not 0.0 <= boundary <= 1.0:
+            raise InvalidInput(f"boundary must be between 0 and 1, not {boundary:g}.")
+        return route_by_boundary(sigmas, boundary)
+    if switch == "step":
+        if not sigmas:  # denoise 0 runs no step, whatever the switch
+            return route_by_step(sigmas, 0)
+        steps = len(sigmas) - 1
+        if not 0 <= switch_step <= steps:
+            raise InvalidInput(
+                f"switch_step must be between 0 and the number of steps, which is {steps}, not {switch_step}."
+            )
+        return route_by_step(sigmas, switch_step)
+    raise InvalidInput(f"switch must be 'boundary' or 'step', not {switch!r}.")
+
+
+NOTES = {
+    "ignores_shift": "The linear_quadratic scheduler ignores shift.",
+    "all_high": "Every step is the high-noise expert's; the low-noise expert is not used.",
+    "all_low": "Every step is the low-noise expert's; the high-noise expert is not used.",
+    "own_shift": "Shift 0 keeps the models' own; shown with ComfyUI's default of {shift:g}.",
+}
+"""Sentences about schedules that work but may surprise."""
+
+
+def schedule_notes(route: ExpertRoute, scheduler: str, shift: float, num_experts: int) -> list[str]:
+    """Keys of NOTES that hold for a run over `num_experts` models, 1 or 2."""
+    notes = []
+    if scheduler == "linear_quadratic" and shift > 0:
+        notes.append("ignores_shift")
+    if num_experts == 2 and route.starts_high and not route.n_low:
+        notes.append("all_high")
+    if num_experts == 2 and route.starts_high and not route.n_high:
+        notes.append("all_low")
+    return notes
+
+
+def plan_schedule(
+    steps: int,
+    scheduler: str,
+    sampler: str,
+    shift: float,
+    denoise: float = 1.0,
+    switch: str = "boundary",
+    boundary: float = 0.9,
+    switch_step: int = 2,
+    num_experts: int = 2,
+) -> dict[str, Any]:
+    """What `WanRelay_Sample` would run, without a model: for the plot in the graph editor.
+
+    Returns sigmas, switch_step (the first low-noise step), n_high, n_low, boundary, switch and warnings; `notes` are
+    the warnings as keys of NOTES, for the panel to say in the user's language. Shift 0 means the models' own, which
+    is not known here: ComfyUI's default for Wan is shown and said in a warning.
+    """
+    sigmas = make_sigmas(sampling_with_shift(shift or COMFYUI_WAN_SHIFT), scheduler, sampler, steps, denoise).tolist()
+    route = make_route(sigmas, switch, boundary, switch_step)
+    notes = schedule_notes(route, scheduler, shift, num_experts) + (["own_shift"] if shift == 0 else [])
+    values = {"shift": COMFYUI_WAN_SHIFT}
+    return {
+        "sigmas": sigmas,
+        "switch_step": route.n_high,
+        "n_high": route.n_high,
+        "n_low": route.n_low,
+        "boundary": boundary,
+        "switch": switch,
+        "warnings": [NOTES[note].format(**values) for note in notes],
+        "notes": [{"note": note, **values} for note in notes],
+    }

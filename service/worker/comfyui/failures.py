@@ -1,0 +1,104 @@
+"""ComfyUI's refusals and failures in our codes: the node's title, ComfyUI's own sentence, the request's field."""
+
+import re
+from typing import Any
+
+from ...contract.errors import JobError
+from ..workflow import INPUT_FIELDS, LOAD, LORAS, MODEL_INPUTS, Graph
+
+_GPU_FAULTS = (
+    "cuda error",
+    "cudnn error",
+    "cublas",
+    "illegal memory access",
+    "device-side assert",
+    "unspecified launch failure",
+    "unknown error",
+    "cuda kernel errors",
+    "acceleratorerror",
+)
+# The two ways in which the pack's loaders say that a file is not in any models folder.
+_ABSENT_FILE = re.compile(r"'([^']+)' not in \[|must be a file in .*, got (\S+)$")
+_DISK_FAULTS = ("no space left on device", "errno 28", "read-only file system", "disk quota exceeded")
+
+
+def refused_prompt(body: dict[str, Any], graph: Graph) -> JobError:
+    """From the body of POST /prompt when ComfyUI queued nothing, or dropped an output."""
+    error = body.get("error")
+    error = error if isinstance(error, dict) else {"message": str(error or "")}
+    if error.get("type") == "missing_node_type":
+        extra = error.get("extra_info") or {}
+        return JobError(
+            "NODE_MISSING", f"this worker's ComfyUI has no node {extra.get('class_type') or 'of that class'}"
+        )
+    for node_id, node in (body.get("node_errors") or {}).items():
+        for fault in node.get("errors", ()):
+            return _refused_input(graph, node_id, str(node.get("class_type", "")), fault)
+    return JobError("INVALID_INPUT", f"ComfyUI refused the workflow: {error.get('message') or 'no reason given'}")
+
+
+def _refused_input(graph: Graph, node_id: str, class_type: str, fault: dict[str, Any]) -> JobError:
+    extra = fault.get("extra_info") or {}
+    name = str(extra.get("input_name", ""))
+    field = INPUT_FIELDS.get((class_type, name))
+    title = node_title(graph, node_id)
+    kind, details = str(fault.get("type", "")), str(fault.get("details", ""))
+    if kind == "custom_validation_failed":
+        sentence = (details.partition(" - ")[2] or details).rstrip(".")
+        if (class_type, name) in MODEL_INPUTS and (absent := _ABSENT_FILE.search(sentence)):
+            return JobError("MODEL_MISSING", f"{absent[1] or absent[2]} is not on this worker (node {title})")
+        if class_type in (LOAD, LORAS):
+            return JobError("MODEL_REFUSED", f"{sentence} (node {title})")
+        return JobError("INVALID_VALUE", f"{sentence} (node {title})", _named_field(sentence) or field)
+    if kind == "value_not_in_list" and (class_type, name) in MODEL_INPUTS:
+        return JobError("MODEL_MISSING", f"{extra.get('received_value')} is not on this worker (node {title})")
+    if kind == "value_not_in_list" and field:
+        sentence = f"{field} must be one that this worker's ComfyUI knows, got {str(extra.get('received_value'))[:40]}"
+        return JobError("INVALID_VALUE", sentence, field)
+    if kind in ("value_smaller_than_min", "value_bigger_than_max") and field:
+        return JobError("OUT_OF_RANGE", f"{fault.get('message')} (node {title})", field)
+    return JobError("INVALID_INPUT", f"{fault.get('message')}: {details} (node {title})", field)
+
+
+def failed_execution(message: dict[str, Any], graph: Graph) -> JobError:
+    """From the `execution_error` message of a run."""
+    title = node_title(graph, str(message.get("node_id", "")))
+    kind = str(message.get("exception_type", ""))
+    sentence = _first_line(str(message.get("exception_message", ""))).rstrip(".") or kind or "no reason given"
+    everything = f"{kind} {message.get('exception_message', '')}".lower()
+    if kind.endswith("OutOfMemoryError") or "allocation on device" in everything or "out of memory" in everything:
+        return JobError(
+            "OUT_OF_MEMORY", f"{_size(graph)} does not fit the GPU; lower the size or the length (node {title})"
+        )
+    if any(words in everything for words in _DISK_FAULTS):
+        return JobError("DISK_FULL", f"the worker's disk is full (node {title})", refresh_worker=True)
+    if any(words in everything for words in _GPU_FAULTS):
+        return JobError("GPU_ERROR", f"the GPU failed: {sentence} (node {title})", refresh_worker=True)
+    if kind.endswith("FileRefused"):
+        return JobError("MODEL_REFUSED", f"{sentence} (node {title})")
+    if kind.endswith("InvalidInput"):
+        return JobError("INVALID_VALUE", f"{sentence} (node {title})", _named_field(sentence))
+    return JobError("EXECUTION_FAILED", f"{sentence} (node {title})")
+
+
+def node_title(graph: Graph, node_id: str) -> str:
+    node = graph.get(node_id) or graph.get(node_id.partition(":")[0], {})
+    return str(node.get("_meta", {}).get("title") or node.get("class_type") or "unknown")
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def _named_field(sentence: str) -> str | None:
+    """The pack's sentences begin with the input they are about."""
+    first = sentence.split(" ", 1)[0].strip("`'\"")
+    return next((field for (_, name), field in INPUT_FIELDS.items() if name == first), None)
+
+
+def _size(graph: Graph) -> str:
+    for node in graph.values():
+        inputs = node["inputs"]
+        if {"width", "height", "length"} <= set(inputs):
+            return f"{inputs['width']} x {inputs['height']} x {inputs['length']}"
+    return "this job"

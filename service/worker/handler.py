@@ -1,0 +1,37 @@
+"""RunPod's entry: `python -m service.worker.handler`. Wiring only; job.py answers."""
+
+import os
+import sys
+from typing import Any
+
+from pydantic import ValidationError
+
+from .job import Job, Worker
+from .settings import Settings
+
+
+def send_progress(job: Job, update: dict[str, Any]) -> None:
+    import runpod
+
+    runpod.serverless.progress_update(job, update)
+
+
+def main() -> None:
+    os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
+    try:
+        worker = Worker(Settings.from_environment(), send_progress)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        sys.exit(f"{fault['loc'][0]}: {fault['msg']}")
+    worker.start()
+    try:
+        # Imported while ComfyUI boots: the SDK takes more than a second.
+        import runpod
+
+        runpod.serverless.start({"handler": worker.answer})
+    finally:
+        worker.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""What the operator can set: environment variables only, read once."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ..media.bucket import Bucket
+from ..media.images import ImageLimits
+
+PACKAGE = Path(__file__).resolve().parents[2]
+
+Megabytes = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """The declaration of every variable: name, default, range and meaning (worker/README.md prints it)."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="ignore")
+
+    comfyui_path: Path = Field(Path("/comfyui"), alias="COMFYUI_PATH", description="ComfyUI's source folder")
+    comfyui_python: str = Field(
+        "/opt/comfyui/bin/python",
+        alias="COMFYUI_PYTHON",
+        description="the Python of ComfyUI's environment (with torch)",
+    )
+    comfyui_port: int = Field(8188, ge=0, le=65535, alias="COMFYUI_PORT", description="0 takes a free port")
+    comfyui_args: str = Field("", alias="COMFYUI_ARGS", description="more arguments for ComfyUI, such as --lowvram")
+    base_directory: Path = Field(
+        Path("/comfyui"), alias="COMFYUI_BASE", description="folder with ComfyUI's custom_nodes, models and user"
+    )
+    models_directory: Path | None = Field(
+        None, alias="WAN_RELAY_MODELS", description="a models folder in place of the one in COMFYUI_BASE"
+    )
+    extra_model_paths: Path | None = Field(
+        PACKAGE / "service" / "worker" / "extra_model_paths.yaml",
+        alias="WAN_RELAY_EXTRA_MODEL_PATHS",
+        description="the extra_model_paths.yaml that names the volume's folders",
+    )
+    workflows: Path = Field(
+        PACKAGE / "workflows" / "api", alias="WAN_RELAY_WORKFLOWS", description="folder of the API-format workflows"
+    )
+    run_directory: Path = Field(
+        Path("/tmp/wan_relay"),
+        alias="WAN_RELAY_RUN_DIR",
+        description="this worker's own input, output and temp folders",
+    )
+    volume: Path = Field(
+        Path("/runpod-volume"), alias="WAN_RELAY_VOLUME", description="the only folder that image_path may point into"
+    )
+
+    high_noise: str | None = Field(None, alias="WAN_RELAY_HIGH_NOISE", description="high-noise expert's file name")
+    low_noise: str | None = Field(None, alias="WAN_RELAY_LOW_NOISE", description="low-noise expert's file name")
+    text_encoder: str | None = Field(None, alias="WAN_RELAY_TEXT_ENCODER", description="text encoder's file name")
+    vae: str | None = Field(None, alias="WAN_RELAY_VAE", description="VAE's file name")
+    model_files: dict[str, str] = Field(
+        {},
+        alias="WAN_RELAY_MODEL_FILES",
+        description="JSON object: a file name in a bundled workflow, and the one to use in its place",
+    )
+
+    boot_timeout_s: Seconds = Field(300, alias="WAN_RELAY_BOOT_TIMEOUT_S", description="for ComfyUI's start")
+    job_timeout_s: Seconds = Field(
+        570, alias="WAN_RELAY_JOB_TIMEOUT_S", description="one job's budget; keep it under the endpoint's own"
+    )
+    download_timeout_s: Seconds = Field(30, alias="WAN_RELAY_DOWNLOAD_TIMEOUT_S", description="one image, in total")
+    max_image_mb: Megabytes = Field(30, alias="WAN_RELAY_MAX_IMAGE_MB", description="bytes of one image")
+    max_image_megapixels: int = Field(
+        50, ge=1, alias="WAN_RELAY_MAX_IMAGE_MEGAPIXELS", description="pixels of one image, checked before decoding"
+    )
+    max_volume: int = Field(
+        1280 * 720 * 161, ge=1, alias="WAN_RELAY_MAX_PIXELS", description="width x height x length of one job"
+    )
+    min_free_disk_mb: Megabytes = Field(
+        500, alias="WAN_RELAY_MIN_FREE_DISK_MB", description="free disk that a job asks for before it starts"
+    )
+    sync_result_mb: float = Field(
+        20, gt=0, alias="WAN_RELAY_SYNC_RESULT_MB", description="the platform's cap on a /runsync answer"
+    )
+    async_result_mb: float = Field(
+        10, gt=0, alias="WAN_RELAY_ASYNC_RESULT_MB", description="the platform's cap on a /run answer"
+    )
+    lean_boot: bool = Field(
+        True, alias="WAN_RELAY_LEAN_BOOT", description="start ComfyUI without what no bundled workflow asks for"
+    )
+    read_ahead: bool = Field(True, alias="WAN_RELAY_READ_AHEAD", description="read model files while ComfyUI boots")
+
+    bucket_endpoint_url: str | None = Field(None, alias="BUCKET_ENDPOINT_URL", description="S3 endpoint")
+    bucket_name: str | None = Field(
+        None, alias="BUCKET_NAME", description="bucket, when its name is not part of the endpoint's host"
+    )
+    bucket_region: str | None = Field(
+        None, alias="BUCKET_REGION", description="region to sign for, when it is not part of the endpoint's host"
+    )
+    bucket_access_key_id: str | None = Field(None, alias="BUCKET_ACCESS_KEY_ID", description="S3 key id")
+    bucket_secret_access_key: str | None = Field(
+        None, alias="BUCKET_SECRET_ACCESS_KEY", description="S3 secret", repr=False
+    )
+
+    @field_validator("model_files", mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Raises pydantic.ValidationError that names the variable."""
+        source = os.environ if environment is None else environment
+        return cls.model_validate({name: value for name, value in source.items() if value != ""})
+
+    @property
+    def input_directory(self) -> Path:
+        return self.run_directory / "input"
+
+    @property
+    def output_directory(self) -> Path:
+        return self.run_directory / "output"
+
+    @property
+    def temp_directory(self) -> Path:
+        return self.run_directory / "temp"
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        return ImageLimits(
+            self.max_image_mb * 1_000_000,
+            self.max_image_megapixels * 1_000_000,
+            self.download_timeout_s,
+            self.volume,
+        )
+
+    def bucket(self, s3_config: Any = None) -> Bucket | None:
+        """The job's own `s3Config` if the platform handed it on and it is whole, else the worker's, else None."""
+        if isinstance(s3_config, dict):
+            parts = [s3_config.get(key) for key in ("endpointUrl", "accessId", "accessSecret")]
+            if all(isinstance(part, str) and part for part in parts):
+                return Bucket(str(parts[0]), str(parts[1]), str(parts[2]), s3_config.get("bucketName") or None)
+        if self.bucket_endpoint_url and self.bucket_access_key_id and self.bucket_secret_access_key:
+            keys = (self.bucket_access_key_id, self.bucket_secret_access_key)
+            return Bucket(self.bucket_endpoint_url, *keys, self.bucket_name, self.bucket_region)
+        return None
+
+    def result_budget(self, job_id: str) -> int:
+        """Bytes that the platform takes for this job's answer (10^6 a megabyte, the stricter reading)."""
+        megabytes = self.sync_result_mb if job_id.startswith("sync-") else self.async_result_mb
+        return int(megabytes * 1_000_000)

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The container's command: the handler under RunPod's SDK, which starts and watches ComfyUI itself.
+# `start.sh platform [--host 0.0.0.0] [--port 8000]` serves RunPod's HTTP API locally in front of the same worker.
+set -euo pipefail
+
+: "${COMFYUI_PATH:=/comfyui}"
+: "${COMFYUI_BASE:=$COMFYUI_PATH}"
+: "${COMFYUI_PYTHON:=/opt/comfyui/bin/python}"
+: "${HANDLER_PYTHON:=/opt/handler/bin/python}"
+: "${WAN_RELAY_VOLUME:=/runpod-volume}"
+export COMFYUI_PATH COMFYUI_BASE COMFYUI_PYTHON WAN_RELAY_VOLUME
+
+# Known prompts spare the text encoder, for every worker on the same volume.
+if [[ -z ${WAN_RELAY_PROMPT_CACHE:-} && -w $WAN_RELAY_VOLUME ]]; then
+    export WAN_RELAY_PROMPT_CACHE=$WAN_RELAY_VOLUME/wan_relay/prompts
+fi
+
+# tcmalloc keeps ComfyUI's memory from growing with every model that is swapped.
+if [[ -z ${LD_PRELOAD:-} ]] && tcmalloc=$(ldconfig -p 2>/dev/null | grep -om1 '/.*libtcmalloc_minimal\.so\.[0-9]*'); then
+    export LD_PRELOAD=$tcmalloc
+fi
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+if [[ ${1:-} == platform ]]; then
+    exec "$HANDLER_PYTHON" -m service.local_runpod "${@:2}"
+fi
+exec "$HANDLER_PYTHON" -m service.worker.handler "$@"

@@ -1,0 +1,213 @@
+"""From a request to an API-format workflow: the bundled JSON with the request's values put in.
+
+A node is found by its class, and by its title where two share one; never by number.
+"""
+
+import copy
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..contract.errors import JobError
+from ..contract.request import AREAS, VideoRequest, field_range
+from .settings import Settings
+
+Graph = dict[str, dict[str, Any]]
+
+ENCODE, PREPARE, LOAD, LORAS, SAMPLE, SAVE = (
+    "WanRelay_EncodePrompts",
+    "WanRelay_PrepareLatent",
+    "WanRelay_LoadExperts",
+    "WanRelay_ApplyLoraPair",
+    "WanRelay_Sample",
+    "WanRelay_SaveVideo",
+)
+
+# request field -> the node input that it sets
+FIELD_INPUTS: dict[str, tuple[str, str]] = {
+    **{name: (ENCODE, name) for name in ("prompt", "negative_prompt")},
+    **{name: (PREPARE, name) for name in ("width", "height", "length", "sizing", "fit")},
+    **{name: (SAMPLE, name) for name in ("steps", "sampler", "scheduler", "shift", "high_noise_cfg", "low_noise_cfg")},
+    **{name: (SAMPLE, name) for name in ("switch", "boundary", "switch_step", "seed")},
+    **{name: (SAVE, name) for name in ("fps", "format", "crf")},
+}
+INPUT_FIELDS = {target: name for name, target in FIELD_INPUTS.items()}
+
+# (class, input) of every model file, in the order in which a run reads them, with the folders it may lie in
+MODEL_INPUTS: dict[tuple[str, str], tuple[str, ...]] = {
+    (ENCODE, "text_encoder"): ("text_encoders", "clip"),
+    ("VAELoader", "vae_name"): ("vae",),
+    (LOAD, "high_noise"): ("diffusion_models", "unet", "checkpoints"),
+    (LORAS, "high_noise_lora"): ("loras",),
+    (LORAS, "low_noise_lora"): ("loras",),
+    (LOAD, "low_noise"): ("diffusion_models", "unet", "checkpoints"),
+}
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    name: str
+    folders: tuple[str, ...]
+
+
+@dataclass
+class Plan:
+    """A workflow that is ready to queue."""
+
+    graph: Graph
+    warnings: list[str] = field(default_factory=list)
+
+    def node_id(self, class_type: str, title: str | None = None) -> str:
+        return find_node(self.graph, class_type, title)
+
+    def value(self, class_type: str, name: str) -> Any:
+        return self.graph[self.node_id(class_type)]["inputs"][name]
+
+
+def build_plan(
+    request: VideoRequest, seed: int, start_name: str | None, end_name: str | None, prefix: str, settings: Settings
+) -> Plan:
+    """Puts the request into its workflow; the images are names in ComfyUI's input folder.
+
+    `prefix` must be new for each job: a save node whose inputs did not change would be answered from
+    ComfyUI's cache with a file that an earlier job has removed. Raises JobError for a size over the budget.
+    """
+    plan = Plan(copy.deepcopy(_load(settings.workflows, request.workflow)))
+    graph = plan.graph
+    _set_images(graph, start_name, end_name)
+    values = _values(request, plan)
+    for name, value in values.items():
+        class_type, input_name = FIELD_INPUTS[name]
+        graph[find_node(graph, class_type)]["inputs"][input_name] = value
+    graph[find_node(graph, SAMPLE)]["inputs"]["seed"] = seed
+    graph[find_node(graph, SAVE)]["inputs"]["filename_prefix"] = prefix
+    use_model_files(graph, settings)
+    _check_budget(plan, settings.max_volume)
+    return plan
+
+
+def _values(request: VideoRequest, plan: Plan) -> dict[str, Any]:
+    """What the request says about node inputs: only fields that were sent."""
+    sent = request.model_fields_set
+    values = {name: getattr(request, name) for name in FIELD_INPUTS if name in sent and name != "seed"}
+    if "cfg" in sent:
+        values = {"high_noise_cfg": request.cfg, "low_noise_cfg": request.cfg} | values
+    if request.resolution is not None:
+        width, height = AREAS[request.resolution][request.aspect_ratio or "auto"]
+        follow = (request.aspect_ratio or "auto") == "auto" and (request.start_image or request.end_image)
+        values |= {"width": width, "height": height, "sizing": "match image" if follow else "fixed"}
+    if request.duration is not None:
+        values["length"] = round(request.duration * values.get("fps", plan.value(SAVE, "fps"))) + 1
+        low, high = field_range("length")
+        if not low <= values["length"] <= high:
+            sentence = f"duration asks for {values['length']} frames, from {low} to {high} are possible"
+            raise JobError("OUT_OF_RANGE", sentence, "duration")
+    return values | _switch(request, plan)
+
+
+def _switch(request: VideoRequest, plan: Plan) -> dict[str, Any]:
+    """The hand-over: sending boundary or switch_step alone chooses that way of switching.
+
+    A new step count without a switch_step is halved, and an odd step goes to the high-noise expert.
+    """
+    sent = request.model_fields_set
+    switch = plan.value(SAMPLE, "switch")
+    if "switch" in sent:
+        switch = request.switch
+    elif "switch_step" in sent:
+        switch = "step"
+    elif "boundary" in sent:
+        switch = "boundary"
+    ignored = "boundary" if switch == "step" else "switch_step"
+    if ignored in sent:
+        plan.warnings.append(f"{ignored} was ignored because switch is {switch}")
+    if switch == "step" and "steps" in sent and "switch_step" not in sent:
+        return {"switch": switch, "switch_step": (request.steps + 1) // 2}
+    return {"switch": switch}
+
+
+def _set_images(graph: Graph, start_name: str | None, end_name: str | None) -> None:
+    prepare = graph[find_node(graph, PREPARE)]["inputs"]
+    for title, input_name, name in (("Start image", "start_image", start_name), ("End image", "end_image", end_name)):
+        loader = next((key for key in _matching(graph, "LoadImage", title)), None)
+        if name is None:
+            prepare.pop(input_name, None)
+            if loader:
+                del graph[loader]
+            continue
+        if loader is None:
+            loader = f"wan_relay_{input_name}"
+            graph[loader] = {"class_type": "LoadImage", "_meta": {"title": title}, "inputs": {}}
+        graph[loader]["inputs"]["image"] = name
+        prepare[input_name] = [loader, 0]
+
+
+def _check_budget(plan: Plan, max_volume: int) -> None:
+    width, height, length = (plan.value(PREPARE, name) for name in ("width", "height", "length"))
+    if width * height * length > max_volume:
+        sentence = (
+            f"{width} x {height} x {length} is {width * height * length / 1e6:.0f} million pixels; "
+            f"this worker takes at most {max_volume / 1e6:.0f} million, so lower the size or the length"
+        )
+        raise JobError("OUT_OF_RANGE", sentence, "length")
+
+
+def use_model_files(graph: Graph, settings: Settings) -> None:
+    """Replaces the bundled file names by the operator's."""
+    names = file_names(settings)
+    for class_type, input_name in MODEL_INPUTS:
+        for key in _matching(graph, class_type):
+            inputs = graph[key]["inputs"]
+            inputs[input_name] = names.get(inputs[input_name], inputs[input_name])
+
+
+def file_names(settings: Settings) -> dict[str, str]:
+    """Bundled name -> the operator's. The role variables stand for the files of the default workflow."""
+    names = dict(settings.model_files)
+    default = _load(settings.workflows, "wan22_i2v_4step")
+    roles = {
+        (LOAD, "high_noise"): settings.high_noise,
+        (LOAD, "low_noise"): settings.low_noise,
+        (ENCODE, "text_encoder"): settings.text_encoder,
+        ("VAELoader", "vae_name"): settings.vae,
+    }
+    for (class_type, input_name), mine in roles.items():
+        if mine:
+            names[default[find_node(default, class_type)]["inputs"][input_name]] = mine
+    return names
+
+
+def model_files(workflow: str, settings: Settings) -> list[ModelFile]:
+    """The files that a bundled workflow reads, in order."""
+    graph = copy.deepcopy(_load(settings.workflows, workflow))
+    use_model_files(graph, settings)
+    return [
+        ModelFile(graph[key]["inputs"][input_name], folders)
+        for (class_type, input_name), folders in MODEL_INPUTS.items()
+        for key in _matching(graph, class_type)
+        if graph[key]["inputs"][input_name] != "none"
+    ]
+
+
+def find_node(graph: Graph, class_type: str, title: str | None = None) -> str:
+    """The key of the only such node. Raises LookupError, since the workflows are ours."""
+    found = _matching(graph, class_type, title)
+    if len(found) != 1:
+        raise LookupError(f"expected one {class_type} node titled {title or 'anything'}, found {len(found)}")
+    return found[0]
+
+
+def _matching(graph: Graph, class_type: str, title: str | None = None) -> list[str]:
+    return [
+        key
+        for key, node in graph.items()
+        if node["class_type"] == class_type and (title is None or node.get("_meta", {}).get("title") == title)
+    ]
+
+
+@lru_cache
+def _load(folder: Path, name: str) -> Graph:
+    graph: Graph = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    return graph

@@ -1,0 +1,184 @@
+"""The editor's routes: the same answers as the nodes, clear refusals, and no file outside ComfyUI's own lists."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+pytestmark = [pytest.mark.comfy, pytest.mark.asyncio]
+
+SCHEDULE = {
+    "steps": "4",
+    "scheduler": "simple",
+    "sampler": "euler",
+    "shift": "5",
+    "denoise": "1",
+    "switch": "step",
+    "boundary": "0.9",
+    "switch_step": "2",
+}
+SIZE = {"sizing": "match image", "width": "832", "height": "624", "fit": "crop", "length": "80", "batch_size": "1"}
+TOY_HIGH, TOY_LOW = "toy_wan2.2_i2v_high_noise.safetensors", "toy_wan2.2_i2v_low_noise.safetensors"
+TOY_HIGH_LORA = "toy_wan2.2_i2v_high_noise_4step_lora.safetensors"
+
+
+@pytest.fixture
+def listed(toy_models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """ComfyUI's lists hold the toy family, and nothing else."""
+    import folder_paths
+
+    folders = ("diffusion_models", "checkpoints", "loras", "vae")
+    for name in folders:
+        entry = ([str(toy_models / name)], folder_paths.supported_pt_extensions)
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, name, entry)
+        folder_paths.filename_list_cache.pop(name, None)
+    yield
+    for name in folders:
+        folder_paths.filename_list_cache.pop(name, None)
+
+
+async def ask(route: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    from wan_relay.nodes.editor.routes import add_routes
+
+    app = web.Application()
+    routes = web.RouteTableDef()
+    add_routes(routes)
+    app.add_routes(routes)
+    async with TestClient(TestServer(app)) as client:
+        response = await client.get(f"/wan_relay/{route}", params=query)
+        return response.status, json.loads(await response.text())
+
+
+async def test_schedule_is_the_plan_of_the_sampler() -> None:
+    from wan_relay.nodes.engine.relay.sigma_schedule import plan_schedule
+
+    plan = plan_schedule(4, "simple", "euler", 5.0, 1.0, "step", 0.9, 2)
+    assert await ask("schedule", SCHEDULE) == (200, json.loads(json.dumps(plan)))
+    assert (plan["n_high"], plan["n_low"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "used", "changes"),
+    [
+        (
+            {"image_width": "4000", "image_height": "3000"},
+            {"width": 832, "height": 624, "fit": "crop", "image_width": 4000, "image_height": 3000},
+            [{"change": "length", "asked": 80, "used": 81, "multiple": 16}],
+        ),
+        (
+            {"image_width": "4000", "image_height": "3000", "sizing": "fixed", "width": "835", "height": "480"},
+            {"width": 832, "height": 480, "fit": "crop", "image_width": 4000, "image_height": 3000},
+            [
+                {"change": "width", "asked": 835, "used": 832, "multiple": 16},
+                {"change": "length", "asked": 80, "used": 81, "multiple": 16},
+                {"change": "crop_height", "percent": 23.1},
+            ],
+        ),
+        (
+            {"sizing": "fixed", "fit": "pad"},
+            {"width": 832, "height": 624, "fit": "pad", "image_width": None, "image_height": None},
+            [{"change": "length", "asked": 80, "used": 81, "multiple": 16}],
+        ),
+    ],
+)
+async def test_size_is_the_plan_of_prepare_latent(
+    asked: dict[str, str], used: dict[str, Any], changes: list[dict[str, Any]]
+) -> None:
+    fixed = {"length": 81, "batch_size": 1, "duration_s": 81 / 16, "fps": 16.0}
+    assert await ask("size", SIZE | asked) == (200, used | fixed | {"changes": changes})
+
+
+async def test_size_goes_by_32_for_the_5b_vae_file(listed: None) -> None:
+    fixed = SIZE | {"sizing": "fixed", "height": "720", "length": "121", "fps": "24"}
+    sizes = {}
+    for vae in (
+        "toy_wan2.2_vae.safetensors",
+        "toy_wan_2.1_vae.safetensors",
+        "../vae/toy_wan2.2_vae.safetensors",
+        "taew2_1",
+    ):
+        _, answer = await ask("size", fixed | {"vae": vae})
+        sizes[vae] = answer["height"]
+    assert sizes == {
+        "toy_wan2.2_vae.safetensors": 736,
+        "toy_wan_2.1_vae.safetensors": 720,
+        "../vae/toy_wan2.2_vae.safetensors": 720,
+        "taew2_1": 720,
+    }
+
+
+async def test_files_are_reported_from_their_headers(listed: None, toy_models: Path) -> None:
+    from wan_relay.nodes.rules.files.expert_files import check_pair
+    from wan_relay.nodes.rules.files.lora_files import check_lora_pair
+
+    folder = toy_models / "diffusion_models"
+    pair = {"high_noise": TOY_HIGH, "low_noise": TOY_LOW}
+    report = check_pair(folder / TOY_HIGH, folder / TOY_LOW)
+    assert await ask("experts", pair) == (200, json.loads(json.dumps(report)))
+
+    lora = toy_models / "loras" / TOY_HIGH_LORA
+    report = check_lora_pair(lora, None, folder / TOY_HIGH, folder / TOY_LOW)
+    query = {"high_noise_lora": TOY_HIGH_LORA, "low_noise_lora": "none"}
+    assert await ask("loras", query | pair) == (200, json.loads(json.dumps(report)))
+    assert (await ask("loras", query))[1]["high_noise"]["file"] == TOY_HIGH_LORA
+
+
+@pytest.mark.parametrize(
+    ("route", "query", "sentence"),
+    [
+        ("schedule", SCHEDULE | {"switch_step": "5"}, "switch_step must be between 0 and the number of steps"),
+        ("size", SIZE, "sizing is 'match image', but neither start_image nor end_image is connected."),
+        ("experts", {"high_noise": TOY_HIGH, "low_noise": TOY_HIGH}, "holds the same weights"),
+        ("experts", {"high_noise": TOY_HIGH, "low_noise": "none"}, "only TI2V-5B works with one file"),
+    ],
+)
+async def test_what_the_node_would_refuse_is_an_answer(
+    listed: None, route: str, query: dict[str, str], sentence: str
+) -> None:
+    status, answer = await ask(route, query)
+    assert status == 200
+    assert list(answer) == ["refused"]
+    assert sentence in answer["refused"]
+
+
+@pytest.mark.parametrize(
+    ("route", "query", "sentence"),
+    [
+        ("schedule", SCHEDULE | {"steps": "0"}, "steps must be a whole number from 1 to 200, got '0'."),
+        ("schedule", SCHEDULE | {"steps": "4.5"}, "steps must be a whole number from 1 to 200, got '4.5'."),
+        (
+            "schedule",
+            SCHEDULE | {"steps": "9" * 5000},
+            f"steps must be a whole number from 1 to 200, got '{'9' * 80}'.",
+        ),
+        ("schedule", SCHEDULE | {"shift": "nan"}, "shift must be a number from 0.0 to 100.0, got 'nan'."),
+        ("schedule", SCHEDULE | {"boundary": "inf"}, "boundary must be a number from 0.0 to 1.0, got 'inf'."),
+        ("schedule", SCHEDULE | {"switch": "never"}, "switch must be one of boundary, step, got 'never'."),
+        ("schedule", {}, "steps is missing from the question."),
+        ("size", SIZE | {"width": "100000"}, "width must be a whole number from 16 to 8192, got '100000'."),
+        ("size", SIZE | {"image_width": "4000"}, "image_height is missing from the question."),
+        ("size", SIZE | {"fps": "0"}, "fps must be a number from 1 to 120, got '0'."),
+        ("experts", {}, "high_noise is missing from the question."),
+        ("loras", {"high_noise_lora": "none"}, "low_noise_lora is missing from the question."),
+    ],
+)
+async def test_a_bad_question_is_told_so_in_one_sentence(route: str, query: dict[str, str], sentence: str) -> None:
+    assert await ask(route, query) == (400, {"error": sentence})
+
+
+@pytest.mark.parametrize("name", ["../vae/toy_wan_2.1_vae.safetensors", "/etc/passwd", "..\\x", "no.safetensors", ""])
+async def test_no_file_outside_the_lists_can_be_asked_for(listed: None, toy_models: Path, name: str) -> None:
+    for route, query in [
+        ("experts", {"high_noise": name, "low_noise": TOY_LOW}),
+        ("experts", {"high_noise": TOY_HIGH, "low_noise": name}),
+        ("loras", {"high_noise_lora": name, "low_noise_lora": "none"}),
+        ("loras", {"high_noise_lora": "none", "low_noise_lora": name}),
+    ]:
+        status, answer = await ask(route, query)
+        assert status == 404
+        assert list(answer) == ["error"]
+        assert str(toy_models) not in answer["error"]

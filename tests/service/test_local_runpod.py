@@ -1,0 +1,468 @@
+"""The local platform: its HTTP API alone, then with the real SDK loop and the guide's client in front of it."""
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from wan_relay.service.local_runpod import Endpoint, Limits, own_url, worker_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+FAKE_COMFYUI = Path(__file__).parent / "worker" / "fake_comfyui"
+SHORT = Limits(
+    run_payload=2000,
+    runsync_payload=4000,
+    stream_chunk=200,
+    min_wait_ms=1,
+    min_execution_timeout_ms=1,
+    min_ttl_ms=1,
+    long_poll_s=0.3,
+    webhook_pause_s=0.05,
+)
+
+
+@dataclass
+class Api:
+    """A client of the endpoint, and a stand-in for the SDK's side."""
+
+    client: Any
+    sdk_path: str
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        async with self.client.request(method, f"/v2/local{path}", data=data, headers=headers) as response:
+            return response.status, await response.json()
+
+    async def take(self) -> Any:
+        async with self.client.get(f"{self.sdk_path}/job-take/w1?gpu=x&job_in_progress=0") as response:
+            return await response.json() if response.status == 200 else None
+
+    async def done(self, job_id: str, body: Any) -> int:
+        async with self.client.post(
+            f"{self.sdk_path}/job-done/w1/{job_id}?gpu=x&isStream=false", data=json.dumps(body)
+        ) as response:
+            return response.status
+
+
+def play(
+    scenario: Callable[[Api], Coroutine[Any, Any, None]], limits: Limits = SHORT, api_key: str | None = None
+) -> None:
+    async def main() -> None:
+        endpoint = Endpoint(limits, api_key=api_key)
+        clock = asyncio.create_task(endpoint.keep_time())
+        try:
+            async with TestClient(TestServer(endpoint.application())) as client:
+                await asyncio.wait_for(scenario(Api(client, endpoint.sdk_path)), 30)
+                await endpoint.close()
+        finally:
+            clock.cancel()
+
+    asyncio.run(main())
+
+
+def test_the_workers_own_api_is_closed_to_others():
+    async def scenario(api: Api) -> None:
+        await api.call("POST", "/run", {"input": 1})
+        for path in ("/sdk/job-take/w1", "/sdk/guess/job-take/w1"):
+            async with api.client.get(path) as response:
+                assert response.status == 404
+        assert (await api.take())["input"] == 1
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("bound", "url"),
+    [
+        (("127.0.0.1", 8000), "http://127.0.0.1:8000"),
+        (("0.0.0.0", 8000), "http://127.0.0.1:8000"),
+        (("192.168.1.5", 1), "http://192.168.1.5:1"),
+        (("::", 1), "http://[::1]:1"),
+        (("fd00::5", 1), "http://[fd00::5]:1"),
+    ],
+)
+def test_the_worker_reaches_the_address_that_was_bound(bound: tuple[str, int], url: str) -> None:
+    assert own_url(*bound) == url
+
+
+def test_comfyui_has_the_gpu_but_for_the_toy_family(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("COMFYUI_ARGS", raising=False)
+    monkeypatch.delenv("WAN_RELAY_TOY_MODELS", raising=False)
+    assert "COMFYUI_ARGS" not in worker_environment("http://x/sdk/k", tmp_path / "real")
+    monkeypatch.setenv("WAN_RELAY_TOY_MODELS", "/toy")
+    assert worker_environment("http://x/sdk/k", tmp_path / "toy")["COMFYUI_ARGS"] == "--cpu"
+
+
+def test_job_from_queue_to_result():
+    async def scenario(api: Api) -> None:
+        status, queued = await api.call("POST", "/run", {"input": {"a": 1}, "s3Config": {"accessId": "x"}})
+        assert (status, queued["status"], set(queued)) == (200, "IN_QUEUE", {"id", "status"})
+        assert await api.call("GET", f"/status/{queued['id']}") == (200, queued)
+        job = await api.take()
+        assert job == {"id": queued["id"], "input": {"a": 1}, "s3Config": {"accessId": "x"}}
+        await api.done(job["id"], {"status": "IN_PROGRESS", "output": {"progress": 0.5}})
+        _, running = await api.call("GET", f"/status/{job['id']}")
+        assert (running["status"], running["output"]) == ("IN_PROGRESS", {"progress": 0.5})
+        await api.done(job["id"], {"output": {"video": "AA"}})
+        _, finished = await api.call("GET", f"/status/{job['id']}")
+        assert set(finished) == {"id", "status", "output", "delayTime", "executionTime", "workerId"}
+        assert (finished["status"], finished["output"]) == ("COMPLETED", {"video": "AA"})
+        assert await api.take() is None
+        _, health = await api.call("GET", "/health")
+        assert health["jobs"] == {"completed": 1, "failed": 0, "inProgress": 0, "inQueue": 0, "retried": 0}
+        assert (await api.call("POST", f"/retry/{job['id']}"))[0] == 400
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("posted", "status", "output", "error"),
+    [
+        ({"error": "CODE: no"}, "FAILED", None, "CODE: no"),
+        ({"output": {"details": 1}, "error": "no"}, "FAILED", {"details": 1}, "no"),
+        ({"error": {"code": 1}}, "COMPLETED", None, None),
+        ({}, "COMPLETED", None, None),
+        ({"output": None}, "COMPLETED", None, None),
+        ({"output": {"x": "y" * 5000}}, "COMPLETED", None, None),
+    ],
+)
+def test_what_the_platform_makes_of_a_result(posted, status, output, error):
+    async def scenario(api: Api) -> None:
+        await api.call("POST", "/run", {"input": {}})
+        job = await api.take()
+        assert await api.done(job["id"], posted) == (400 if "y" * 9 in json.dumps(posted) else 200)
+        _, body = await api.call("GET", f"/status/{job['id']}")
+        assert (body["status"], body.get("output"), body.get("error")) == (status, output, error)
+
+    play(scenario)
+
+
+def test_sync_call_waits_as_long_as_it_was_told():
+    async def scenario(api: Api) -> None:
+        async def work() -> None:
+            job = await api.take()
+            assert job["id"].startswith("sync-")
+            await api.done(job["id"], {"output": 7})
+
+        working = asyncio.create_task(work())
+        status, body = await api.call("POST", "/runsync", {"input": None})
+        await working
+        assert (status, body["status"], body["output"]) == (200, "COMPLETED", 7)
+        status, body = await api.call("POST", "/runsync?wait=50", {"input": {}})
+        assert (status, set(body), body["status"]) == (200, {"id", "status"}, "IN_QUEUE")
+        for wait in ("0", "-1", "300001", "abc", "1.5"):
+            assert (await api.call("POST", f"/runsync?wait={wait}", {"input": {}}))[0] == 400
+
+    play(scenario)
+
+
+def test_bad_requests():
+    async def scenario(api: Api) -> None:
+        good = {"Authorization": "Bearer key"}
+        bodies: tuple[Any, ...] = (b"{", b"[]", b'"x"', {"inputs": {}}, {"input": "x" * 3000})
+        for body in bodies:
+            assert (await api.call("POST", "/run", body, **good))[0] == 400
+        assert (await api.call("POST", "/runsync?wait=1", {"input": "x" * 3000}, **good))[0] == 200
+        for policy in ({"ttl": "x"}, {"executionTimeout": 0}, {"ttl": 10**12}, "fast", {"ttl": True}):
+            assert (await api.call("POST", "/run", {"input": 1, "policy": policy}, **good))[0] == 400
+        for path in ("/status/nothing", "/stream/nothing"):
+            assert (await api.call("GET", path, **good)) == (404, {"error": "job not found"})
+        assert (await api.call("POST", "/cancel/nothing", **good))[0] == 404
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "key2"}):
+            assert (await api.call("GET", "/health", **headers)) == (401, {"error": "unauthorized"})
+        async with api.client.get("/v2/other/health", headers=good) as response:
+            assert response.status == 404
+
+    play(scenario, api_key="key")
+
+
+def test_cancel_and_timeouts_reach_the_worker():
+    async def scenario(api: Api) -> None:
+        _, queued = await api.call("POST", "/run", {"input": 1})
+        assert await api.call("POST", f"/cancel/{queued['id']}") == (200, {"id": queued["id"], "status": "CANCELLED"})
+        assert await api.take() is None
+        _, running = await api.call("POST", "/run", {"input": 2})
+        await api.take()
+        _, cancelled = await api.call("POST", f"/cancel/{running['id']}")
+        assert cancelled["status"] == "CANCELLED"
+        async with api.client.get(f"{api.sdk_path}/job-stop/w1?gpu=x") as response:
+            assert await response.json() == {"jobsToStop": [running["id"]]}
+        await api.done(running["id"], {"output": "late"})
+        _, body = await api.call("GET", f"/status/{running['id']}")
+        assert (body["status"], "output" in body) == ("CANCELLED", False)
+        _, slow = await api.call("POST", "/run", {"input": 3, "policy": {"executionTimeout": 100}})
+        await api.take()
+        async with api.client.get(f"{api.sdk_path}/job-stop/w1?gpu=x") as response:
+            assert await response.json() == {"jobsToStop": [slow["id"]]}
+        _, body = await api.call("GET", f"/status/{slow['id']}")
+        assert body["status"] == "TIMED_OUT"
+        _, again = await api.call("POST", f"/retry/{slow['id']}")
+        assert again["status"] == "IN_QUEUE"
+        assert (await api.take())["id"] == slow["id"]
+
+    play(scenario, Limits(min_execution_timeout_ms=1, long_poll_s=1))
+
+
+def test_jobs_are_forgotten():
+    async def scenario(api: Api) -> None:
+        _, brief = await api.call("POST", "/run", {"input": 1, "policy": {"ttl": 50}})
+        _, kept = await api.call("POST", "/run", {"input": 2})
+        for _ in range(100):
+            status, _ = await api.call("GET", f"/status/{brief['id']}")
+            if status == 404:
+                break
+            await asyncio.sleep(0.05)
+        assert status == 404
+        await api.take()
+        await api.done(kept["id"], {"output": 1})
+        for _ in range(100):
+            status, _ = await api.call("GET", f"/status/{kept['id']}")
+            if status == 404:
+                break
+            await asyncio.sleep(0.05)
+        assert status == 404
+
+    play(scenario, Limits(min_ttl_ms=1, run_retention_s=0.2, long_poll_s=0.3))
+
+
+def test_stream_purge_and_rate():
+    async def scenario(api: Api) -> None:
+        _, first = await api.call("POST", "/run", {"input": 1})
+        await api.take()
+        for chunk, status in (("a", 200), ("b", 200), ("x" * 500, 400)):
+            path = f"{api.sdk_path}/job-stream/w1/{first['id']}?gpu=x&isStream=true"
+            async with api.client.post(path, data=json.dumps({"output": chunk})) as response:
+                assert response.status == status
+        expected = {"status": "IN_PROGRESS", "stream": [{"output": "a"}, {"output": "b"}]}
+        assert await api.call("GET", f"/stream/{first['id']}") == (200, expected)
+        assert (await api.call("GET", f"/stream/{first['id']}"))[1]["stream"] == []
+        await api.call("POST", "/run", {"input": 2})
+        assert await api.call("POST", "/purge-queue") == (200, {"removed": 1, "status": "completed"})
+        await api.call("POST", "/run", {"input": 3})
+        assert (await api.call("POST", "/run", {"input": 4}))[0] == 429
+
+    play(scenario, Limits(stream_chunk=200, rates=(3, 3), long_poll_s=0.3))
+
+
+def test_webhook_is_called_until_it_answers_200():
+    async def scenario(api: Api) -> None:
+        heard: list[Any] = []
+
+        async def hook(request: web.Request) -> web.Response:
+            heard.append(await request.json())
+            return web.Response(status=200 if len(heard) == 3 else 503)
+
+        app = web.Application()
+        app.router.add_post("/hook", hook)
+        async with TestServer(app) as server:
+            _, job = await api.call("POST", "/run", {"input": 1, "webhook": str(server.make_url("/hook"))})
+            assert (await api.take())["webhook"].endswith("/hook")
+            await api.done(job["id"], {"output": 5})
+            while len(heard) < 3:
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.2)
+        assert len(heard) == 3
+        assert (heard[2]["status"], heard[2]["output"]) == ("COMPLETED", 5)
+
+    play(scenario)
+
+
+# --- with the real SDK loop ---
+
+
+@dataclass
+class Served:
+    """A platform process over the fake ComfyUI."""
+
+    process: subprocess.Popen[bytes]
+    base_url: str
+    folder: Path
+    log: Path
+
+    def configure(self, **config: Any) -> None:
+        path = self.folder / "run" / "fake.json"
+        path.write_text(json.dumps({"video": str(self.folder / "video.mp4")} | config))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "run" / "output").mkdir(parents=True)
+    (folder / "video.mp4").write_bytes(b"\x00\x00\x00\x20ftypisom" + bytes(1000))
+    variables = {
+        "COMFYUI_PATH": str(FAKE_COMFYUI),
+        "WAN_RELAY_RUN_DIR": str(folder / "run"),
+        "WAN_RELAY_MIN_FREE_DISK_MB": "1",
+        "WAN_RELAY_JOB_TIMEOUT_S": "60",
+        "TMPDIR": str(folder),
+    }
+    log = folder / "log.txt"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service.local_runpod", "--port", "0", "--api-key", "my-key"],
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        served = Served(process, "", folder, log)
+        served.configure()
+        deadline = time.monotonic() + 60
+        while not served.base_url and time.monotonic() < deadline and process.poll() is None:
+            ready = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("ready http")]
+            served.base_url = ready[0].split()[1] if ready else ""
+            time.sleep(0.1)
+        assert served.base_url.endswith("/v2/local"), log.read_text(errors="replace")
+        yield served
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        finally:
+            for pid in descendants(process.pid, folder):
+                os.kill(pid, signal.SIGKILL)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(30)
+
+
+def descendants(_: int, folder: Path) -> list[int]:
+    """Processes that carry this platform's run folder in their environment or command."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            continue
+        try:
+            text = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if str(folder).encode() in text and state not in ("Z", "X"):
+            found.append(int(entry.name))
+    return found
+
+
+IMAGE = base64.b64encode((ROOT / "tests" / "data" / "coffee.jpg").read_bytes()).decode()
+HEADERS = {"Authorization": "Bearer my-key"}
+
+
+class GuideClient:
+    """What the integration guide tells its readers to write, with the base URL as a parameter."""
+
+    def __init__(self, base_url: str, api_key: str) -> None:
+        self.base_url = base_url
+        self.api_key = api_key
+
+    def generate_video(self, image: str, prompt: str, **fields: Any) -> dict[str, Any]:
+        sent = {"width": 528, "height": 768, "length": 81, "steps": 4, "cfg": 1.0, "seed": -1, "fps": 16} | fields
+        response = requests.post(
+            f"{self.base_url}/runsync",
+            headers={"Authorization": f"Bearer {self.api_key}"},
+            json={"input": {"prompt": prompt, "image_base64": image, **sent}},
+            timeout=600,
+        )
+        return response.json()
+
+    def poll(self, fields: dict[str, Any], pause_s: float = 0.2) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self.api_key}"}
+        response = requests.post(f"{self.base_url}/run", headers=headers, json={"input": fields}, timeout=60)
+        job_id = response.json()["id"]
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            status = requests.get(f"{self.base_url}/status/{job_id}", headers=headers, timeout=60).json()
+            if status["status"] in ("COMPLETED", "FAILED"):
+                return status
+            time.sleep(pause_s)
+        raise TimeoutError("the job never ended")
+
+
+@pytest.mark.timeout(180)
+def test_guide_client_gets_its_video_both_ways(served):
+    served.configure()
+    client = GuideClient(served.base_url, "my-key")
+    result = client.generate_video(IMAGE, "woman walking in the park")
+    assert base64.b64decode(result["output"]["video"]) == (served.folder / "video.mp4").read_bytes()
+    assert "error" not in result
+    polled = client.poll({"prompt": "a cat", "image_base64": IMAGE})
+    assert base64.b64decode(polled["output"]["video"])[4:8] == b"ftyp"
+
+
+@pytest.mark.timeout(180)
+def test_error_is_a_plain_sentence_and_the_worker_lives_on(served):
+    served.configure()
+    client = GuideClient(served.base_url, "my-key")
+    result = client.generate_video(IMAGE, "", width=3)
+    assert (result["status"], result["error"]) == ("FAILED", "MISSING_FIELD: prompt is needed (prompt)")
+    assert client.poll({"prompt": "a", "image_base64": IMAGE})["status"] == "COMPLETED"
+
+
+@pytest.mark.timeout(180)
+def test_result_over_the_budget_is_an_error_and_not_a_silent_loss(served):
+    served.configure(video=str(served.folder / "large.mp4"))
+    (served.folder / "large.mp4").write_bytes(b"\x00\x00\x00\x20ftypisom" + bytes(9_000_000))
+    client = GuideClient(served.base_url, "my-key")
+    polled = client.poll({"prompt": "a", "image_base64": IMAGE})
+    assert polled["status"] == "FAILED"
+    assert polled["error"].startswith("RESULT_TOO_LARGE: the answer would be 12.0 MB and this call carries 10.0 MB")
+    result = client.generate_video(IMAGE, "the same fits a sync call")
+    assert len(base64.b64decode(result["output"]["video"])) == 9_000_012
+
+
+@pytest.mark.timeout(180)
+def test_two_clients_cancel(served):
+    served.configure(faults={"sampling": ["hang", 1]})
+    fields = {"input": {"prompt": "a", "image_base64": IMAGE}}
+    ids = [
+        requests.post(f"{served.base_url}/run", headers=HEADERS, json=fields, timeout=60).json()["id"] for _ in range(2)
+    ]
+    deadline = time.monotonic() + 60
+    while not list((served.folder / "run" / "input").glob("wan_relay_*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    for job_id in ids:
+        body = requests.post(f"{served.base_url}/cancel/{job_id}", headers=HEADERS, timeout=60).json()
+        assert body == {"id": job_id, "status": "CANCELLED"}
+    client = GuideClient(served.base_url, "my-key")
+    assert client.poll({"prompt": "a", "image_base64": IMAGE})["status"] == "COMPLETED"
+    assert [entry[0] for entry in json.loads((served.folder / "run" / "log.json").read_text())] == [
+        "delete",
+        "interrupt",
+    ]
+
+
+@pytest.mark.timeout(180)
+def test_worker_that_asks_for_it_is_replaced(served):
+    served.configure(faults={"sampling": ["kill", 2]})
+    client = GuideClient(served.base_url, "my-key")
+    crashed = client.poll({"prompt": "a", "image_base64": IMAGE})
+    assert (crashed["status"], crashed["error"]) == ("FAILED", "COMFYUI_CRASHED: ComfyUI was ended by SIGKILL")
+    assert client.poll({"prompt": "a", "image_base64": IMAGE})["status"] == "COMPLETED"
+
+
+@pytest.mark.timeout(180)
+def test_platform_leaves_nothing_behind(served):
+    """Last in the module: it ends the platform."""
+    assert len(descendants(served.process.pid, served.folder)) >= 3
+    served.process.terminate()
+    assert served.process.wait(30) == 0
+    deadline = time.monotonic() + 30
+    while descendants(served.process.pid, served.folder) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert descendants(served.process.pid, served.folder) == []
+    assert list(served.folder.glob("wan_relay_platform_*")) == []
+    assert [path for name in ("input", "output") for path in (served.folder / "run" / name).rglob("*")] == []

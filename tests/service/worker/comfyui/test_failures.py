@@ -1,0 +1,99 @@
+"""ComfyUI's own answers, as 0.30.0 gives them, in the worker's words: row 41 of the list of bad inputs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wan_relay.service.worker.comfyui.failures import failed_execution, refused_prompt
+
+GRAPH = json.loads((Path(__file__).resolve().parents[4] / "workflows" / "api" / "wan22_i2v_4step.json").read_text())
+IDS = {node["class_type"]: key for key, node in GRAPH.items()}
+
+
+def refused(class_type: str, *faults: dict[str, Any]) -> str:
+    error = {"type": "prompt_outputs_failed_validation", "message": "Prompt outputs failed validation", "details": ""}
+    node = {"errors": list(faults), "dependent_outputs": ["8"], "class_type": class_type}
+    return str(refused_prompt({"error": error, "node_errors": {IDS[class_type]: node}}, GRAPH))
+
+
+def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) -> dict[str, Any]:
+    return {"type": kind, "message": message, "details": details, "extra_info": {"input_name": name, **extra}}
+
+
+@pytest.mark.parametrize(
+    ("class_type", "given", "sentence"),
+    [
+        (
+            "VAELoader",
+            fault("value_not_in_list", "vae_name", "vae_name: 'v' not in ['a']", received_value="sub/v.safetensors"),
+            "MODEL_MISSING: sub/v.safetensors is not on this worker (node VAE)",
+        ),
+        (
+            "WanRelay_LoadExperts",
+            fault(
+                "custom_validation_failed", "high_noise", "high_noise - high_noise: 'n.safetensors' not in ['a', 'b']"
+            ),
+            "MODEL_MISSING: n.safetensors is not on this worker (node Wan Relay: Load Experts)",
+        ),
+        (
+            "WanRelay_EncodePrompts",
+            fault(
+                "custom_validation_failed",
+                "text_encoder",
+                "text_encoder - text_encoder must be a file in models/text_encoders or models/clip (toy.safetensors), "
+                "got nope.safetensors.",
+            ),
+            "MODEL_MISSING: nope.safetensors is not on this worker (node Wan Relay: Encode Prompts)",
+        ),
+        (
+            "WanRelay_LoadExperts",
+            fault("custom_validation_failed", "high_noise", "high_noise - low_noise: a holds the same weights as b."),
+            "MODEL_REFUSED: low_noise: a holds the same weights as b (node Wan Relay: Load Experts)",
+        ),
+        (
+            "WanRelay_Sample",
+            fault(
+                "value_not_in_list", "sampler", "sampler: 'bogus' not in (list of length 44)", received_value="bogus"
+            ),
+            "INVALID_VALUE: sampler must be one that this worker's ComfyUI knows, got bogus (sampler)",
+        ),
+        (
+            "WanRelay_Sample",
+            fault("custom_validation_failed", "steps", "steps - switch_step must be between 0 and 2, not 9."),
+            "INVALID_VALUE: switch_step must be between 0 and 2, not 9 (node Wan Relay: Sample) (switch_step)",
+        ),
+        (
+            "WanRelay_SaveVideo",
+            fault("value_bigger_than_max", "crf", "crf", "Value 99 bigger than max of 63"),
+            "OUT_OF_RANGE: Value 99 bigger than max of 63 (node Wan Relay: Save Video) (crf)",
+        ),
+        (
+            "VAEDecode",
+            fault("return_type_mismatch", "vae", "vae, received_type(X)", "Return type mismatch between linked nodes"),
+            "INVALID_INPUT: Return type mismatch between linked nodes: vae, received_type(X) (node VAE Decode)",
+        ),
+    ],
+)
+def test_refused_prompt(class_type, given, sentence):
+    assert refused(class_type, given) == sentence
+
+
+def test_refusal_without_a_node():
+    missing = {
+        "type": "missing_node_type",
+        "message": "m",
+        "extra_info": {"node_id": "1", "class_type": "WanRelay_Sample"},
+    }
+    expected = "NODE_MISSING: this worker's ComfyUI has no node WanRelay_Sample"
+    assert str(refused_prompt({"error": missing, "node_errors": {}}, GRAPH)) == expected
+    for body in ({}, {"error": "text"}, {"error": None, "node_errors": None}):
+        assert str(refused_prompt(body, GRAPH)).startswith("INVALID_INPUT: ComfyUI refused the workflow: ")
+
+
+def test_failure_of_an_unknown_node_with_an_endless_message():
+    message = {"node_id": "99:4", "exception_type": "ValueError", "exception_message": "\n\n" + "long " * 1000}
+    sentence = str(failed_execution(message, GRAPH))
+    assert sentence.startswith("EXECUTION_FAILED: long long")
+    assert len(sentence) < 700
+    assert str(failed_execution({}, GRAPH)) == "EXECUTION_FAILED: no reason given (node unknown)"

@@ -1,0 +1,239 @@
+"""The guide's client against the platform, over the real ComfyUI with the toy family."""
+
+import base64
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+import requests
+import wan_relay_dev
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[3]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
+
+
+class Endpoint:
+    def __init__(self, folder: Path, log: Path, base_url: str) -> None:
+        self.folder, self.log, self.base_url = folder, log, base_url
+
+    def submit(self, **fields: Any) -> str:
+        body = {"input": {"prompt": "a cup of coffee", "image_base64": IMAGE, **SMALL, **fields}}
+        return requests.post(f"{self.base_url}/run", json=body, timeout=60).json()["id"]
+
+    def wait(self, job_id: str, limit_s: float = 200) -> dict[str, Any]:
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            status = requests.get(f"{self.base_url}/status/{job_id}", timeout=60).json()
+            if status["status"] not in ("IN_QUEUE", "IN_PROGRESS"):
+                return status
+            time.sleep(0.2)
+        raise TimeoutError(self.log.read_text(errors="replace")[-3000:])
+
+    def video(self, **fields: Any) -> dict[str, Any]:
+        status = self.wait(self.submit(**fields))
+        assert status["status"] == "COMPLETED", status
+        return status["output"]
+
+    def error(self, **fields: Any) -> str:
+        status = self.wait(self.submit(**fields))
+        assert status["status"] == "FAILED", status
+        return status["error"]
+
+    def left_files(self) -> list[Path]:
+        folders = [self.folder / "run" / name for name in ("input", "output", "temp")]
+        return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
+def comfyui_pid(folder: Path) -> int:
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"main.py" in command and str(folder / "run").encode() in command and entry.name.isdecimal():
+            return int(entry.name)
+    raise LookupError("ComfyUI does not run")
+
+
+SMALL = {"width": 64, "height": 64, "length": 5, "steps": 2, "seed": 3}
+_out = io.BytesIO()
+with Image.open(ROOT / "tests" / "data" / "coffee.jpg") as _photo:
+    _photo.convert("RGB").resize((96, 72)).save(_out, "JPEG")
+IMAGE = base64.b64encode(_out.getvalue()).decode()
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory, toy_models: Path) -> Iterator[Endpoint]:
+    folder = tmp_path_factory.mktemp("endpoint")
+    variables = {
+        "WAN_RELAY_MODELS": str(toy_models),
+        "WAN_RELAY_MODEL_FILES": json.dumps(wan_relay_dev.TOY_FILES),
+        "WAN_RELAY_RUN_DIR": str(folder / "run"),
+        "WAN_RELAY_BOOT_TIMEOUT_S": "200",
+        "WAN_RELAY_JOB_TIMEOUT_S": "250",
+        "TMPDIR": str(folder),
+        "OMP_NUM_THREADS": "1",
+    }
+    log = folder / "log.txt"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service.local_runpod", "--port", "0"],
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        deadline, ready = time.monotonic() + 120, ""
+        while not ready and time.monotonic() < deadline and process.poll() is None:
+            lines = log.read_text(errors="replace").splitlines()
+            ready = next((line.split()[1] for line in lines if line.startswith("ready http")), "")
+            time.sleep(0.1)
+        assert ready, log.read_text(errors="replace")
+        yield Endpoint(folder, log, ready)
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(30)
+        with pytest.raises(LookupError):
+            comfyui_pid(folder)
+
+
+def frames_of(video: str) -> tuple[int, int, int, float]:
+    with av.open(io.BytesIO(base64.b64decode(video))) as file:
+        stream = file.streams.video[0]
+        context = stream.codec_context
+        return sum(1 for _ in file.decode(stream)), context.width, context.height, float(stream.average_rate)
+
+
+def test_worker_proves_itself(endpoint):
+    body = {"input": {"action": "ping"}}
+    answer = requests.post(f"{endpoint.base_url}/runsync?wait=300000", json=body, timeout=310).json()
+    assert answer["status"] == "COMPLETED", answer
+    assert answer["output"]["comfyui_version"] == "0.30.0"
+    assert set(answer["output"]["workflows"].values()) == {"ready"}
+
+
+def test_guide_request_gives_an_mp4(endpoint):
+    """The guide's call, at a size for a CPU; snapped values and their warnings come from the nodes."""
+    fields = {
+        "prompt": "woman dancing",
+        "image_base64": IMAGE,
+        "cfg": 1.0,
+        "fps": 16,
+        **SMALL,
+        "width": 71,
+        "length": 6,
+    }
+    answer = requests.post(f"{endpoint.base_url}/runsync?wait=300000", json={"input": fields}, timeout=310).json()
+    assert answer["status"] == "COMPLETED", answer
+    output = answer["output"]
+    assert frames_of(output["video"]) == (5, 64, 64, 16.0)
+    assert [output[name] for name in ("width", "height", "length", "fps", "seed", "steps", "switch_step")] == [
+        64,
+        64,
+        5,
+        16,
+        3,
+        2,
+        1,
+    ]
+    assert any("width 71" in warning for warning in output["warnings"])
+    assert any("length 6" in warning for warning in output["warnings"])
+    assert endpoint.left_files() == []
+
+
+def test_cached_run_gives_the_same_video_and_the_same_words(endpoint):
+    first, second = endpoint.video(width=71), endpoint.video(width=71)
+    for answer in (first, second):
+        answer.pop("timings")
+    assert first == second
+    assert any("width 71" in warning for warning in second["warnings"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"workflow": "wan22_t2v_4step", "image_base64": None},
+        {"workflow": "wan22_ti2v_5b", "image_base64": None},
+        {"workflow": "wan22_flf2v_4step", "end_image_base64": IMAGE},
+        {"workflow": "wan22_i2v_4step_lora"},
+        {"workflow": "wan22_i2v_reference"},
+        {"scheduler": "beta", "sampler": "dpmpp_2m", "format": "webm vp9"},
+        {"image_base64": None, "end_image_base64": IMAGE, "sizing": "match image"},
+    ],
+)
+def test_every_workflow_runs(endpoint, fields):
+    answer = endpoint.video(**fields)
+    assert frames_of(answer["video"])[:3] == (5, answer["width"], answer["height"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        (
+            {"sampler": "bogus"},
+            "INVALID_VALUE: sampler must be one that this worker's ComfyUI knows, got bogus (sampler)",
+        ),
+        (
+            {"switch_step": 9},
+            "INVALID_VALUE: switch_step must be between 0 and the number of steps, which is 2, not 9 "
+            "(node Wan Relay: Sample) (switch_step)",
+        ),
+        (
+            {"workflow": "wan22_ti2v_5b", "end_image_base64": IMAGE},
+            "INVALID_VALUE: end_image must stay empty with wan2.2_vae",
+        ),
+    ],
+)
+def test_what_comfyui_refuses_comes_as_one_sentence(endpoint, fields, sentence):
+    assert endpoint.error(**fields).startswith(sentence)
+
+
+def test_cancel_and_sigkill(endpoint):
+    """A cancelled job leaves ComfyUI idle; a killed ComfyUI costs the next job only time."""
+    long = endpoint.submit(length=33, steps=50, workflow="wan22_i2v_reference")
+    deadline = time.monotonic() + 100
+    while "progress" not in (status := requests.get(f"{endpoint.base_url}/status/{long}", timeout=60).text):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert json.loads(status)["output"]["expert"] in ("high_noise", "low_noise"), "also where the boundary decides"
+    requests.post(f"{endpoint.base_url}/cancel/{long}", timeout=60)
+    assert endpoint.video(seed=11)["seed"] == 11
+    old = comfyui_pid(endpoint.folder)
+    job = endpoint.submit(seed=12, length=33, steps=50)
+    while requests.get(f"{endpoint.base_url}/status/{job}", timeout=60).json()["status"] == "IN_QUEUE":
+        time.sleep(0.1)
+    time.sleep(1.0)
+    os.kill(old, signal.SIGKILL)
+    os.kill(comfyui_pid_other_than(endpoint.folder, old), 0)
+    requests.post(f"{endpoint.base_url}/cancel/{job}", timeout=60)
+    assert endpoint.video(seed=13)["seed"] == 13
+    assert endpoint.left_files() == []
+
+
+def comfyui_pid_other_than(folder: Path, old: int) -> int:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if (pid := comfyui_pid(folder)) != old:
+                return pid
+        except LookupError:
+            pass
+        time.sleep(0.1)
+    raise TimeoutError("ComfyUI was not started again")

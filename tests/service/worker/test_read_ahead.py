@@ -1,0 +1,74 @@
+"""Model files found where ComfyUI finds them, and read ahead within what memory allows."""
+
+from pathlib import Path
+
+from wan_relay.service.worker.read_ahead import CHUNK, ReadAhead, find_model, free_memory, model_roots
+from wan_relay.service.worker.settings import Settings
+from wan_relay.service.worker.workflow import ModelFile
+
+EXPERT = ModelFile("high.safetensors", ("diffusion_models", "unet", "checkpoints"))
+
+
+def put(path: Path, size: int = 10) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(size))
+    return path
+
+
+def test_files_are_read_in_order_and_whole(tmp_path):
+    paths = [put(tmp_path / name, size) for name, size in (("b", CHUNK + 5), ("a", 3), ("empty", 0))]
+    reader = ReadAhead([*paths, tmp_path / "gone"], free=lambda: 10**12, reserve=0).start()
+    assert reader.join(30)
+    assert list(reader.read_bytes.items()) == [(paths[0], CHUNK + 5), (paths[1], 3)]
+
+
+def test_memory_bounds_what_is_read(tmp_path):
+    paths = [put(tmp_path / name, 2 * CHUNK) for name in ("a", "b")]
+    reader = ReadAhead(paths, free=lambda: 1000 + 3 * CHUNK, reserve=1000).start()
+    assert reader.join(30)
+    assert reader.read_bytes == {paths[0]: 2 * CHUNK, paths[1]: CHUNK}
+    full = ReadAhead(paths, free=lambda: 999, reserve=1000).start()
+    assert full.join(30)
+    assert full.read_bytes == {}
+
+
+def test_reading_stops_when_told(tmp_path):
+    reader = ReadAhead([put(tmp_path / "a")], free=lambda: 10**12, reserve=0)
+    reader.stop()
+    assert reader.start().join(30)
+    assert reader.read_bytes == {}
+
+
+def test_free_memory_is_a_sane_number():
+    assert 0 < free_memory() < 1 << 50
+
+
+def test_models_are_found_in_both_volume_layouts(tmp_path):
+    text = (Path(__file__).resolve().parents[3] / "service" / "worker" / "extra_model_paths.yaml").read_text()
+    assert text.count("base_path: /runpod-volume/") == 2
+    layout = tmp_path / "paths.yaml"
+    layout.write_text(text.replace("/runpod-volume/", f"{tmp_path}/volume/"))
+    settings = Settings.from_environment(
+        {"WAN_RELAY_EXTRA_MODEL_PATHS": str(layout), "COMFYUI_BASE": str(tmp_path / "comfyui")}
+    )
+    roots = model_roots(settings)
+    for folder in (
+        "comfyui/models/diffusion_models",
+        "volume/models/diffusion_models",
+        "volume/models/unet",
+        "volume/models/checkpoints",
+        "volume/ComfyUI/models/diffusion_models",
+        "volume/ComfyUI/models/unet",
+    ):
+        path = put(tmp_path / folder / "high.safetensors")
+        assert find_model(EXPERT, roots) == path
+        path.unlink()
+    assert find_model(EXPERT, roots) is None
+    for folder, file in (
+        ("models/text_encoders", ModelFile("t.safetensors", ("text_encoders", "clip"))),
+        ("models/clip", ModelFile("c.safetensors", ("text_encoders", "clip"))),
+        ("ComfyUI/models/vae", ModelFile("v.safetensors", ("vae",))),
+        ("models/loras", ModelFile("sub/l.safetensors", ("loras",))),
+    ):
+        path = put(tmp_path / "volume" / folder / file.name)
+        assert find_model(file, roots) == path

@@ -1,0 +1,229 @@
+"""Requests put into the bundled workflows."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from wan_relay.service.contract.errors import JobError
+from wan_relay.service.contract.request import VideoRequest, parse_request
+from wan_relay.service.worker.settings import Settings
+from wan_relay.service.worker.workflow import (
+    ENCODE,
+    FIELD_INPUTS,
+    LOAD,
+    LORAS,
+    PREPARE,
+    SAMPLE,
+    SAVE,
+    build_plan,
+    find_node,
+    model_files,
+)
+
+WORKFLOWS = Path(__file__).resolve().parents[3] / "workflows" / "api"
+SETTINGS = Settings.from_environment({})
+IMAGE = {"prompt": "a cat", "image_base64": "AAAA"}
+TEXT = {"prompt": "a cat"}
+HIGH = "DasiwaWAN22I2V14BLightspeed_synthseductionHighV9.safetensors"
+
+
+def bundled(name: str) -> dict:
+    return json.loads((WORKFLOWS / f"{name}.json").read_text())
+
+
+def plan(settings: Settings = SETTINGS, end: str | None = None, **fields):
+    takes_image = fields.get("workflow") not in ("wan22_t2v_4step", "wan22_ti2v_5b")
+    request, _ = parse_request((IMAGE if takes_image else TEXT) | fields)
+    return build_plan(request, 77, "start.png" if takes_image else None, end, "wan_relay_1/video", settings)
+
+
+def test_only_the_request_changes_the_workflow():
+    expected = bundled("wan22_i2v_4step")
+    expected[find_node(expected, "LoadImage")]["inputs"]["image"] = "start.png"
+    expected[find_node(expected, ENCODE)]["inputs"]["prompt"] = "a cat"
+    expected[find_node(expected, SAMPLE)]["inputs"]["seed"] = 77
+    expected[find_node(expected, SAVE)]["inputs"]["filename_prefix"] = "wan_relay_1/video"
+    assert plan().graph == expected
+
+
+def test_defaults_of_the_declaration_are_those_of_the_default_workflow():
+    graph = bundled("wan22_i2v_4step")
+    fields = VideoRequest.model_fields
+    for name, (class_type, input_name) in FIELD_INPUTS.items():
+        if name in ("prompt", "seed", "high_noise_cfg", "low_noise_cfg", "negative_prompt"):
+            continue
+        assert graph[find_node(graph, class_type)]["inputs"][input_name] == fields[name].default, name
+    sampler = graph[find_node(graph, SAMPLE)]["inputs"]
+    assert sampler["high_noise_cfg"] == sampler["low_noise_cfg"] == fields["cfg"].default
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in WORKFLOWS.glob("*.json")))
+def test_every_field_reaches_its_node_in_every_workflow(name):
+    sent = {
+        "prompt": "p",
+        "negative_prompt": "n",
+        "width": 96,
+        "height": 80,
+        "length": 9,
+        "sizing": "match image",
+        "fit": "pad",
+        "steps": 7,
+        "sampler": "uni_pc",
+        "scheduler": "beta",
+        "shift": 3.0,
+        "high_noise_cfg": 2.0,
+        "low_noise_cfg": 1.5,
+        "switch": "step",
+        "boundary": 0.8,
+        "switch_step": 3,
+        "fps": 24,
+        "format": "webm vp9",
+        "crf": 30,
+    }
+    assert set(sent) == set(FIELD_INPUTS) - {"seed"}
+    end = "end.png" if name == "wan22_flf2v_4step" else None
+    made = plan(workflow=name, end=end, **sent, **({"end_image_base64": "AAAA"} if end else {}))
+    for field, (class_type, input_name) in FIELD_INPUTS.items():
+        assert made.value(class_type, input_name) == (77 if field == "seed" else sent[field]), field
+    assert made.warnings == ["boundary was ignored because switch is step"]
+    links = {
+        str(value[0]) for node in made.graph.values() for value in node["inputs"].values() if isinstance(value, list)
+    }
+    assert links <= set(made.graph)
+
+
+def test_other_workflows_keep_their_own_values():
+    made = plan(workflow="wan22_i2v_reference", width=480)
+    assert [made.value(SAMPLE, name) for name in ("steps", "high_noise_cfg", "sampler", "switch")] == [
+        40,
+        3.5,
+        "flow_unipc",
+        "boundary",
+    ]
+    assert (made.value(PREPARE, "width"), made.value(PREPARE, "height")) == (480, 768)
+
+
+def test_cfg_is_for_both_experts_unless_one_has_its_own():
+    made = plan(cfg=2.5, low_noise_cfg=1)
+    assert (made.value(SAMPLE, "high_noise_cfg"), made.value(SAMPLE, "low_noise_cfg")) == (2.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("sent", "switch", "switch_step", "warnings"),
+    [
+        ({}, "step", 2, []),
+        ({"steps": 1}, "step", 1, []),
+        ({"steps": 3}, "step", 2, []),
+        ({"steps": 8}, "step", 4, []),
+        ({"steps": 8, "switch_step": 2}, "step", 2, []),
+        ({"switch_step": 3}, "step", 3, []),
+        ({"boundary": 0.8}, "boundary", 2, []),
+        ({"steps": 8, "boundary": 0.8}, "boundary", 2, []),
+        (
+            {"switch": "boundary", "switch_step": 1},
+            "boundary",
+            1,
+            ["switch_step was ignored because switch is boundary"],
+        ),
+        ({"workflow": "wan22_i2v_reference", "switch_step": 9}, "step", 9, []),
+    ],
+)
+def test_hand_over(sent, switch, switch_step, warnings):
+    made = plan(**sent)
+    assert (made.value(SAMPLE, "switch"), made.value(SAMPLE, "switch_step")) == (switch, switch_step)
+    assert made.warnings == warnings
+
+
+@pytest.mark.parametrize(
+    ("sent", "size"),
+    [
+        ({"resolution": "480p"}, (832, 480, "match image")),
+        ({"resolution": "720P"}, (1280, 720, "match image")),
+        ({"resolution": "720p", "aspect_ratio": "auto"}, (1280, 720, "match image")),
+        ({"resolution": "480p", "aspect_ratio": "9:16"}, (480, 832, "fixed")),
+        ({"resolution": "720p", "aspect_ratio": "4:3"}, (1104, 832, "fixed")),
+    ],
+)
+def test_resolution(sent, size):
+    made = plan(**sent)
+    assert tuple(made.value(PREPARE, name) for name in ("width", "height", "sizing")) == size
+
+
+@pytest.mark.parametrize(
+    ("sent", "length"), [({"duration": 5}, 81), ({"duration": "7", "fps": 16}, 113), ({"duration": 2, "fps": 24}, 49)]
+)
+def test_duration(sent, length):
+    assert plan(**sent).value(PREPARE, "length") == length
+
+
+def test_duration_of_too_many_frames():
+    with pytest.raises(JobError) as caught:
+        plan(duration=16, fps=60)
+    assert str(caught.value) == "OUT_OF_RANGE: duration asks for 961 frames, from 5 to 257 are possible (duration)"
+
+
+def test_size_budget():
+    plan(width=1280, height=720, length=161)
+    with pytest.raises(JobError) as caught:
+        plan(width=2048, height=2048, length=161)
+    assert str(caught.value) == (
+        "OUT_OF_RANGE: 2048 x 2048 x 161 is 675 million pixels; this worker takes at most 148 million, "
+        "so lower the size or the length (length)"
+    )
+
+
+def test_end_image_is_added_and_start_image_is_removed():
+    request, _ = parse_request({"prompt": "p", "end_image_base64": "AAAA"})
+    graph = build_plan(request, 1, None, "end.png", "x/video", SETTINGS).graph
+    prepare = graph[find_node(graph, PREPARE)]["inputs"]
+    assert "start_image" not in prepare
+    loader, slot = prepare["end_image"]
+    assert (graph[loader]["class_type"], graph[loader]["inputs"], slot) == ("LoadImage", {"image": "end.png"}, 0)
+    assert len([node for node in graph.values() if node["class_type"] == "LoadImage"]) == 1
+
+
+def test_nodes_are_found_whatever_their_numbers(tmp_path):
+    numbers = {key: f"n{index}" for index, key in enumerate(reversed(bundled("wan22_i2v_4step")))}
+    text = json.dumps(bundled("wan22_i2v_4step"))
+    graph = {
+        numbers[key]: node
+        | {"inputs": {k: [numbers[v[0]], v[1]] if isinstance(v, list) else v for k, v in node["inputs"].items()}}
+        for key, node in json.loads(text).items()
+    }
+    (tmp_path / "wan22_i2v_4step.json").write_text(json.dumps(graph))
+    settings = Settings.from_environment({"WAN_RELAY_WORKFLOWS": str(tmp_path)})
+    made, usual = plan(settings, length=9), plan(length=9)
+    for class_type, name in FIELD_INPUTS.values():
+        assert made.value(class_type, name) == usual.value(class_type, name)
+
+
+def test_model_files_of_the_operator():
+    settings = Settings.from_environment(
+        {
+            "WAN_RELAY_HIGH_NOISE": "my/high.safetensors",
+            "WAN_RELAY_VAE": "my_vae.safetensors",
+            "WAN_RELAY_MODEL_FILES": json.dumps(
+                {"wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors": "base_low.safetensors"}
+            ),
+        }
+    )
+    usual = {key: copy.deepcopy(plan().value(LOAD, key)) for key in ("high_noise", "low_noise")}
+    assert plan(settings).value(LOAD, "high_noise") == "my/high.safetensors"
+    assert plan(settings).value(LOAD, "low_noise") == usual["low_noise"]
+    assert plan(settings).value("VAELoader", "vae_name") == "my_vae.safetensors"
+    lora = plan(settings, workflow="wan22_i2v_4step_lora")
+    assert lora.value(LOAD, "low_noise") == "base_low.safetensors"
+    assert lora.value(LORAS, "low_noise_lora").endswith("low_noise.safetensors")
+    assert plan(settings, workflow="wan22_ti2v_5b").value(LOAD, "low_noise") == "none"
+
+
+def test_files_in_the_order_of_use():
+    names = [file.name for file in model_files("wan22_i2v_4step", SETTINGS)]
+    assert names == [
+        "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
+        "wan_2.1_vae.safetensors",
+        HIGH,
+        HIGH.replace("High", "Low"),
+    ]
+    assert [file.name for file in model_files("wan22_ti2v_5b", SETTINGS)][-1] == "wan2.2_ti2v_5B_fp16.safetensors"
