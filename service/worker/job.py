@@ -15,7 +15,8 @@ import aiohttp
 
 from ..contract.errors import JobError
 from ..contract.request import WORKFLOW_IMAGES, VideoRequest, draw_seed, is_ping, parse_request
-from ..media.images import PlainImage, load_image
+from ..media.images import load_image
+from ..media.plain_image import PlainImage
 from .comfyui.client import Run, free_memory, http_session, planned_switch, upload
 from .comfyui.process import PACK, ComfyGoneError, ComfyProcess
 from .read_ahead import ReadAhead, find_model, model_roots

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from ...contract.errors import JobError
-from ...media.images import PlainImage
+from ...media.plain_image import PlainImage
 from ..workflow import Graph
 from .failures import failed_execution, refused_prompt
 from .process import ComfyGoneError, ComfyProcess
