@@ -13,7 +13,6 @@
 import argparse
 import asyncio
 import base64
-import importlib.util
 import io
 import json
 import os
@@ -42,6 +41,7 @@ from ..service.worker import job as worker_job
 from ..service.worker.comfyui.client import Run
 from ..service.worker.settings import Settings
 from ..service.worker.workflow import build_plan
+from ..tools.toy_workflows import TOY_FILES
 from ..toy.family import ensure_family
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,18 +49,6 @@ JOBS = 30
 USUAL_JOBS = 11
 BOOTS = 3
 LIMIT_S = 300
-
-
-def toy_files() -> dict[str, str]:
-    """Which toy file stands in for which real one."""
-    spec = importlib.util.spec_from_file_location("wan_relay_dev_for_bench", ROOT / "dev.py")
-    assert spec is not None
-    assert spec.loader is not None
-    dev = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = dev
-    spec.loader.exec_module(dev)
-    files: dict[str, str] = dev.TOY_FILES
-    return files
 
 
 def environment(folder: Path, models: Path) -> dict[str, str]:
@@ -76,7 +64,7 @@ def environment(folder: Path, models: Path) -> dict[str, str]:
         "COMFYUI_BASE": str(folder / "base"),
         "HANDLER_PYTHON": sys.executable,
         "WAN_RELAY_MODELS": str(models),
-        "WAN_RELAY_MODEL_FILES": json.dumps(toy_files()),
+        "WAN_RELAY_MODEL_FILES": json.dumps(TOY_FILES),
         "WAN_RELAY_RUN_DIR": str(folder / "run"),
         "WAN_RELAY_PROMPT_CACHE": str(folder / "prompts"),
     }

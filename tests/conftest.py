@@ -44,7 +44,10 @@ def toy_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def comfy_server(toy_models: Path) -> Iterator[Any]:
-    """A real ComfyUI with this pack and the toy family, shared by the session: a `Server` of dev.py."""
-    env = dev.Environment(Path(sys.executable), Path(os.environ["COMFYUI_PATH"]), toy_models, ROOT)
-    with dev.comfyui_server(env) as server:
+    """A real ComfyUI with this pack and the toy family, shared by the session: a `Server`."""
+    from wan_relay.tools.comfyui_server import comfyui_server
+    from wan_relay.tools.environment import Environment
+
+    env = Environment(Path(sys.executable), Path(os.environ["COMFYUI_PATH"]), toy_models, ROOT)
+    with comfyui_server(env) as server:
         yield server

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wan_relay.tools.comfyui_server import comfyui_server
+from wan_relay.tools.demo_workflow import EXAMPLE_IMAGE
+from wan_relay.tools.environment import Environment
+from wan_relay.tools.toy_workflows import TOY_FILES
 
 ROOT = Path(__file__).resolve().parents[2]
-dev = sys.modules["wan_relay_dev"]
 
 if importlib.util.find_spec("playwright"):
     from wan_relay.tests.browser.editor import CHROMIUM, Editor, chromium
@@ -38,16 +41,16 @@ def server(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """ComfyUI in which every model file that a workflow names exists, small."""
     copies = tmp_path_factory.mktemp("models")
     models = {}
-    for real, toy in dev.TOY_FILES.items():
+    for real, toy in TOY_FILES.items():
         # A toy that stands in for two real files is a file of its own each time: the loader lists a file once.
         toy = "toy_wan2.2_i2v_high_noise_4step_lora.safetensors" if toy == "none" else toy
         source = next(toy_models.rglob(toy))
         models[f"{source.parent.name}/{real}"] = Path(shutil.copy(source, copies / real))
-    env = dev.Environment(Path(sys.executable), Path(os.environ["COMFYUI_PATH"]), toy_models, ROOT)
-    with dev.comfyui_server(env, models=models) as server:
+    env = Environment(Path(sys.executable), Path(os.environ["COMFYUI_PATH"]), toy_models, ROOT)
+    with comfyui_server(env, models=models) as server:
         from PIL import Image
 
-        with Image.open(dev.EXAMPLE_IMAGE) as image:
+        with Image.open(EXAMPLE_IMAGE) as image:
             image.resize((400, 300)).save(server.base / "input" / "example.png")
         # A first visit opens the template browser over everything.
         settings = server.base / "user" / "default" / "comfy.settings.json"

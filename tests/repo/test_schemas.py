@@ -67,7 +67,8 @@ def test_every_input_and_output_has_a_tooltip() -> None:
 
 
 def test_the_demo_takes_what_the_nodes_take() -> None:
-    import wan_relay_dev as dev
+    from wan_relay.tools.command_line import command_line
+    from wan_relay.tools.processes import DevError
 
     ranges = {}
     for node_id, names in {
@@ -78,10 +79,10 @@ def test_the_demo_takes_what_the_nodes_take() -> None:
     ranges["fps"] = node_infos()["WanRelay_SaveVideo"]["input"]["required"]["fps"][1]
     for name, options in ranges.items():
         for accepted in (options["min"], options["max"]):
-            assert getattr(dev.command_line().parse_args(["demo", f"--{name}", str(accepted)]), name) == accepted
+            assert getattr(command_line().parse_args(["demo", f"--{name}", str(accepted)]), name) == accepted
         for refused in (options["min"] - 1, options["max"] + 1):
-            with pytest.raises(dev.DevError, match=f"--{name}: expected"):
-                dev.command_line().parse_args(["demo", f"--{name}", str(refused)])
+            with pytest.raises(DevError, match=f"--{name}: expected"):
+                command_line().parse_args(["demo", f"--{name}", str(refused)])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from wan_relay.tools.environment import REQUIREMENTS, TORCH
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -16,9 +17,11 @@ def test_the_changelog_begins_with_the_version_of_the_project() -> None:
 
 
 def test_every_tool_and_torch_is_pinned() -> None:
-    import wan_relay_dev as dev
-
-    assert [pin for pin in dev.TORCH + dev.TOOLS if not re.fullmatch(r"[\w-]+==\d+(\.\d+)+", pin)] == []
+    pins = list(TORCH)
+    for path in {path for paths in REQUIREMENTS.values() for path in paths}:
+        pins += [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    assert len(pins) > 15
+    assert [pin for pin in pins if not re.fullmatch(r"[\w-]+==\d+(\.\d+)+", pin)] == []
 
 
 def test_ruff_and_mypy_check_the_python_that_dev_py_asks_for() -> None:

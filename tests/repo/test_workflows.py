@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wan_relay_dev as dev
+from wan_relay.tools.toy_workflows import TOY_FILES, with_toy_files
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "workflows" / "api").glob("*.json"))}
@@ -65,7 +65,7 @@ def test_a_node_fits_its_class(name: str, node_id: str, known: dict[str, dict[st
         elif kind in ("INT", "FLOAT"):
             assert options["min"] <= value <= options["max"], key
         elif isinstance(value, str) and value.endswith((".safetensors", ".png")):
-            assert value in dev.TOY_FILES or value == "example.png", key
+            assert value in TOY_FILES or value == "example.png", key
         elif kind == "COMBO" or isinstance(kind, list):
             assert value in (kind if isinstance(kind, list) else options["options"]), key
 
@@ -91,5 +91,5 @@ def test_the_toy_names_replace_every_real_one() -> None:
             return set().union(*map(names, value.values() if isinstance(value, dict) else value))
         return {value} if isinstance(value, str) and value.endswith(".safetensors") else set()
 
-    assert names(WORKFLOWS) == set(dev.TOY_FILES)
-    assert names(dev.with_toy_files(WORKFLOWS)) == set(dev.TOY_FILES.values()) - {"none"}
+    assert names(WORKFLOWS) == set(TOY_FILES)
+    assert names(with_toy_files(WORKFLOWS)) == set(TOY_FILES.values()) - {"none"}

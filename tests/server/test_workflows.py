@@ -8,8 +8,11 @@ from typing import Any
 import av
 import pytest
 import torch
-import wan_relay_dev as dev
 from wan_relay.tests.engine.video.read_video import read_images
+from wan_relay.tools.demo_workflow import EXAMPLE_IMAGE
+from wan_relay.tools.environment import ROOT
+from wan_relay.tools.processes import DevError
+from wan_relay.tools.toy_workflows import bundled_workflow, inputs_of, with_toy_files
 
 pytestmark = pytest.mark.server
 
@@ -20,19 +23,19 @@ FEWER_STEPS = {"wan22_i2v_reference": 5, "wan22_ti2v_5b": 3}
 @pytest.fixture(scope="module")
 def image(comfy_server: Any) -> str:
     """The name under which LoadImage finds a real photograph."""
-    return comfy_server.upload(dev.EXAMPLE_IMAGE, "photograph")
+    return comfy_server.upload(EXAMPLE_IMAGE, "photograph")
 
 
 def tiny(name: str, image: str, seed: int = 0) -> dict[str, Any]:
     """A bundled workflow on toy files, at a size that takes a CPU a second or two."""
-    workflow = dev.with_toy_files(dev.bundled_workflow(name))
-    dev.inputs_of(workflow, "WanRelay_PrepareLatent").update(SIZE)
-    dev.inputs_of(workflow, "WanRelay_Sample")["seed"] = seed
+    workflow = with_toy_files(bundled_workflow(name))
+    inputs_of(workflow, "WanRelay_PrepareLatent").update(SIZE)
+    inputs_of(workflow, "WanRelay_Sample")["seed"] = seed
     if name in FEWER_STEPS:
-        dev.inputs_of(workflow, "WanRelay_Sample")["steps"] = FEWER_STEPS[name]
-    dev.inputs_of(workflow, "WanRelay_SaveVideo")["filename_prefix"] = f"{name}/clip"
+        inputs_of(workflow, "WanRelay_Sample")["steps"] = FEWER_STEPS[name]
+    inputs_of(workflow, "WanRelay_SaveVideo")["filename_prefix"] = f"{name}/clip"
     for title in ("Start image", "End image"):
-        dev.inputs_of(workflow, "LoadImage", title)["image"] = image
+        inputs_of(workflow, "LoadImage", title)["image"] = image
     return workflow
 
 
@@ -46,13 +49,13 @@ def saved_file(server: Any, history: dict[str, Any], workflow: dict[str, Any]) -
     return server.base / "output" / item["subfolder"] / item["filename"]
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (dev.ROOT / "workflows" / "api").glob("*.json")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "workflows" / "api").glob("*.json")))
 def test_a_workflow_makes_the_video_that_it_reports(name: str, comfy_server: Any, image: str) -> None:
     workflow = tiny(name, image, seed=3)
     history = comfy_server.run(workflow, timeout_s=240)
 
     path = saved_file(comfy_server, history, workflow)
-    fps = dev.inputs_of(workflow, "WanRelay_SaveVideo")["fps"]
+    fps = inputs_of(workflow, "WanRelay_SaveVideo")["fps"]
     assert output_of(history, workflow, "WanRelay_SaveVideo")["images"] == [
         {
             "filename": path.name,
@@ -76,7 +79,7 @@ def test_a_workflow_makes_the_video_that_it_reports(name: str, comfy_server: Any
     report = output_of(history, workflow, "WanRelay_Sample")["wan_relay"][0]
     assert json.loads(tags["prompt"]) == workflow
     assert json.loads(tags["wan_relay"]) == report
-    asked = dev.inputs_of(workflow, "WanRelay_Sample")
+    asked = inputs_of(workflow, "WanRelay_Sample")
     same = ("seed", "steps", "sampler", "scheduler", "shift", "high_noise_cfg", "low_noise_cfg")
     assert {key: report[key] for key in same} == {key: asked[key] for key in same}
     assert len(report["sigmas"]) == asked["steps"] + 1
@@ -96,7 +99,7 @@ def test_the_same_seed_makes_the_same_frames_again(comfy_server: Any, image: str
 
 def test_what_was_snapped_is_said(comfy_server: Any, image: str) -> None:
     workflow = tiny("wan22_i2v_4step", image)
-    dev.inputs_of(workflow, "WanRelay_PrepareLatent").update(width=71, length=6)
+    inputs_of(workflow, "WanRelay_PrepareLatent").update(width=71, length=6)
     report = output_of(comfy_server.run(workflow, timeout_s=240), workflow, "WanRelay_PrepareLatent")["wan_relay"][0]
     assert {key: report[key] for key in ("width", "height", "length")} == {"width": 64, "height": 64, "length": 5}
     assert report["warnings"][:2] == [
@@ -137,10 +140,10 @@ REFUSED = {
 def test_what_cannot_work_is_refused_in_a_sentence(case: str, comfy_server: Any, image: str) -> None:
     class_type, changes, sentence = REFUSED[case]
     workflow = tiny("wan22_i2v_4step", image)
-    inputs = dev.inputs_of(workflow, class_type)
+    inputs = inputs_of(workflow, class_type)
     inputs.update(changes)
     for name in [name for name, value in inputs.items() if value is None]:
         del inputs[name]
-    with pytest.raises(dev.DevError) as refused:
+    with pytest.raises(DevError) as refused:
         comfy_server.run(workflow, timeout_s=240)
     assert str(refused.value) == sentence

@@ -15,8 +15,8 @@ from typing import Any
 import av
 import pytest
 import requests
-import wan_relay_dev
 from PIL import Image
+from wan_relay.tools.toy_workflows import TOY_FILES
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
@@ -77,7 +77,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory, toy_models: Path) -> Iter
     folder = tmp_path_factory.mktemp("endpoint")
     variables = {
         "WAN_RELAY_MODELS": str(toy_models),
-        "WAN_RELAY_MODEL_FILES": json.dumps(wan_relay_dev.TOY_FILES),
+        "WAN_RELAY_MODEL_FILES": json.dumps(TOY_FILES),
         "WAN_RELAY_RUN_DIR": str(folder / "run"),
         "WAN_RELAY_BOOT_TIMEOUT_S": "200",
         "WAN_RELAY_JOB_TIMEOUT_S": "250",

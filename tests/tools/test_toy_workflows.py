@@ -1,0 +1,21 @@
+"""What the graph templates become for the toy family."""
+
+import json
+from pathlib import Path
+
+import pytest
+from wan_relay.tools.environment import ROOT
+from wan_relay.tools.toy_workflows import toy_graph
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem)
+def test_the_templates_that_serve_offers_are_toys(path: Path) -> None:
+    graph = toy_graph(json.loads(path.read_text()))
+    values = {node["type"]: node.get("widgets_values") for node in graph["nodes"]}
+    assert values["WanRelay_PrepareLatent"] == ["fixed", 240, 160, "crop", 33, 1]
+    assert values["WanRelay_LoadExperts"][0].startswith("toy_wan2.2_")
+    assert values["VAELoader"][0].startswith("toy_wan")
+    assert values["WanRelay_EncodePrompts"][1] == "The camera pans left."
+    *cfgs, sampler = values["WanRelay_Sample"][3:6]
+    cfg = 1.5 if path.stem in ("wan22_i2v_reference", "wan22_ti2v_5b") else 1.0
+    assert (cfgs, sampler in ("euler", "flow_unipc")) == ([cfg, cfg], True)
