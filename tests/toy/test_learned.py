@@ -1,6 +1,6 @@
 """What the toy family has learned, asked through the pack's own relay: a wrong relay must be worse on held-out clips.
 
-Margins are about half of what was measured (toy/README.md), and hold for every noise seed here.
+Margins are about half of what was measured (toy/training/README.md), and hold for every noise seed here.
 """
 
 from dataclasses import replace
