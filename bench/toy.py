@@ -9,8 +9,8 @@ Three tables, all through ComfyUI's loaders and what the pack's own nodes call:
    against the true ones. The same for wrong relays. "flow error" is in pixels a frame; a pan is 1.
 
 Figures are those of a move's clips taken together. `--moves N` counts only what flow recognises, over N clips of each
-camera move. toy/training/README.md has the tables of `--clips 2` and the counts of `--moves 12`; `--clips 14 --frames 33
---width 240 --height 160` takes an hour.
+camera move. toy/training/README.md has the tables of `--clips 2` and the counts of `--moves 12`; `--clips 14
+--frames 33 --width 240 --height 160` takes an hour.
 """
 
 import argparse

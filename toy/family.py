@@ -18,8 +18,9 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -60,28 +61,21 @@ def ensure_file(models_dir: Path, name: str) -> Path:
 def family_files() -> dict[str, Callable[[], tuple[Tensors, dict]]]:
     """{path inside the models folder: a function that returns the file's tensors and its `config` metadata}."""
     files: dict[str, Callable[[], tuple[Tensors, dict]]] = {}
+
+    def add(name: str, config: Callable[[], dict], make: Callable[..., Tensors], *arguments: Any) -> None:
+        files[f"{name}.safetensors"] = lambda: (make(*arguments), config())
+
     for expert in EXPERTS:
-        folder = "diffusion_models/toy_wan2.2"
-        files[f"{folder}_i2v_{expert}_noise.safetensors"] = lambda e=expert: (base_expert(e), _expert_config(sizes.I2V))
-        files[f"{folder}_i2v_{expert}_noise_4step.safetensors"] = lambda e=expert: (
-            merged_expert(e),
-            _expert_config(sizes.I2V),
-        )
-        files[f"{folder}_t2v_{expert}_noise_4step.safetensors"] = lambda e=expert: (
-            text_to_video_expert(e),
-            _expert_config(sizes.T2V),
-        )
-        files[f"loras/toy_wan2.2_i2v_{expert}_noise_4step_lora.safetensors"] = lambda e=expert: (lora(e), {})
-    files["diffusion_models/toy_wan2.2_ti2v_5b.safetensors"] = lambda: (
-        fresh_weights(layout.expert(sizes.TI2V_5B), seed=5),
-        _expert_config(sizes.TI2V_5B),
-    )
-    files["vae/toy_wan_2.1_vae.safetensors"] = lambda: (
-        silent_vae(VAE_SEED) | _committed("vae"),
-        {},
-    )
-    files["vae/toy_wan2.2_vae.safetensors"] = lambda: (fresh_weights(layout.tiny_vae(), seed=12), {})
-    files["text_encoders/toy_umt5.safetensors"] = lambda: (_text_encoder(), {"text_encoder": _text_encoder_config()})
+        i2v, t2v = (f"diffusion_models/toy_wan2.2_{kind}_{expert}_noise" for kind in ("i2v", "t2v"))
+        add(i2v, partial(_expert_config, sizes.I2V), base_expert, expert)
+        add(f"{i2v}_4step", partial(_expert_config, sizes.I2V), merged_expert, expert)
+        add(f"{t2v}_4step", partial(_expert_config, sizes.T2V), text_to_video_expert, expert)
+        add(f"loras/toy_wan2.2_i2v_{expert}_noise_4step_lora", dict, lora, expert)
+    ti2v_5b, tiny_vae = layout.expert(sizes.TI2V_5B), layout.tiny_vae()
+    add("diffusion_models/toy_wan2.2_ti2v_5b", partial(_expert_config, sizes.TI2V_5B), fresh_weights, ti2v_5b, 5)
+    add("vae/toy_wan_2.1_vae", dict, lambda: silent_vae(VAE_SEED) | _committed("vae"))
+    add("vae/toy_wan2.2_vae", dict, fresh_weights, tiny_vae, 12)
+    add("text_encoders/toy_umt5", lambda: {"text_encoder": _text_encoder_config()}, _text_encoder)
     return files
 
 

@@ -32,7 +32,7 @@ def node_infos() -> dict[str, dict[str, Any]]:
 
 
 def input_of(name: str, kind: str, options: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: options[key] for key in ("default", "min", "max", "advanced") if key in options}
+    kept: dict[str, Any] = {key: options[key] for key in ("default", "min", "max", "advanced") if key in options}
     if "options" in options and name not in LISTS_OF_THE_MACHINE:
         kept["options"] = options["options"]
     return {"type": kind} | kept
@@ -70,7 +70,7 @@ def test_the_demo_takes_what_the_nodes_take() -> None:
     from wan_relay.tools.command_line import command_line
     from wan_relay.tools.processes import DevError
 
-    ranges = {}
+    ranges: dict[str, Any] = {}
     for node_id, names in {
         "WanRelay_PrepareLatent": ["width", "height", "length"],
         "WanRelay_Sample": ["steps", "seed"],

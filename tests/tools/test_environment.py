@@ -1,6 +1,7 @@
 """How the environment is built (none is built here)."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,12 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         (venv / "bin").mkdir(parents=True, exist_ok=True)
         (venv / "bin" / "python").touch()
 
-    def step(name: str, result: Path | None = None):
-        return lambda *_: done.append(name) or result
+    def step(name: str, result: Path) -> Callable[..., Path]:
+        def run(*_: object) -> Path:
+            done.append(name)
+            return result
+
+        return run
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("COMFYUI_PATH", raising=False)

@@ -91,7 +91,8 @@ def choose_trained(model: torch.nn.Module, head: bool) -> tuple[list[torch.nn.Pa
         return gradient
 
     model.requires_grad_(False)
-    matrices, others = [], []
+    matrices: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if name.startswith(FREE_BLOCK) or (head and name.startswith("head.head")):
             parameter.requires_grad_(True)
