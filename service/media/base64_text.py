@@ -38,9 +38,9 @@ def _without_blanks(text: str) -> str:
     at most 76 characters (RFC 2045).
     """
     text = text.translate(_NO_LINE_BREAKS)
-    lines = text.split()
-    folded, with_plus = "".join(lines), text.replace(" ", "+")
+    folded, with_plus = text.replace(" ", ""), text.replace(" ", "+")
     if (len(folded) % 4 == 0) != (len(with_plus) % 4 == 0):
         return folded if len(folded) % 4 == 0 else with_plus
+    lines = text.split()
     is_folded = all(len(line) == len(lines[0]) <= 76 and len(line) % 4 == 0 for line in lines[:-1])
     return folded if is_folded else with_plus
