@@ -26,7 +26,7 @@ _HOST_AND_PORT = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?")
 
 
 def is_public_address(address: str) -> bool:
-    """True for a unicast address that the whole internet routes; a zone, or another spelling than the usual, is none."""
+    """True for a unicast address that the whole internet routes, in its usual spelling and without a zone."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
