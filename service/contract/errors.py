@@ -18,7 +18,7 @@ CODES: dict[str, str] = {
     "IMAGE_TOO_LARGE": "The image has too many bytes or pixels.",
     "IMAGE_TOO_SMALL": "The image has a side that is too short, or an extreme aspect ratio.",
     "INVALID_URL": "The URL is not a plain http(s) URL.",
-    "BLOCKED_URL": "The URL points at an address that is not public.",
+    "BLOCKED_URL": "The URL leads to a host that is neither public nor trusted by the operator, or carries a password.",
     "DOWNLOAD_FAILED": "The server of the URL did not answer with a file.",
     "DOWNLOAD_TIMEOUT": "The download took longer than its deadline.",
     "INVALID_PATH": "The path is not inside the network volume, or is not a regular file.",

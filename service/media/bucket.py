@@ -109,7 +109,7 @@ async def _put_until_taken(session: aiohttp.ClientSession, url: URL, content: by
 
 async def _put(session: aiohttp.ClientSession, url: URL, content: bytes, mime_type: str) -> tuple[int, str]:
     """The status, and S3's own name for what is wrong."""
-    options = {"data": io.BytesIO(content), "headers": {"Content-Type": mime_type}, "allow_redirects": False}
-    async with session.put(url, **options) as response:
+    body, headers = io.BytesIO(content), {"Content-Type": mime_type}
+    async with session.put(url, data=body, headers=headers, allow_redirects=False) as response:
         named = _ERROR_CODE.search(await response.content.read(4096))
         return response.status, named[1].decode() if named else f"HTTP {response.status}"

@@ -32,10 +32,12 @@ async def fetch(url: str, limit: int, timeout_s: float, field: str, trusted: Tru
 
 
 async def _follow(session: aiohttp.ClientSession, url: str, limit: int, field: str) -> bytes:
+    subject = field
     for _ in range(MAX_REDIRECTS + 1):
-        async with session.get(_checked(url, field), allow_redirects=False) as response:
+        async with session.get(_checked(url, subject, field), allow_redirects=False) as response:
             if response.status in (301, 302, 303, 307, 308):
                 url = urljoin(url, response.headers.get("Location", "").strip())
+                subject = f"the redirect of {field}"
                 continue
             if response.status != 200:
                 raise JobError("DOWNLOAD_FAILED", f"the server of {field} answered HTTP {response.status}", field)
@@ -55,11 +57,11 @@ async def _follow(session: aiohttp.ClientSession, url: str, limit: int, field: s
     raise JobError("DOWNLOAD_FAILED", f"{field} redirects more than {MAX_REDIRECTS} times", field)
 
 
-def _checked(url: str, field: str) -> URL:
+def _checked(url: str, subject: str, field: str) -> URL:
     try:
         checked = dialled_url(url)
     except BadUrl as error:
-        raise JobError("INVALID_URL", f"{field} {error}", field) from None
+        raise JobError("INVALID_URL", f"{subject} {error}", field) from None
     if checked.raw_user is not None or checked.raw_password is not None:
-        raise JobError("BLOCKED_URL", f"{field} must not carry a user name or password", field)
+        raise JobError("BLOCKED_URL", f"{subject} must not carry a user name or password", field)
     return checked

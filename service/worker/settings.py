@@ -154,14 +154,13 @@ class Settings(BaseModel):
         A client names the first, so it must lie at a public or trusted host; the second is dialled wherever it lies.
         """
         if isinstance(s3_config, dict):
-            parts = [s3_config.get(key) for key in ("endpointUrl", "accessId", "accessSecret")]
-            name = s3_config.get("bucketName") or None
-            if all(_is_short_text(part) for part in parts) and (name is None or _is_short_text(name)):
-                return Bucket(*parts, name, trusted_hosts=self.trusted_hosts)
-        if self.bucket_endpoint_url and self.bucket_access_key_id and self.bucket_secret_access_key:
-            keys = (self.bucket_access_key_id, self.bucket_secret_access_key)
-            own = TrustedHosts.of(self.bucket_endpoint_url)
-            return Bucket(self.bucket_endpoint_url, *keys, self.bucket_name, self.bucket_region, own)
+            keys = ("endpointUrl", "accessId", "accessSecret", "bucketName")
+            url, key_id, secret, name = (_short_text(s3_config.get(key)) for key in keys)
+            if url and key_id and secret:
+                return Bucket(url, key_id, secret, name, trusted_hosts=self.trusted_hosts)
+        url, key_id, secret = self.bucket_endpoint_url, self.bucket_access_key_id, self.bucket_secret_access_key
+        if url and key_id and secret:
+            return Bucket(url, key_id, secret, self.bucket_name, self.bucket_region, TrustedHosts.of(url))
         return None
 
     def result_budget(self, job_id: str) -> int:
@@ -170,5 +169,5 @@ class Settings(BaseModel):
         return int(megabytes * 1_000_000)
 
 
-def _is_short_text(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 2000
+def _short_text(value: Any) -> str | None:
+    return value if isinstance(value, str) and len(value) <= 2000 else None

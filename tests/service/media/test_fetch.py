@@ -118,6 +118,7 @@ async def misbehaving(request: web.BaseRequest) -> web.StreamResponse:
         "mapped": f"http://[::127.0.0.1]:{request.url.port}/image",
         "scheme": "file:///etc/passwd",
         "blank": "/my photo.png",
+        "user": "http://a:b@example.com/",
     }
     if kind in redirects:
         return web.Response(status=302, headers={"Location": redirects[kind]})
@@ -157,8 +158,9 @@ TOO_LARGE = "IMAGE_TOO_LARGE: image_url is larger than 1 MB (image_url)"
         ("/private", BLOCKED),
         ("/metadata", BLOCKED),
         ("/mapped", BLOCKED),
-        ("/scheme", SCHEME),
-        ("/blank", BLANK),
+        ("/scheme", SCHEME.replace("image_url must", "the redirect of image_url must")),
+        ("/blank", BLANK.replace("image_url has", "the redirect of image_url has")),
+        ("/user", USER.replace("image_url must", "the redirect of image_url must")),
         ("/declared", TOO_LARGE),
         ("/endless", TOO_LARGE),
         ("/gzip", "DOWNLOAD_FAILED: the server of image_url sent a compressed body (image_url)"),

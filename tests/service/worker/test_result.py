@@ -214,7 +214,7 @@ def test_bucket_of_the_worker_and_of_the_job():
     own = {"endpointUrl": "http://x", "accessId": "c", "accessSecret": "d", "bucketName": "n"}
     assert settings.bucket(own) == Bucket("http://x", "c", "d", "n")
     assert Settings.from_environment({}).bucket(own | {"accessId": 5}) is None
-    for nonsense in ("nonsense", own | {"endpointUrl": "x" * 2001}, own | {"bucketName": ["n"]}):
+    for nonsense in ("nonsense", {}, own | {"endpointUrl": "x" * 2001}, own | {"accessSecret": ["d"]}):
         assert settings.bucket(nonsense) == operators
     trusting = Settings.from_environment({"WAN_RELAY_TRUSTED_HOSTS": "minio:9000"})
     assert trusting.bucket(own) == Bucket("http://x", "c", "d", "n", trusted_hosts=TrustedHosts.parse("minio:9000"))
