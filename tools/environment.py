@@ -44,7 +44,7 @@ REQUIREMENTS: dict[Purpose, list[Path]] = {
 IMPORTS: dict[Purpose, str] = {
     "demo": "torch, torchvision, torchaudio, transformers, sentencepiece, safetensors, av, aiohttp, requests, kornia, "
     "comfy_kitchen",
-    "worker": "runpod, boto3, pydantic, yaml, PIL, av, aiohttp",
+    "worker": "runpod, botocore, pydantic, yaml, PIL, av, aiohttp",
     "test": "pytest, pytest_timeout, pytest_asyncio, mypy, runpod, playwright, diffusers, cv2, skimage",
 }
 

@@ -18,7 +18,7 @@ CODES: dict[str, str] = {
     "IMAGE_TOO_LARGE": "The image has too many bytes or pixels.",
     "IMAGE_TOO_SMALL": "The image has a side that is too short, or an extreme aspect ratio.",
     "INVALID_URL": "The URL is not a plain http(s) URL.",
-    "BLOCKED_URL": "The URL points at an address that is not public.",
+    "BLOCKED_URL": "The URL leads to a host that is neither public nor trusted by the operator, or carries a password.",
     "DOWNLOAD_FAILED": "The server of the URL did not answer with a file.",
     "DOWNLOAD_TIMEOUT": "The download took longer than its deadline.",
     "INVALID_PATH": "The path is not inside the network volume, or is not a regular file.",
@@ -55,6 +55,7 @@ RETRYABLE = frozenset(
 )
 
 MAX_SENTENCE = 600
+MAX_READ = 10_000
 _PATH = re.compile(r"(?<![\w:/])(?:/(?:[^/\s'\":,;()\[\]]+/)+|[A-Za-z]:\\(?:[^\\\s'\"]+\\)+)(?=[^\s'\"]*)")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{120,}={0,2}")
 _SECRET = re.compile(r"(?i)\b(?:bearer\s+\S+|(?:sk|rpa|hf|ghp|AKIA)[_-]?[A-Za-z0-9]{16,})")
@@ -81,7 +82,7 @@ def public_text(text: str) -> str:
 
     Of a path only the last part stays, since a model's file name is what the reader needs.
     """
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[:MAX_READ]).split())
     line = _SECRET.sub("[removed]", line)
     line = _PATH.sub("", line)
     line = _BASE64.sub("[data]", line)

@@ -7,15 +7,21 @@ defaults written here are those of `wan22_i2v_4step`.
 
 import difflib
 import math
+import re
 import secrets
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from .errors import JobError, public_text
+from .errors import MAX_SENTENCE, JobError, public_text
 
 MAX_PROMPT = 10_000
+MAX_NAME = 64
+MAX_PATH = 4096
+MAX_NUMBER_TEXT = 40
+MAX_UNKNOWN_SHOWN = 10
 MAX_SEED = 2**64 - 1
 MAX_DRAWN_SEED = 2**53 - 1
 
@@ -54,13 +60,14 @@ AREAS = {
         "1:1": (960, 960),
     },
 }
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 Container = Literal["mp4 h264", "mp4 h265", "mp4 av1", "webm vp9", "webm av1"]
 
 
 def whole_number(value: object) -> object:
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= MAX_NUMBER_TEXT:
         text = value.strip()
-        if text.removeprefix("-").isdecimal() and text.isascii() and len(text) <= 40:
+        if text.removeprefix("-").isdecimal() and text.isascii():
             return int(text)
     elif isinstance(value, float) and math.isfinite(value) and value.is_integer():
         return int(value)
@@ -72,7 +79,7 @@ def whole_number(value: object) -> object:
 
 
 def real_number(value: object) -> object:
-    if isinstance(value, str) and len(value) <= 40:
+    if isinstance(value, str) and len(value) <= MAX_NUMBER_TEXT:
         try:
             value = float(value)
         except ValueError:
@@ -91,21 +98,28 @@ def real_number(value: object) -> object:
 def text(value: object) -> object:
     if not isinstance(value, str):
         raise PydanticCustomError("INVALID_TYPE", "must be a string")
-    if any((ord(c) < 32 and c not in "\t\n\r") or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in value):
+    if _UNPRINTABLE.search(value):
         raise PydanticCustomError("INVALID_VALUE", "must not contain control characters or broken Unicode")
     return value
 
 
 def prompt_text(value: object) -> object:
-    value = text(value)
     if isinstance(value, str) and len(value) > MAX_PROMPT:
         raise PydanticCustomError("PROMPT_TOO_LONG", f"must be at most {MAX_PROMPT} characters, got {len(value)}")
-    return value
+    return text(value)
+
+
+def trimmed(value: object) -> object:
+    value = text(value)
+    return value.strip() if isinstance(value, str) else value
 
 
 def lower_case(value: object) -> object:
-    value = text(value)
-    return value.strip().lower() if isinstance(value, str) else value
+    """A text that is too long to be a choice is left as it is, for the declaration to refuse."""
+    if isinstance(value, str) and len(value) > MAX_NAME:
+        return value
+    value = trimmed(value)
+    return value.lower() if isinstance(value, str) else value
 
 
 def yes_or_no(value: object) -> object:
@@ -117,6 +131,8 @@ def yes_or_no(value: object) -> object:
 Whole = Annotated[int, BeforeValidator(whole_number)]
 Real = Annotated[float, BeforeValidator(real_number)]
 Text = Annotated[str, BeforeValidator(text)]
+Name = Annotated[str, Field(max_length=MAX_NAME), BeforeValidator(trimmed)]
+FilePath = Annotated[str, Field(max_length=MAX_PATH), BeforeValidator(trimmed)]
 Prompt = Annotated[str, BeforeValidator(prompt_text)]
 Flag = Annotated[bool, BeforeValidator(yes_or_no)]
 
@@ -130,10 +146,10 @@ class VideoRequest(BaseModel):
     negative_prompt: Prompt | None = Field(None, description="what should not; without effect at cfg 1")
     image_base64: Text | None = Field(None, description="start image as base64 or data URI")
     image_url: Text | None = Field(None, description="start image as http(s) URL")
-    image_path: Text | None = Field(None, description="start image on the network volume")
+    image_path: FilePath | None = Field(None, description="start image on the network volume")
     end_image_base64: Text | None = Field(None, description="end image as base64 or data URI")
     end_image_url: Text | None = Field(None, description="end image as http(s) URL")
-    end_image_path: Text | None = Field(None, description="end image on the network volume")
+    end_image_path: FilePath | None = Field(None, description="end image on the network volume")
 
     width: Whole = Field(528, ge=64, le=2048, description="pixels, goes to the nearest multiple of 16 (5B: 32)")
     height: Whole = Field(768, ge=64, le=2048, description="pixels, goes to the nearest multiple of 16 (5B: 32)")
@@ -157,8 +173,8 @@ class VideoRequest(BaseModel):
     cfg: Real = Field(1.0, ge=0, le=30, description="guidance scale of both experts")
     high_noise_cfg: Real | None = Field(None, ge=0, le=30, description="cfg of the high-noise expert alone")
     low_noise_cfg: Real | None = Field(None, ge=0, le=30, description="cfg of the low-noise expert alone")
-    sampler: Text = Field("euler", max_length=64, description="ComfyUI's sampler name, or flow_unipc, flow_dpm++")
-    scheduler: Text = Field("simple", max_length=64, description="ComfyUI's, or official_unipc, official_dpm++")
+    sampler: Name = Field("euler", description="ComfyUI's sampler name, or flow_unipc, flow_dpm++")
+    scheduler: Name = Field("simple", description="ComfyUI's, or official_unipc, official_dpm++")
     shift: Real = Field(5.0, ge=0, le=100, description="flow shift")
     switch: Annotated[Literal["boundary", "step"], BeforeValidator(lower_case)] = Field(
         "step", description="what hands over from the high-noise to the low-noise expert"
@@ -257,16 +273,18 @@ def parse_request(raw: dict[str, Any]) -> tuple[VideoRequest, list[str]]:
                 del known[name]
     if isinstance(known.get("prompt"), str) and not known["prompt"].strip():
         del known["prompt"]
-    unknown = [_shown(key) for key in list(raw)[:1000] if key not in VideoRequest.model_fields and key != "action"]
+    fields = {*VideoRequest.model_fields, "action"}
+    unknown = [_shown(key) for key in islice((key for key in raw if key not in fields), MAX_UNKNOWN_SHOWN)]
     if unknown and known.get("strict") is True:
         raise JobError("UNKNOWN_FIELD", _unknown_field(unknown[0], "is not known"), unknown[0])
     try:
         request = VideoRequest.model_validate(known)
     except ValidationError as error:
         raise _job_error(error) from None
-    warnings = [_unknown_field(name, "is not known and was ignored") for name in unknown[:10]]
-    if len(unknown) > 10:
-        warnings.append(f"{len(unknown) - 10} more unknown fields were ignored")
+    warnings = [_unknown_field(name, "is not known and was ignored") for name in unknown]
+    more = len(raw) - sum(name in raw for name in fields) - len(unknown)
+    if more:
+        warnings.append(f"{more} more unknown fields were ignored")
     return request, warnings
 
 
@@ -325,5 +343,5 @@ def _json_type(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    shown = public_text(str(value)) if not isinstance(value, float) else f"{value:g}"
+    shown = public_text(str(value)[:MAX_SENTENCE]) if not isinstance(value, float) else f"{value:g}"
     return shown if len(shown) <= 40 else shown[:39] + "…"

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
+from .addresses import TrustedHosts
 from .base64_text import decode_base64
 from .fetch import fetch
 from .plain_image import PlainImage, make_plain
@@ -12,12 +13,15 @@ from .volume_file import read_from_volume
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What an image may cost: bytes, pixels and seconds; and the one folder that paths may point into."""
+    """What an image may cost: bytes, pixels and seconds; and where it may lie: the one folder that paths may point
+    into, and the hosts that URLs may name besides public ones.
+    """
 
     max_bytes: int
     max_pixels: int
     download_timeout_s: float
     volume: Path
+    trusted_hosts: TrustedHosts
 
 
 async def load_image(field: str, value: str, limits: ImageLimits) -> PlainImage:
@@ -26,7 +30,7 @@ async def load_image(field: str, value: str, limits: ImageLimits) -> PlainImage:
     if field.endswith("base64") or (field.endswith("url") and value.lstrip()[:5].lower() == "data:"):
         content = await asyncio.to_thread(decode_base64, value, limit, field)
     elif field.endswith("url"):
-        content = await fetch(value, limit, limits.download_timeout_s, field)
+        content = await fetch(value, limit, limits.download_timeout_s, field, limits.trusted_hosts)
     else:
         content = await asyncio.to_thread(read_from_volume, value, limits.volume, limit, field)
     return await asyncio.to_thread(make_plain, content, limits.max_pixels, field)

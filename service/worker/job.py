@@ -149,6 +149,7 @@ class _VideoJob:
         self._request = request
         self._warnings = list(warnings)
         self._started = started
+        self._deadline = time.monotonic() + worker.settings.job_timeout_s
         self._seed = draw_seed(request)
         self._names: list[str] = []
         self._runs: list[tuple[Run, str]] = []
@@ -180,7 +181,14 @@ class _VideoJob:
             return await load_image(*image, self._settings.image_limits) if image else None
 
         self._process.start()
-        start, end = await asyncio.gather(one(self._request.start_image), one(self._request.end_image))
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(one(image)) for image in (self._request.start_image, self._request.end_image)
+                ]
+        except ExceptionGroup as faults:
+            raise faults.exceptions[0] from None
+        start, end = (task.result() for task in tasks)
         for image in (start, end):
             self._warnings += image.warnings if image else ()
         self._image_s = time.monotonic() - self._started
@@ -210,7 +218,9 @@ class _VideoJob:
         job_id = str(self._job.get("id", ""))
         bucket = self._settings.bucket(self._job.get("s3Config"))
         budget = self._settings.result_budget(job_id)
-        return await deliver(video, answer, self._request, budget, bucket, job_id)
+        # Half of what is left stays for the other ways, should the bucket not answer.
+        upload_timeout_s = min(self._settings.upload_timeout_s, (self._deadline - time.monotonic()) / 2)
+        return await deliver(video, answer, self._request, budget, bucket, job_id, upload_timeout_s)
 
     async def _upload(self, image: PlainImage) -> str:
         self._names.append(image.name)

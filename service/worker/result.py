@@ -13,7 +13,7 @@ from typing import Any
 
 from ..contract.errors import JobError
 from ..contract.request import VideoRequest
-from ..media.bucket import Bucket, upload_video
+from ..media.bucket import Bucket, UploadFailed, upload_video
 from ..media.shrink import shrink_video
 from .workflow import LOAD, LORAS, PREPARE, SAMPLE, SAVE, Plan
 
@@ -111,11 +111,17 @@ def answer_size(answer: dict[str, Any]) -> int:
 
 
 async def deliver(
-    video: Video, answer: dict[str, Any], request: VideoRequest, budget: int, bucket: Bucket | None, job_id: str
+    video: Video,
+    answer: dict[str, Any],
+    request: VideoRequest,
+    budget: int,
+    bucket: Bucket | None,
+    job_id: str,
+    upload_timeout_s: float,
 ) -> dict[str, Any]:
     """The answer with the video in it, by the first way that works and fits `budget` bytes of JSON.
 
-    base64 if it fits, else the bucket, else one re-encoding if the request allows it.
+    base64 if it fits, else the bucket within its time, else one re-encoding if the request allows it.
     Raises JobError RESULT_TOO_LARGE or UPLOAD_FAILED rather than return what the platform would drop.
     """
     inline_size = _inline_size(video.content, answer)
@@ -127,10 +133,11 @@ async def deliver(
     if wants_url and bucket is not None:
         try:
             key = f"{time.strftime('%Y-%m-%d', time.gmtime())}/{job_id}/{uuid.uuid4().hex[:12]}{video.suffix}"
-            url = await asyncio.to_thread(upload_video, bucket, key, video.content, video.mime_type)
+            url = await upload_video(bucket, key, video.content, video.mime_type, upload_timeout_s)
             return answer | {"video_url": url}
         except Exception as error:
-            upload_error = f"the bucket did not take the video: {type(error).__name__}"
+            reason = str(error) if isinstance(error, UploadFailed) else type(error).__name__
+            upload_error = f"the bucket did not take the video: {reason}"
     if upload_error and fits:
         answer["warnings"] = [*answer["warnings"], f"{upload_error}, so it came as base64"]
         fits = (inline_size := _inline_size(video.content, answer)) <= budget

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from ..media.addresses import TrustedHosts
 from ..media.bucket import Bucket
 from ..media.images import ImageLimits
 
@@ -20,7 +21,7 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseModel):
     """The declaration of every variable: name, default, range and meaning (worker/README.md prints it)."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     comfyui_path: Path = Field(Path("/comfyui"), alias="COMFYUI_PATH", description="ComfyUI's source folder")
     comfyui_python: str = Field(
@@ -68,6 +69,14 @@ class Settings(BaseModel):
         570, alias="WAN_RELAY_JOB_TIMEOUT_S", description="one job's budget; keep it under the endpoint's own"
     )
     download_timeout_s: Seconds = Field(30, alias="WAN_RELAY_DOWNLOAD_TIMEOUT_S", description="one image, in total")
+    upload_timeout_s: Seconds = Field(
+        60, alias="WAN_RELAY_UPLOAD_TIMEOUT_S", description="one video to the bucket, in total"
+    )
+    trusted_hosts: TrustedHosts = Field(
+        TrustedHosts(),
+        alias="WAN_RELAY_TRUSTED_HOSTS",
+        description="`host[:port], …` that image_url and a job's s3Config may name although they are not public",
+    )
     max_image_mb: Megabytes = Field(30, alias="WAN_RELAY_MAX_IMAGE_MB", description="bytes of one image")
     max_image_megapixels: int = Field(
         50, ge=1, alias="WAN_RELAY_MAX_IMAGE_MEGAPIXELS", description="pixels of one image, checked before decoding"
@@ -106,6 +115,11 @@ class Settings(BaseModel):
     def _from_json(cls, value: object) -> object:
         return json.loads(value) if isinstance(value, str) else value
 
+    @field_validator("trusted_hosts", mode="before")
+    @classmethod
+    def _from_list(cls, value: object) -> object:
+        return TrustedHosts.parse(value) if isinstance(value, str) else value
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """Raises pydantic.ValidationError that names the variable."""
@@ -131,20 +145,29 @@ class Settings(BaseModel):
             self.max_image_megapixels * 1_000_000,
             self.download_timeout_s,
             self.volume,
+            self.trusted_hosts,
         )
 
     def bucket(self, s3_config: Any = None) -> Bucket | None:
-        """The job's own `s3Config` if the platform handed it on and it is whole, else the worker's, else None."""
+        """The job's own `s3Config` if the platform handed it on and it is whole, else the worker's, else None.
+
+        A client names the first, so it must lie at a public or trusted host; the second is dialled wherever it lies.
+        """
         if isinstance(s3_config, dict):
-            parts = [s3_config.get(key) for key in ("endpointUrl", "accessId", "accessSecret")]
-            if all(isinstance(part, str) and part for part in parts):
-                return Bucket(str(parts[0]), str(parts[1]), str(parts[2]), s3_config.get("bucketName") or None)
-        if self.bucket_endpoint_url and self.bucket_access_key_id and self.bucket_secret_access_key:
-            keys = (self.bucket_access_key_id, self.bucket_secret_access_key)
-            return Bucket(self.bucket_endpoint_url, *keys, self.bucket_name, self.bucket_region)
+            keys = ("endpointUrl", "accessId", "accessSecret", "bucketName")
+            url, key_id, secret, name = (_short_text(s3_config.get(key)) for key in keys)
+            if url and key_id and secret:
+                return Bucket(url, key_id, secret, name, trusted_hosts=self.trusted_hosts)
+        url, key_id, secret = self.bucket_endpoint_url, self.bucket_access_key_id, self.bucket_secret_access_key
+        if url and key_id and secret:
+            return Bucket(url, key_id, secret, self.bucket_name, self.bucket_region, TrustedHosts.of(url))
         return None
 
     def result_budget(self, job_id: str) -> int:
         """Bytes that the platform takes for this job's answer (10^6 a megabyte, the stricter reading)."""
         megabytes = self.sync_result_mb if job_id.startswith("sync-") else self.async_result_mb
         return int(megabytes * 1_000_000)
+
+
+def _short_text(value: Any) -> str | None:
+    return value if isinstance(value, str) and len(value) <= 2000 else None

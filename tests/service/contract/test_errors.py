@@ -33,3 +33,4 @@ def test_public_text(raw, public):
 
 def test_public_text_ends():
     assert len(public_text("word " * 1000)) <= MAX_SENTENCE
+    assert public_text("A" * 10**8) == "[data]"

@@ -1,5 +1,8 @@
 """Rows 1-5 and 25-35, 48 of the list of bad inputs: what the declaration answers."""
 
+import gc
+import sys
+
 import pytest
 from wan_relay.service.contract.errors import JobError
 from wan_relay.service.contract.request import MAX_DRAWN_SEED, VideoRequest, draw_seed, is_ping, parse_request
@@ -91,6 +94,9 @@ REFUSED = [
         "INVALID_VALUE: format must be one of mp4 h264, mp4 h265, mp4 av1, webm vp9 or webm av1 (format)",
     ),
     ({"sampler": "e" * 65}, "INVALID_VALUE: sampler must be at most 64 characters (sampler)"),
+    ({"end_image_path": "/" * 4097}, "INVALID_VALUE: end_image_path must be at most 4096 characters (end_image_path)"),
+    ({"fit": " " * 64 + "crop"}, "INVALID_VALUE: fit must be one of crop, pad or stretch (fit)"),
+    ({"width": " " * 40 + "528"}, "INVALID_TYPE: width must be a whole number, got a string (width)"),
     ({"shrink": "yes"}, "INVALID_TYPE: shrink must be true or false, got a string (shrink)"),
     ({"strict": True, "lenght": 81}, "UNKNOWN_FIELD: field lenght is not known; did you mean length? (lenght)"),
     ({"workflow": "wan22_t2v_4step"}, "CONFLICT: workflow wan22_t2v_4step takes no image (workflow)"),
@@ -134,6 +140,19 @@ def test_guide_request_is_taken_as_it_is():
     assert request.model_dump(include=set(GUIDE)) == GUIDE
 
 
+def test_blanks_around_a_name_or_a_path_are_taken_off():
+    fields = {
+        "sampler": " euler\n",
+        "scheduler": "simple ",
+        "fit": "\tPad ",
+        "end_image_path": "/runpod-volume/a b.png\n",
+    }
+    request, _ = parse_request(GUIDE | fields)
+    sent = {name: getattr(request, name) for name in fields}
+    expected = {"sampler": "euler", "scheduler": "simple", "fit": "pad", "end_image_path": "/runpod-volume/a b.png"}
+    assert sent == expected
+
+
 def test_numbers_may_come_as_text_or_whole_floats_and_null_is_the_default():
     request, warnings = parse_request(
         GUIDE | {"width": "528", "height": 768.0, "cfg": "1.5", "fps": None, "seed": None, "SIZING": 1, "fit": "Crop"}
@@ -157,15 +176,75 @@ def test_unknown_fields_are_listed_and_bounded():
         "field lenght is not known and was ignored; did you mean length?",
         "field loras is not known and was ignored",
     ]
+    assert warnings[10] == "199993 more unknown fields were ignored"
     assert len(warnings) == 11
     assert max(map(len, warnings)) < 100
 
 
 def test_deeply_nested_value_is_refused_quickly():
-    nested: list = []
-    for _ in range(100_000):
-        nested = [nested]
-    assert refusal(GUIDE | {"cfg": nested}) == "INVALID_TYPE: cfg must be a number, got a list (cfg)"
+    assert refusal(GUIDE | {"cfg": nested(100_000)}) == "INVALID_TYPE: cfg must be a number, got a list (cfg)"
+
+
+def nested(depth: int) -> list:
+    value: list = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def calls(raw: dict) -> int:
+    """Python and C functions called, and generators resumed, while a request is read."""
+    count = 0
+
+    def note(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    gc.disable()  # pydantic's caches are swept by callbacks that would be counted
+    sys.setprofile(note)
+    try:
+        is_ping(raw)
+        parse_request(raw)
+    except JobError:
+        pass
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    return count
+
+
+HOSTILE_VALUES = {
+    "text": lambda size: "A" * size,
+    "blanks": lambda size: " " * size,
+    "digits": lambda size: "1" * size,
+    "not ASCII": lambda size: "é" * size,
+    "path": lambda size: "/a" * (size // 2),
+    "list": lambda size: [0] * size,
+    "object": lambda size: dict.fromkeys(map(str, range(size)), 0),
+    "nested": nested,
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_VALUES)
+def test_work_does_not_grow_with_a_value(kind):
+    """Requests are read on the event loop. What is left to C, as a search through a text, costs 10 ns a character."""
+    for field in VideoRequest.model_fields:
+        calls(GUIDE | {field: HOSTILE_VALUES[kind](10)})
+        few = calls(GUIDE | {field: HOSTILE_VALUES[kind](10)})
+        assert calls(GUIDE | {field: HOSTILE_VALUES[kind](50_000)}) < few + 200, field
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_work_does_not_grow_with_unknown_fields(strict):
+    few = calls(GUIDE | {"strict": strict} | {f"zz{i}" * 30: i for i in range(10)})
+    for hostile in (
+        {f"zz{i}" * 30: i for i in range(100_000)},
+        {f"zz{i}" + "k" * 50_000: i for i in range(10)},
+        {f"zz{i}" + "/a" * 50_000: i for i in range(10)},
+        {"k" * 10_000_000: 1},
+        {"é" * 10_000_000: 1},
+    ):
+        assert calls(GUIDE | {"strict": strict} | hostile) < few + 20_000
 
 
 @pytest.mark.parametrize("key", ["a\ud800b", "a\nb", "a\x1bb"])

@@ -6,6 +6,7 @@ import gc
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from PIL import Image
 from wan_relay.service.worker import job
 from wan_relay.service.worker.comfyui import client as comfy_client
 from wan_relay.service.worker.comfyui import process as comfy_process
+from wan_relay.tests.service.media.fake_s3 import FakeS3
 
 
 def test_video_comes_with_every_value_and_leaves_nothing(bench):
@@ -300,6 +303,42 @@ def test_bad_image_is_answered_before_comfyui_is_up(make_bench, tmp_path):
     assert answer["error"].startswith("INVALID_IMAGE: image_base64 is not an image that can be read")
 
 
+@pytest.mark.parametrize(("bad", "slow"), [("image", "end_image"), ("end_image", "image")])
+def test_bad_image_ends_the_download_of_the_other(make_bench, bad, slow):
+    """With a server that sends one byte in a while, and would for a minute."""
+    bench = make_bench(WAN_RELAY_TRUSTED_HOSTS="127.0.0.1", WAN_RELAY_DOWNLOAD_TIMEOUT_S=40)
+    served: list[web.BaseRequest] = []
+
+    async def drip(request: web.BaseRequest) -> web.StreamResponse:
+        served.append(request)
+        if request.path == "/bad":
+            while len(served) < 2:
+                await asyncio.sleep(0.01)
+            return web.Response(status=404)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"x")
+            await asyncio.sleep(0.05)
+
+    async def main() -> tuple[dict, list[str]]:
+        runner = web.ServerRunner(web.Server(drip), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            job = bench.job(image_base64=None, **{f"{bad}_url": f"{base}/bad", f"{slow}_url": f"{base}/slow"})
+            answer = await bench.worker.answer(job)
+            running = [repr(task.get_coro()) for task in asyncio.all_tasks()]
+            return answer, [each for each in running if "_VideoJob" in each]
+        finally:
+            await runner.cleanup()
+
+    answer, left = bench.play(main())
+    assert answer == {"error": f"DOWNLOAD_FAILED: the server of {bad}_url answered HTTP 404 ({bad}_url)"}
+    assert left == []
+
+
 def test_little_disk_is_known_before(make_bench):
     bench = make_bench(WAN_RELAY_MIN_FREE_DISK_MB=10**9)
     [answer] = bench.answer(bench.job())
@@ -346,6 +385,42 @@ def test_disk_that_fills_up(make_bench, small_disk, side):
     [full] = bench.answer(bench.job(**fields))
     assert full == {"error": f"DISK_FULL: {expected}", "refresh_worker": True}
     assert bench.left_files() == []
+
+
+KEYS = {"BUCKET_ACCESS_KEY_ID": "id", "BUCKET_SECRET_ACCESS_KEY": "secret", "BUCKET_NAME": "videos"}
+
+
+def test_bucket_that_never_answers_leaves_time_for_the_video(make_bench):
+    """The operator's own bucket, on a private address, with a longer patience than the job has time."""
+    s3 = FakeS3("mute")
+
+    async def main() -> tuple[dict, bytes]:
+        async with s3.serving() as endpoint:
+            limits = {"WAN_RELAY_JOB_TIMEOUT_S": 12, "WAN_RELAY_UPLOAD_TIMEOUT_S": 60}
+            bench = make_bench(BUCKET_ENDPOINT_URL=endpoint, **KEYS, **limits)
+            return await bench.worker.answer(bench.job(delivery="url")), (bench.folder / "video.mp4").read_bytes()
+
+    answer, video = asyncio.run(asyncio.wait_for(main(), 60))
+    assert base64.b64decode(answer["video"]) == video
+    pattern = r"the bucket did not take the video: it took longer than [\d.]+ s, so it came as base64"
+    assert re.fullmatch(pattern, answer["warnings"][-1])
+    assert s3.bodies == [video]
+
+
+@pytest.mark.parametrize("trusts", [False, True])
+def test_bucket_of_a_job_must_be_public_or_trusted(make_bench, trusts):
+    s3 = FakeS3()
+
+    async def main() -> dict:
+        async with s3.serving() as endpoint:
+            bench = make_bench(WAN_RELAY_TRUSTED_HOSTS=endpoint.removeprefix("http://") if trusts else "example.com")
+            own = {"endpointUrl": endpoint, "accessId": "id", "accessSecret": "secret", "bucketName": "videos"}
+            return await bench.worker.answer(bench.job(delivery="url") | {"s3Config": own})
+
+    answer = asyncio.run(asyncio.wait_for(main(), 60))
+    assert ("video_url" in answer, len(s3.requests)) == ((True, 1) if trusts else (False, 0))
+    refused = "the bucket did not take the video: its host is not allowed, so it came as base64"
+    assert (refused in answer["warnings"]) is not trusts
 
 
 def test_progress_is_throttled_and_ends_before_the_last_step():
