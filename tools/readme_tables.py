@@ -1,10 +1,14 @@
-"""The tables of service/worker/README.md, made from the declarations: `python -m tools.readme_tables` rewrites them."""
+"""The tables of the worker's README, made from the declarations: `dev.py run tools.readme_tables` rewrites them."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from ..service.contract.errors import CODES, RETRYABLE
+from pydantic import BaseModel
+
+from ..service.contract.failure import CODES
+from ..service.contract.progress import Progress
 from ..service.contract.request import VideoRequest, field_range
+from ..service.contract.video_answer import Timings, VideoAnswer
 from ..service.worker.settings import PACKAGE, Settings
 
 README = PACKAGE / "service" / "worker" / "README.md"
@@ -31,11 +35,24 @@ def settings_table() -> str:
 
 
 def error_table() -> str:
-    rows = [(f"`{code}`", "yes" if code in RETRYABLE else "", meaning) for code, meaning in CODES.items()]
+    rows = [(f"`{name}`", "yes" if code.is_retryable else "", code.meaning) for name, code in CODES.items()]
     return _table(("code", "retry", "meaning"), rows)
 
 
-TABLES = {"request": request_table, "settings": settings_table, "errors": error_table}
+def meaning_table(model: type[BaseModel], head: str) -> str:
+    """The fields of an answer, which have no defaults that a reader could choose."""
+    rows = [(f"`{name}`", info.description or "") for name, info in model.model_fields.items()]
+    return _table((head, "meaning"), rows)
+
+
+TABLES = {
+    "request": request_table,
+    "answer": lambda: meaning_table(VideoAnswer, "key in `output`"),
+    "timings": lambda: meaning_table(Timings, "key in `timings`, seconds"),
+    "progress": lambda: meaning_table(Progress, "key"),
+    "settings": settings_table,
+    "errors": error_table,
+}
 
 
 def with_tables(text: str) -> str:

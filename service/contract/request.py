@@ -6,8 +6,6 @@ defaults written here are those of `wan22_i2v_4step`.
 """
 
 import difflib
-import math
-import re
 import secrets
 from itertools import islice
 from typing import Annotated, Any, Literal
@@ -15,12 +13,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from .errors import MAX_SENTENCE, JobError, public_text
+from .errors import JobError
+from .public_text import MAX_SENTENCE, public_text
+from .scalars import FilePath, Flag, Name, Prompt, Real, Text, Whole, lower_case
 
-MAX_PROMPT = 10_000
-MAX_NAME = 64
-MAX_PATH = 4096
-MAX_NUMBER_TEXT = 40
 MAX_UNKNOWN_SHOWN = 10
 MAX_SEED = 2**64 - 1
 MAX_DRAWN_SEED = 2**53 - 1
@@ -60,81 +56,7 @@ AREAS = {
         "1:1": (960, 960),
     },
 }
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 Container = Literal["mp4 h264", "mp4 h265", "mp4 av1", "webm vp9", "webm av1"]
-
-
-def whole_number(value: object) -> object:
-    if isinstance(value, str) and len(value) <= MAX_NUMBER_TEXT:
-        text = value.strip()
-        if text.removeprefix("-").isdecimal() and text.isascii():
-            return int(text)
-    elif isinstance(value, float) and math.isfinite(value) and value.is_integer():
-        return int(value)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise PydanticCustomError("INVALID_VALUE", "must be a finite number")
-    elif isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise PydanticCustomError("INVALID_TYPE", "must be a whole number")
-
-
-def real_number(value: object) -> object:
-    if isinstance(value, str) and len(value) <= MAX_NUMBER_TEXT:
-        try:
-            value = float(value)
-        except ValueError:
-            raise PydanticCustomError("INVALID_TYPE", "must be a number") from None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise PydanticCustomError("INVALID_TYPE", "must be a number")
-    try:
-        value = float(value)
-    except OverflowError:
-        value = math.inf
-    if not math.isfinite(value):
-        raise PydanticCustomError("INVALID_VALUE", "must be a finite number")
-    return value
-
-
-def text(value: object) -> object:
-    if not isinstance(value, str):
-        raise PydanticCustomError("INVALID_TYPE", "must be a string")
-    if _UNPRINTABLE.search(value):
-        raise PydanticCustomError("INVALID_VALUE", "must not contain control characters or broken Unicode")
-    return value
-
-
-def prompt_text(value: object) -> object:
-    if isinstance(value, str) and len(value) > MAX_PROMPT:
-        raise PydanticCustomError("PROMPT_TOO_LONG", f"must be at most {MAX_PROMPT} characters, got {len(value)}")
-    return text(value)
-
-
-def trimmed(value: object) -> object:
-    value = text(value)
-    return value.strip() if isinstance(value, str) else value
-
-
-def lower_case(value: object) -> object:
-    """A text that is too long to be a choice is left as it is, for the declaration to refuse."""
-    if isinstance(value, str) and len(value) > MAX_NAME:
-        return value
-    value = trimmed(value)
-    return value.lower() if isinstance(value, str) else value
-
-
-def yes_or_no(value: object) -> object:
-    if isinstance(value, bool):
-        return value
-    raise PydanticCustomError("INVALID_TYPE", "must be true or false")
-
-
-Whole = Annotated[int, BeforeValidator(whole_number)]
-Real = Annotated[float, BeforeValidator(real_number)]
-Text = Annotated[str, BeforeValidator(text)]
-Name = Annotated[str, Field(max_length=MAX_NAME), BeforeValidator(trimmed)]
-FilePath = Annotated[str, Field(max_length=MAX_PATH), BeforeValidator(trimmed)]
-Prompt = Annotated[str, BeforeValidator(prompt_text)]
-Flag = Annotated[bool, BeforeValidator(yes_or_no)]
 
 
 class VideoRequest(BaseModel):
@@ -223,6 +145,10 @@ class VideoRequest(BaseModel):
             _missing("one of " + ", ".join(image_fields("end_")), "end_image")
         if (need == "both" and not start) or (need == "one" and not start and not end):
             _missing("one of " + ", ".join(image_fields("")), "image")
+
+    def to_wire(self) -> dict[str, Any]:
+        """What was sent, and nothing else: a field that was not keeps the workflow's own value."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
     @property
     def start_image(self) -> tuple[str, str] | None:

@@ -1,16 +1,7 @@
+"""What may be shown."""
+
 import pytest
-from wan_relay.service.contract.errors import CODES, MAX_SENTENCE, RETRYABLE, JobError, public_text
-
-
-def test_error_is_code_sentence_field():
-    assert (
-        str(JobError("OUT_OF_RANGE", "fps must be from 1 to 60", "fps"))
-        == "OUT_OF_RANGE: fps must be from 1 to 60 (fps)"
-    )
-    assert str(JobError("NO_OUTPUT", "no video came")) == "NO_OUTPUT: no video came"
-    assert set(CODES) > RETRYABLE
-    with pytest.raises(ValueError, match="public error codes"):
-        JobError("OOPS", "x")
+from wan_relay.service.contract.public_text import MAX_SENTENCE, public_text
 
 
 @pytest.mark.parametrize(

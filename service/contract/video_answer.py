@@ -1,0 +1,52 @@
+"""The answer of a job that made a video: one declaration for the worker, its clients and the documentation."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Timings(BaseModel):
+    """Seconds. The first four are of every job, the experts' of runs whose sampler reports them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    image_s: float | None = Field(None, description="from the job's arrival until its images were there and checked")
+    ready_s: float | None = Field(None, description="from the job's arrival until ComfyUI answered")
+    comfyui_s: float | None = Field(None, description="from queued in ComfyUI to finished")
+    total_s: float | None = Field(None, description="from the job's arrival to the answer")
+    high_noise_s: float | None = Field(None, description="of sampling with the high-noise expert")
+    low_noise_s: float | None = Field(None, description="of sampling with the low-noise expert")
+
+
+class VideoAnswer(BaseModel):
+    """What was made, and with which values: those that were used, not those that were asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    video: str | None = Field(None, description="the file as raw base64, no prefix")
+    video_url: str | None = Field(None, description="in its place when the file went to the bucket; lives seven days")
+    seed: int = Field(description="the seed that was used, also when it was drawn")
+    width: int = Field(description="pixels of the file")
+    height: int = Field(description="pixels of the file")
+    length: int = Field(description="frames of the file")
+    fps: float | int = Field(description="frames a second of the file")
+    duration: float = Field(description="seconds of the file")
+    workflow: str = Field(description="which workflow ran")
+    steps: int | None = Field(None, description="sampling steps over both experts")
+    switch: str | None = Field(None, description="what handed over: `boundary` or `step`")
+    switch_step: int | None = Field(None, description="first step of the low-noise expert")
+    boundary: float | None = Field(None, description="noise level of the hand-over, when switch is `boundary`")
+    sampler: str | None = Field(None, description="as it ran")
+    scheduler: str | None = Field(None, description="as it ran")
+    shift: float | None = Field(None, description="flow shift")
+    high_noise_cfg: float | None = Field(None, description="guidance scale of the high-noise expert")
+    low_noise_cfg: float | None = Field(None, description="guidance scale of the low-noise expert")
+    sizing: str | None = Field(None, description="`fixed` or `match image`")
+    fit: str | None = Field(None, description="how an image of another aspect was fitted")
+    format: str = Field(description="MIME type of the file")
+    warnings: list[str] = Field(description="a sentence for everything that was rounded, cropped or ignored")
+    timings: Timings = Field(description="see below")
+
+    def to_wire(self) -> dict[str, Any]:
+        """The JSON object under `output`: every field that was set, null where a value is not known."""
+        return self.model_dump(mode="json", exclude_unset=True)
