@@ -8,8 +8,8 @@ from yarl import URL
 
 # RFC 4291: the only unicast addresses that are given out; every older way to carry an IPv4 address lies outside.
 _GIVEN_OUT_V6 = ipaddress.ip_network("2000::/3")
-# Beyond what `is_global` rules out: Azure's wire server, IANA's special-purpose blocks as a whole (a cloud puts its
-# metadata into one), and tunnels that carry an IPv4 address.
+# Beyond what every Python's `is_global` rules out: Azure's wire server, IANA's special-purpose blocks as a whole (a
+# cloud puts its metadata into one), and tunnels that carry an IPv4 address.
 _NOT_PUBLIC = [
     ipaddress.ip_network(network)
     for network in (

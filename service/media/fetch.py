@@ -22,7 +22,7 @@ async def fetch(url: str, limit: int, timeout_s: float, field: str, trusted: Tru
             asyncio.timeout(timeout_s),
             guarded_session(trusted, timeout=timeout, headers=headers, auto_decompress=False) as session,
         ):
-            return await _follow(session, url.strip(), limit, field)
+            return await _follow(session, url, limit, field)
     except TimeoutError:
         raise JobError("DOWNLOAD_TIMEOUT", f"{field} was not downloaded within {timeout_s:g} s", field) from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -36,7 +36,7 @@ async def _follow(session: aiohttp.ClientSession, url: str, limit: int, field: s
     for _ in range(MAX_REDIRECTS + 1):
         async with session.get(_checked(url, subject, field), allow_redirects=False) as response:
             if response.status in (301, 302, 303, 307, 308):
-                url = urljoin(url, response.headers.get("Location", "").strip())
+                url = urljoin(url, response.headers.get("Location", ""))
                 subject = f"the redirect of {field}"
                 continue
             if response.status != 200:

@@ -13,11 +13,11 @@ VOLUME_NAMES = ("/runpod-volume", "/workspace")
 def read_from_volume(path: str, volume: Path, limit: int, field: str) -> bytes:
     """A regular file that is inside the volume after every link is followed. Raises JobError."""
     root = os.path.realpath(volume)
-    target = os.path.realpath(_under_own_name(path, volume))
-    if not path.startswith("/") or os.path.commonpath((root, target)) != root:
-        sentence = f"{field} must be a file under the network volume, which is {volume} here"
-        raise JobError("INVALID_PATH", sentence, field)
     try:
+        target = os.path.realpath(_under_own_name(path, volume))
+        if not path.startswith("/") or os.path.commonpath((root, target)) != root:
+            sentence = f"{field} must be a file under the network volume, which is {volume} here"
+            raise JobError("INVALID_PATH", sentence, field)
         descriptor = _open_beneath(root, os.path.relpath(target, root))
     except (FileNotFoundError, NotADirectoryError):
         raise JobError("FILE_NOT_FOUND", f"{field} names no file on the network volume", field) from None

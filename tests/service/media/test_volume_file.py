@@ -1,5 +1,6 @@
 """Files of the network volume."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -107,3 +108,12 @@ def test_folder_that_is_swapped_for_a_link_between_check_and_read(volume, tmp_pa
     was_open_already = opened > swapped.count("/") + 1
     assert answer in ([PNG] if was_open_already else ["FILE_NOT_FOUND", "INVALID_PATH"])
     assert open_files() == before
+
+
+def test_link_that_is_gone_when_it_is_read(volume, monkeypatch):
+    def gone(*_, **__):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "readlink", gone)
+    expected = "INVALID_PATH: image_path cannot be opened (image_path)"
+    assert refusal(read_from_volume, f"{volume}/images/alias.png", volume, MB, "image_path") == expected
