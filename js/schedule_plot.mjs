@@ -1,6 +1,6 @@
 // On Sample: every step as a bar as high as its sigma, coloured by its expert; then the run, step by step.
 import { api } from "../../scripts/api.js";
-import { isLinked, readValues, sourceOf, valueOf, widgetOf } from "./graph_values.mjs";
+import { isLinked, readValues, sourceOf, valueOf } from "./graph_values.mjs";
 import { chain, watch, whileAdded } from "./live.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
 import { text, unknownInputs } from "./text.mjs";
@@ -98,15 +98,8 @@ function follow(node, run, draw) {
     execution_error: stop,
     execution_interrupted: stop,
     reconnected: stop,
-    progress_text: ({ detail }) => isOurs(detail.nodeId) && removeCoreText(node),
   };
   const each = (apply) => Object.entries(listeners).forEach(([event, heard]) => apply.call(api, event, heard));
   whileAdded(node, () => each(api.addEventListener), () => each(api.removeEventListener));
   chain(node, "onExecuted", (output) => output?.wan_relay && set({ step: undefined, report: output.wan_relay[0] }));
-}
-
-/** The editor writes the server's progress texts under the node, in English; the panel says it in the user's language. */
-function removeCoreText(node) {
-  const widget = widgetOf(node, "$$node-text-preview");
-  if (widget) node.removeWidget(widget);
 }
