@@ -4,21 +4,27 @@ import { watch } from "./live.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
 import { text } from "./text.mjs";
 
+/** @typedef {{ route: string, files: string[] }} Check */
+
+/** @type {Record<string, Check>} */
 const CHECKS = {
   WanRelay_LoadExperts: { route: "experts", files: ["high_noise", "low_noise"] },
   WanRelay_ApplyLoraPair: { route: "loras", files: ["high_noise_lora", "low_noise_lora"] },
 };
 
+const SLOTS = /** @type {const} */ (["high_noise", "low_noise"]);
+
+/** @param {ComfyNode} node */
 export function addTo(node) {
-  const check = CHECKS[node.comfyClass];
+  const check = CHECKS[node.comfyClass ?? ""];
   const panel = addPanel(node, "files");
-  watch(node, () => question(node, check), (answer, asked) => {
+  watch(node, () => question(node, check), (/** @type {FilesAnswer | undefined} */ answer, asked) => {
     const missing = asked.missing.map((file) => make("div", { class: "bad" }, text("missing", { file })));
-    const slots = ["high_noise", "low_noise"].filter((slot) => answer?.[slot]);
-    panel.fill(...missing, ...slots.map((slot) => describe(slot, answer[slot])), ...notes(answer));
+    panel.fill(...missing, ...SLOTS.flatMap((slot) => describe(slot, answer?.[slot])), ...notes(answer));
   });
 }
 
+/** @param {ComfyNode} node @param {Check} check */
 function question(node, { route, files }) {
   const { values, unknown } = readValues(node, files);
   const missing = files.filter((name) => values[name] && !isListed(node, name, values[name])).map((name) => values[name]);
@@ -26,29 +32,42 @@ function question(node, { route, files }) {
   return { route, query: { ...values, ...upstreamExperts(node) }, missing };
 }
 
-/** The expert files below an ApplyLoraPair, where a LoadExperts is at the start of its chain. */
+/**
+ * The expert files below an ApplyLoraPair, where a LoadExperts is at the start of its chain.
+ * @param {ComfyNode} node
+ */
 function upstreamExperts(node) {
+  /** @type {ComfyNode | undefined} */
   let source = node;
   while (source?.comfyClass === "WanRelay_ApplyLoraPair") source = sourceOf(source, "high_noise");
   if (source === node || source?.comfyClass !== "WanRelay_LoadExperts") return {};
-  const names = { high_noise: valueOf(source, "high_noise"), low_noise: valueOf(source, "low_noise") };
-  return Object.keys(names).every((name) => isListed(source, name, names[name])) ? names : {};
+  const loader = source;
+  const files = SLOTS.map((slot) => [slot, valueOf(loader, slot)]);
+  return files.every(([slot, file]) => isListed(loader, slot, file)) ? Object.fromEntries(files) : {};
 }
 
+/** @param {ComfyNode} node @param {string} name @param {string} file */
 const isListed = (node, name, file) => widgetOf(node, name)?.options.values?.includes(file);
 
+/** @param {"high_noise" | "low_noise"} slot @param {ExpertFacts | LoraFacts | null | undefined} facts */
 function describe(slot, facts) {
+  if (!facts) return [];
   const colour = slot === "high_noise" ? "high" : "low";
-  return make("div", {}, make("span", { class: colour }, text(slot)), ` ${(facts.kind ? expertFacts : loraFacts)(facts).join(" · ")}`);
+  const words = facts.kind === undefined ? loraFacts(facts) : expertFacts(facts);
+  return [make("div", {}, make("span", { class: colour }, text(slot)), ` ${words.join(" · ")}`)];
 }
 
+/** @type {Record<string, string>} */
 const KINDS = { i2v: "Wan2.2 I2V", t2v: "Wan2.2 T2V", ti2v_5b: "Wan2.2 TI2V-5B" };
 
+/** @param {ExpertFacts} facts */
 const expertFacts = ({ kind, precision, bytes }) => [KINDS[kind] ?? kind, precision, fileSize(bytes)];
 
+/** @param {LoraFacts} facts */
 const loraFacts = ({ layers, applied, unmatched }) => [
   text("layers", { layers }),
   text("keys", { applied, all: applied + unmatched }),
 ];
 
+/** @param {number} bytes */
 const fileSize = (bytes) => (bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`);

@@ -4,19 +4,37 @@ import { app } from "../../scripts/app.js";
 const NEVER = 2;
 const BYPASS = 4;
 
+/**
+ * What feeds an input when the graph runs, past reroutes, bypassed nodes and subgraph borders: a node; the widget of a
+ * free input of a subgraph node; `hidden` one of several of these.
+ * @typedef {{ source?: ComfyNode, widget?: ComfyWidget, hidden?: boolean }} Origin
+ */
+
 /** Root and subgraphs. */
 export const graphs = () => [app.rootGraph, ...app.rootGraph.subgraphs.values()];
 
+/** @param {ComfyNode} node */
 export const runs = ({ mode }) => mode !== NEVER && mode !== BYPASS;
 
 /**
- * What feeds an input when the graph runs, past reroutes, bypassed nodes and subgraph borders: {source} a node, {host,
- * slot} a free input of a subgraph node, {hidden} one of several of these; {} nothing.
+ * The link into an input. On a subgraph node getInputLink tells of an output's inside, so there the links are searched.
+ * @param {ComfyNode} node @param {number} slot
+ */
+function linkInto(node, slot) {
+  if (!node.subgraph) return node.getInputLink(slot);
+  const links = [...(node.graph?.links.values() ?? [])];
+  return links.find(({ target_id, target_slot }) => target_id === node.id && target_slot === slot);
+}
+
+/**
+ * @param {ComfyNode} node
+ * @param {number} slot
+ * @returns {Origin} empty where nothing feeds it
  */
 function origin(node, slot, type = node.inputs[slot].type) {
-  const link = node.graph.getLink(node.inputs[slot].link);
-  if (!link) return node.subgraph ? { host: node, slot } : {};
-  const source = node.graph.getNodeById(link.origin_id);
+  const link = linkInto(node, slot);
+  if (!link) return node.subgraph ? { widget: node.getWidgetFromSlot(node.inputs[slot]) } : {};
+  const source = node.graph?.getNodeById(link.origin_id);
   if (!source) {
     const hosts = hostsOf(node.graph);
     return hosts.length === 1 ? origin(hosts[0], link.origin_slot, type) : { hidden: true };
@@ -25,42 +43,59 @@ function origin(node, slot, type = node.inputs[slot].type) {
   if (source.type !== "Reroute" && source.mode !== BYPASS) return { source };
   // A bypassed node hands on the input beside its output, else the first of that type, else the first that fits.
   const inputs = source.inputs ?? [];
+  /** @param {ComfyInput | undefined} input */
   const fits = (input) => input && LiteGraph.isValidConnection(input.type, type);
   const slots = [link.origin_slot, inputs.findIndex((input) => input.type === type), inputs.findIndex(fits)];
   const through = slots.find((each) => fits(inputs[each]));
   return through === undefined ? {} : origin(source, through, type);
 }
 
-/** The nodes that stand for the subgraph `graph`. */
+/**
+ * The nodes that stand for the subgraph `graph`.
+ * @param {ComfyGraph | null} graph
+ */
 const hostsOf = (graph) => graphs().flatMap(({ nodes }) => nodes.filter(({ subgraph }) => subgraph === graph));
 
+/** @param {ComfyNode} node @param {string} name @returns {Origin} */
 function originOf(node, name) {
   const slot = node.inputs?.findIndex((input) => input.name === name) ?? -1;
   return slot < 0 ? {} : origin(node, slot);
 }
 
-/** The node that feeds the input `name` when the graph runs; undefined where none does. */
+/**
+ * The node that feeds the input `name` when the graph runs; undefined where none does.
+ * @param {ComfyNode} node @param {string} name
+ */
 export const sourceOf = (node, name) => originOf(node, name).source;
 
-/** Whether something will arrive at the input `name`. */
+/**
+ * Whether something will arrive at the input `name`.
+ * @param {ComfyNode} node @param {string} name
+ */
 export function isLinked(node, name) {
   const { source, hidden } = originOf(node, name);
   return Boolean(source || hidden);
 }
 
-export const widgetOf = (node, name) => node?.widgets?.find((widget) => widget.name === name);
+/** @param {ComfyNode} node @param {string} name */
+export const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
 
-/** The value of an input: its widget's, or that of the primitive linked to it; undefined when only a run can tell. */
+/**
+ * The value of an input: its widget's, or that of the primitive linked to it; undefined when only a run can tell.
+ * @param {ComfyNode} node @param {string} name
+ */
 export function valueOf(node, name) {
-  const { source, host, slot, hidden } = originOf(node, name);
-  if (source?.type?.startsWith("Primitive")) return source.widgets?.[0]?.value;
-  if (source || hidden) return undefined;
-  return (host ? host.getWidgetFromSlot(host.inputs[slot]) : widgetOf(node, name))?.value;
+  const { source, hidden, widget = widgetOf(node, name) } = originOf(node, name);
+  if (source?.type.startsWith("Primitive")) return source.widgets?.[0]?.value;
+  return source || hidden ? undefined : widget?.value;
 }
 
-/** Split the inputs `names` into the values that are known and the names of those that only a run can tell. */
+/**
+ * Split the inputs `names` into the values that are known and the names of those that only a run can tell.
+ * @param {ComfyNode} node @param {string[]} names
+ */
 export function readValues(node, names) {
-  const values = {};
+  const values = /** @type {Record<string, any>} */ ({});
   const unknown = [];
   for (const name of names) {
     const value = valueOf(node, name);
@@ -70,9 +105,13 @@ export function readValues(node, names) {
   return { values, unknown };
 }
 
-/** Set a widget as if the user had: value, callback, redraw. */
+/**
+ * Set a widget as if the user had: value, callback, redraw.
+ * @param {ComfyNode} node @param {string} name @param {unknown} value
+ */
 export function setWidget(node, name, value) {
   const widget = widgetOf(node, name);
+  if (!widget) return;
   widget.value = value;
   widget.callback?.(value, app.canvas, node);
   node.graph?.setDirtyCanvas(true, true);

@@ -1,6 +1,12 @@
 // A panel: the DOM widget under a node's inputs, alike in the classic canvas and in Nodes 2.0.
 import { app } from "../../scripts/app.js";
 
+/**
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, string>} attributes
+ * @param {(Node | string)[]} children
+ */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -8,25 +14,35 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Amber lines for warnings, a red one for a refusal or an error. */
+/**
+ * Amber lines for warnings, a red one for a refusal or an error.
+ * @param {Remarks} remarks
+ */
 export function notes({ warnings = [], error, refused } = {}) {
   const bad = refused ?? error;
   return [...(bad ? [make("div", { class: "bad" }, bad)] : []), ...warnings.map((w) => make("div", { class: "warn" }, w))];
 }
 
-document.head.append(make("link", { rel: "stylesheet", href: new URL("./panel.css", import.meta.url) }));
+document.head.append(make("link", { rel: "stylesheet", href: new URL("./panel.css", import.meta.url).href }));
 
-/** A panel's growth is no edit of the user's, so it is no step of undo. */
+/**
+ * A panel's growth is no edit of the user's, so it is no step of undo. The editor has no public way to say so: it
+ * compares the graph with its own last copy, and the copy gets the new size here.
+ * @param {ComfyNode} node @param {number} before
+ */
 function keepHistory(node, before) {
-  const { activeState, initialState } = app.extensionManager.workflow?.activeWorkflow?.changeTracker ?? {};
+  const { activeState, initialState } = app.extensionManager.workflow.activeWorkflow?.changeTracker ?? {};
   for (const state of [activeState, initialState]) {
-    const graph = state?.definitions?.subgraphs?.find(({ id }) => id === node.graph.id) ?? state;
+    const graph = state?.definitions?.subgraphs?.find(({ id }) => id === node.graph?.id) ?? state;
     const saved = graph?.nodes.find(({ id }) => String(id) === String(node.id));
     if (saved?.size[1] === before) saved.size = [...node.size];
   }
 }
 
-/** Add a panel to the node; returns {element, fill(...children)}. It is never saved and never sent. */
+/**
+ * Add a panel to the node. It is never saved and never sent.
+ * @param {ComfyNode} node @param {string} name
+ */
 export function addPanel(node, name) {
   const element = make("div", { class: "wan-relay" });
   let height = 0;
@@ -39,7 +55,7 @@ export function addPanel(node, name) {
   });
   widget.serialize = false;
   const fit = () => {
-    const inner = [...element.children].reduce((sum, child) => sum + child.offsetHeight + 4, 0);
+    const inner = [...element.children].reduce((sum, child) => sum + child.clientHeight + 4, 0);
     const wanted = inner ? inner + 20 : 0;
     if (!element.isConnected || Math.abs(wanted - height) < 2) return;
     const isTight = node.size[1] - node.computeSize()[1] < 8;
@@ -53,6 +69,7 @@ export function addPanel(node, name) {
   new ResizeObserver(fit).observe(element);
   return {
     element,
+    /** @param {(Node | string)[]} children */
     fill(...children) {
       element.replaceChildren(...children);
       requestAnimationFrame(fit);

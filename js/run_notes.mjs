@@ -2,7 +2,8 @@
 import { chain } from "./live.mjs";
 import { addPanel, notes } from "./panel.mjs";
 
+/** @param {ComfyNode} node */
 export function addTo(node) {
   const panel = addPanel(node, "saved");
-  chain(node, "onExecuted", (output) => panel.fill(...notes(output?.wan_relay?.[0])));
+  chain(node, "onExecuted", (/** @type {RunOutput | undefined} */ output) => panel.fill(...notes(output?.wan_relay?.[0])));
 }

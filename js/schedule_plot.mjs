@@ -1,37 +1,53 @@
 // On Sample: every step as a bar as high as its sigma, coloured by its expert; then the run, step by step.
 import { api } from "../../scripts/api.js";
-import { isLinked, readValues, sourceOf, valueOf, widgetOf } from "./graph_values.mjs";
+import { isLinked, readValues, sourceOf, valueOf } from "./graph_values.mjs";
 import { chain, watch, whileAdded } from "./live.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
 import { text, unknownInputs } from "./text.mjs";
 
+/**
+ * @typedef {Schedule & { isSingle: boolean }} Plan
+ * @typedef {{ step?: number, report?: SampleReport }} Run the step that runs, else what the last run reported
+ */
+
 const INPUTS = ["steps", "scheduler", "sampler", "shift", "denoise", "switch", "boundary", "switch_step"];
 const MOST_LABELS = 8;
 
+/** @param {ComfyNode} node */
 export function addTo(node) {
   const panel = addPanel(node, "schedule");
-  const run = { step: undefined, report: undefined };
+  /** @type {Run} */
+  const run = {};
+  /** @type {Plan | undefined} */
   let plan;
-  const draw = () => panel.fill(...(plan?.sigmas?.length > 1 ? [plot(plan, run), ...legend(plan, run)] : []), ...notes(plan));
+  /** @type {Remarks | undefined} */
+  let remarks;
+  const draw = () => panel.fill(...(plan ? [plot(plan, run), ...legend(plan, run)] : []), ...notes(remarks));
 
-  watch(node, () => question(node), (answer, asked) => {
-    plan = answer ?? { warnings: [unknownInputs(node, asked.unknown)] };
-    if (plan.notes) plan.warnings = plan.notes.map((values) => text(`note_${values.note}`, values));
-    plan.isSingle = asked.isSingle;
+  watch(node, () => question(node), (/** @type {ScheduleAnswer | undefined} */ answer, { unknown, isSingle }) => {
+    plan = answer?.sigmas && answer.sigmas.length > 1 ? { ...answer, isSingle } : undefined;
+    const warnings = answer ? answer.notes?.map((values) => text(`note_${values.note}`, values)) : [unknownInputs(node, unknown)];
+    remarks = { ...answer, warnings };
     run.report = undefined;
     draw();
   });
   follow(node, run, draw);
 }
 
+/** @param {ComfyNode} node */
 function question(node) {
   const { values, unknown } = readValues(node, INPUTS);
   const isSingle = hasOneExpert(node);
-  return unknown.length ? { unknown, isSingle } : { route: "schedule", query: { ...values, experts: isSingle ? 1 : 2 }, isSingle };
+  const route = unknown.length ? undefined : "schedule";
+  return { route, query: { ...values, experts: isSingle ? 1 : 2 }, unknown, isSingle };
 }
 
-/** True where no low-noise model arrives: the input is free, or the loader at the start of the chain has "none" for it. */
+/**
+ * True where no low-noise model arrives: the input is free, or the loader at the start of the chain has "none" for it.
+ * @param {ComfyNode} node
+ */
 function hasOneExpert(node) {
+  /** @type {ComfyNode | undefined} */
   let source = node;
   do {
     if (!isLinked(source, "low_noise")) return true;
@@ -40,8 +56,10 @@ function hasOneExpert(node) {
   return source?.comfyClass === "WanRelay_LoadExperts" && valueOf(source, "low_noise") === "none";
 }
 
-function plot({ sigmas, switch_step, boundary, switch: mode, isSingle }, { step, report }) {
+/** @param {Plan} plan @param {Run} run */
+function plot({ sigmas, switch_step, boundary, switch: mode, isSingle }, { step = -1, report }) {
   const steps = sigmas.length - 1;
+  /** @param {number} sigma */
   const percent = (sigma) => `${(100 * sigma) / Math.max(1, sigmas[0])}%`;
   const bars = sigmas.slice(0, -1).map((sigma, i) => {
     const expert = isSingle || i < switch_step ? "high" : "low";
@@ -57,6 +75,7 @@ function plot({ sigmas, switch_step, boundary, switch: mode, isSingle }, { step,
   return make("div", { class: "plot" }, ...bars);
 }
 
+/** @param {Plan} plan @param {Run} run */
 function legend({ n_high, n_low, switch: mode, boundary, switch_step, isSingle }, { step, report }) {
   const total = n_high + n_low;
   const split = isSingle
@@ -81,32 +100,34 @@ function legend({ n_high, n_low, switch: mode, boundary, switch_step, isSingle }
   return lines;
 }
 
-/** Keep `run` up to date with what the server says about this node, and draw after every change. */
+/**
+ * Keep `run` up to date with what the server says about this node, and draw after every change.
+ * @param {ComfyNode} node @param {Run} run @param {() => void} draw
+ */
 function follow(node, run, draw) {
+  /** @param {ComfyNodeId | null} id */
   const isOurs = (id) => String(id ?? "").split(":").pop() === String(node.id);
+  /** @param {Run} change */
   const set = (change) => {
     Object.assign(run, change);
     draw();
   };
   const stop = () => set({ step: undefined });
   const listeners = {
-    executing: ({ detail }) => {
+    executing: (/** @type {CustomEvent<ComfyNodeId | null>} */ { detail }) => {
       if (isOurs(detail)) set({ step: 0, report: undefined });
       else if (run.step !== undefined) stop();
     },
-    progress: ({ detail }) => isOurs(detail.node) && set({ step: detail.value }),
+    progress: (/** @type {CustomEvent<{ node: ComfyNodeId, value: number }>} */ { detail }) =>
+      isOurs(detail.node) && set({ step: detail.value }),
     execution_error: stop,
     execution_interrupted: stop,
     reconnected: stop,
-    progress_text: ({ detail }) => isOurs(detail.nodeId) && removeCoreText(node),
   };
+  /** @param {ComfyApi["addEventListener"]} apply */
   const each = (apply) => Object.entries(listeners).forEach(([event, heard]) => apply.call(api, event, heard));
   whileAdded(node, () => each(api.addEventListener), () => each(api.removeEventListener));
-  chain(node, "onExecuted", (output) => output?.wan_relay && set({ step: undefined, report: output.wan_relay[0] }));
-}
-
-/** The editor writes the server's progress texts under the node, in English; the panel says it in the user's language. */
-function removeCoreText(node) {
-  const widget = widgetOf(node, "$$node-text-preview");
-  if (widget) node.removeWidget(widget);
+  chain(node, "onExecuted", (/** @type {RunOutput<SampleReport> | undefined} */ output) => {
+    if (output?.wan_relay) set({ step: undefined, report: output.wan_relay[0] });
+  });
 }

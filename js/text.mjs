@@ -2,7 +2,9 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
+/** @type {Record<string, { wanRelay?: Record<string, string> }> | undefined} */
 let languages;
+/** @type {Promise<unknown> | undefined} */
 let loading;
 
 export const language = () => app.extensionManager.setting.get("Comfy.Locale") ?? "en";
@@ -20,17 +22,24 @@ export function loadTexts() {
   return loading;
 }
 
-/** The text of `key` with its {placeholders} filled in; English where a language lacks it. */
+/**
+ * The text of `key` with its {placeholders} filled in; English where a language lacks it.
+ * @param {string} key
+ * @param {Record<string, any>} values
+ */
 export function text(key, values = {}) {
   const found = languages?.[language()]?.wanRelay?.[key] ?? languages?.en?.wanRelay?.[key] ?? key;
   return found.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-/** What only a run can tell: the node's inputs `names`, as the user sees them. */
+/**
+ * What only a run can tell: the node's inputs `names`, as the user sees them.
+ * @param {ComfyNode} node @param {string[]} names
+ */
 export function unknownInputs(node, names) {
-  const label = (name) => {
+  const labels = names.map((name) => {
     const input = node.inputs?.find((each) => each.name === name);
     return input?.label ?? input?.localized_name ?? name;
-  };
-  return text("unknown", { inputs: names.map(label).join(", ") });
+  });
+  return text("unknown", { inputs: labels.join(", ") });
 }

@@ -3,6 +3,7 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
+/** @type {Record<string, () => Promise<{ addTo(node: ComfyNode): void }>>} */
 const PANELS = {
   WanRelay_LoadExperts: () => import("./file_check.mjs"),
   WanRelay_ApplyLoraPair: () => import("./file_check.mjs"),
@@ -22,7 +23,7 @@ app.registerExtension({
     (await import("./live.mjs")).forget();
   },
   async nodeCreated(node) {
-    const panel = await PANELS[node.comfyClass]?.();
+    const panel = await PANELS[node.comfyClass ?? ""]?.();
     panel?.addTo(node);
   },
 });

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from . import sampling_inputs
 from .engine.files.model_kind import check_images, check_models, used_conditioning
 from .engine.relay.relay_run import make_guider, replaced_shifts
+from .engine.relay.run_display import show_text
 
 
 class Guider(io.ComfyNode):
@@ -61,5 +62,6 @@ class Guider(io.ComfyNode):
             switch_step,
             shift,
         )
+        guider.show = show_text  # core's samplers have no panel that says it, as Sample has
         warnings = replaced_shifts({"high_noise": high_noise, "low_noise": low_noise}, shift)
         return io.NodeOutput(guider, ui={"wan_relay": [{"warnings": warnings}]})

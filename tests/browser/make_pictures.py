@@ -122,7 +122,7 @@ def bounds(editor: Editor, nodes: str, groups: bool = True) -> tuple[float, floa
     """The rectangle (left, top, width, height) around nodes, and around the groups too, in graph units."""
     boxes: list[list[float]] = editor.run(
         f"const nodes = {nodes}; const groups = {'app.rootGraph.groups' if groups else '[]'};"
-        "return [...nodes, ...groups].map((item) => [...item.boundingRect ?? item._bounding]);"
+        "return [...nodes, ...groups].map((item) => [...item.boundingRect]);"
     )
     left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
     right, bottom = max(box[0] + box[2] for box in boxes), max(box[1] + box[3] for box in boxes)

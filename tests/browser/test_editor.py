@@ -253,6 +253,7 @@ def test_a_run_shows_its_steps_and_plays_the_video(editor: Any, server: Any, nod
     assert shown == [step for step in steps if step in shown]  # the server leaves out steps shorter than 0.1 s
     assert (shown[0], shown[-1]) == (steps[0], steps[-1])
     assert previews > 0
+    assert core_text(editor, "WanRelay_Sample") is None  # the panel says it, in the user's language
     editor.wait_for_panel("WanRelay_PrepareLatent", "300 x 200 to 64 x 32, crop, 5 frames")
 
     [item] = newest_images(server)
@@ -261,6 +262,65 @@ def test_a_run_shows_its_steps_and_plays_the_video(editor: Any, server: Any, nod
     editor.wait_for_panels()
     inputs = next(node["inputs"] for node in editor.export().values() if node["class_type"] == "WanRelay_Sample")
     assert inputs["seed"] == item["seed"] == 7 + nodes_2
+
+
+def core_text(editor: Any, node_type: str) -> str | None:
+    """What the editor's own text preview under the first node of a type says; None where there is none."""
+    return editor.run(
+        "return find(argument)[0].widgets?.find((w) => w.name === '$$node-text-preview')?.value ?? null;", node_type
+    )
+
+
+@pytest.mark.parametrize("nodes_2", MODES)
+def test_the_editors_own_text_preview_is_left_alone(editor: Any, nodes_2: bool) -> None:
+    editor.set_up(nodes_2=nodes_2)
+    load(editor)
+    for node_type in ("WanRelay_Sample", "WanRelay_SaveVideo", "VAEDecode"):
+        editor.run(
+            "const nodeId = String(find(argument)[0].id);"
+            "window.comfyAPI.api.api.dispatchCustomEvent('progress_text', { nodeId, text: `about ${argument}` });",
+            node_type,
+        )
+        editor.settle()
+        assert core_text(editor, node_type) == f"about {node_type}"
+    editor.wait_for_panel("WanRelay_Sample", "2 high, 2 low")
+
+
+def test_a_sampler_without_a_panel_says_which_expert_answers(editor: Any) -> None:
+    """Guider and Schedule in core's SamplerCustomAdvanced, in place of Sample."""
+    graph = json.loads((ROOT / "workflows" / "api" / "wan22_i2v_4step.json").read_text())
+    node = {each["class_type"]: each["inputs"] for each in graph.values()}
+    del node["WanRelay_SaveVideo"]["report"]
+    node["WanRelay_PrepareLatent"] |= TINY
+    given = dict(node["WanRelay_Sample"])
+    experts = ("high_noise", "low_noise", "positive", "negative", "high_noise_cfg", "low_noise_cfg")
+    split = ("switch", "boundary", "switch_step", "shift")
+    steps = ("steps", "scheduler", "sampler", "shift", "denoise")
+    graph |= {
+        "6": {
+            "class_type": "SamplerCustomAdvanced",
+            "inputs": {"guider": ["9", 0], "sigmas": ["10", 0], "sampler": ["11", 0], "noise": ["12", 0]}
+            | {"latent_image": given["latent"]},
+        },
+        "9": {"class_type": "WanRelay_Guider", "inputs": {name: given[name] for name in experts + split}},
+        "10": {
+            "class_type": "WanRelay_Schedule",
+            "inputs": {name: given[name] for name in steps} | {"model": given["high_noise"]},
+        },
+        "11": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler"}},
+        "12": {"class_type": "RandomNoise", "inputs": {"noise_seed": 11}},
+    }
+    editor.load(graph)
+    editor.run(
+        "window.texts = [];"
+        "window.comfyAPI.api.api.addEventListener('progress_text', ({ detail: { nodeId, text } }) => {"
+        "  const shown = find('SamplerCustomAdvanced')[0].widgets.map((w) => w.value);"
+        "  window.texts.push([nodeId, text, shown.includes(text)]); });"
+        "app.canvas.centerOnNode(find('WanRelay_SaveVideo')[0]); await app.queuePrompt(0, 1);"
+    )
+    editor.wait("[...document.querySelectorAll('video')].some((video) => video.videoWidth === 64)")
+    texts = ["high-noise expert from sigma 1.0000", "low-noise expert from sigma 0.8333"]
+    assert editor.run("return window.texts;") == [["6", text, True] for text in texts]
 
 
 def newest_images(server: Any) -> list[dict[str, Any]]:

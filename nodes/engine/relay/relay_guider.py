@@ -22,7 +22,6 @@ from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
 from ...rules.relay.expert_boundary import ExpertRoute
 from .expert_clock import ExpertClock
-from .run_display import show_text
 from .sigma_schedule import make_route
 from .waiting_expert import Baton, WaitingExpert, WrappedSampler
 
@@ -46,6 +45,7 @@ class RelayGuider(comfy.samplers.CFGGuider):
     inner_model: Any
     waiting: Any = None  # the other one, a WaitingExpert, while a run of both lasts
     baton: Any = None  # a Baton, while a run lasts
+    show: Callable[[str], None] | None = None  # told which expert answers from now on
 
     def __init__(
         self,
@@ -189,7 +189,8 @@ class RelayGuider(comfy.samplers.CFGGuider):
             self.running = name
             text = f"{name.replace('_', '-')} expert from sigma {sigma:.4f}"
             log.info("Wan Relay: %s", text)
-            show_text(text)
+            if self.show is not None:
+                self.show(text)
         self.clock.start(name)
 
     def _return_to_first(self) -> None:

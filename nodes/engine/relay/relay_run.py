@@ -21,7 +21,7 @@ from ..files.model_kind import (
 )
 from .flow_solvers import make_sampler, sampler_names
 from .relay_guider import HIGH, LOW, RelayGuider
-from .run_display import RunDisplay, show_text
+from .run_display import RunDisplay
 from .sigma_schedule import NOTES, make_sigmas, schedule_notes, shift_of, with_shift
 
 
@@ -126,24 +126,12 @@ def run_relay(
         "warnings": [NOTES[note] for note in notes] + found,
         "found": found,  # without what the panel in the editor said before the run
     }
-    show_text(run_summary(report, route.n_low))
     finished = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio")}
     return {**finished, "samples": sampled}, report
 
 
 def _rounded(guider: RelayGuider, phase: str) -> dict[str, float]:
     return {name: round(guider.clock.seconds.get(phase.format(name), 0.0), 3) for name in (HIGH, LOW)}
-
-
-def run_summary(report: dict, n_low: int) -> str:
-    """One line about a finished run: steps and seconds of each expert that took part."""
-    steps = {HIGH: report["switch_step"], LOW: n_low}
-    parts = [
-        f"{name.replace('_', '-')}: {steps[name]} steps, {report['seconds'][name]:.1f} s"
-        for name in steps
-        if steps[name]
-    ]
-    return "\n".join(parts)
 
 
 def relay_warnings(guider: RelayGuider, settings: RelaySettings, sigmas: torch.Tensor, kind: str) -> list[str]:

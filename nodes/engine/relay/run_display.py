@@ -1,4 +1,4 @@
-"""What a user sees while the relay runs: one progress bar, one line of text, and the whole clip playing in the node.
+"""What a user sees while the relay runs: one progress bar, the whole clip playing in the node, and one line of text.
 
 ComfyUI previews the first latent frame only, which for image-to-video is the start image. Here every latent frame of
 the current prediction becomes a small picture (ComfyUI's own linear latent-to-RGB factors), and ComfyUI's server shows

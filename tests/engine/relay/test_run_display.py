@@ -18,8 +18,11 @@ import torch
 from comfy.cli_args import LatentPreviewMethod
 from comfy_execution.utils import CurrentNodeContext
 from PIL import Image
+from wan_relay.nodes.engine.relay.relay_run import RelaySettings, run_relay
 from wan_relay.nodes.engine.relay.run_display import ClipPlayer, RunDisplay, clip_frames, show_text
+from wan_relay.nodes.guider import Guider
 from wan_relay.tests.engine.relay.relay_runs import Pair, run
+from wan_relay.tests.engine.tiny_wan import LATENT_SHAPE
 
 pytestmark = pytest.mark.comfy
 
@@ -203,13 +206,28 @@ def test_one_progress_bar_over_all_steps(monkeypatch: pytest.MonkeyPatch) -> Non
     assert moves == sorted(moves)
 
 
-def test_the_expert_is_named_on_the_node_and_in_the_log(server: FakeServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_expert_is_named_in_the_log_and_under_a_sampler_without_a_panel(
+    server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
     pair = Pair()
+    models = {"high_noise": pair.high, "low_noise": pair.low}
+    inputs = {"positive": pair.positive, "negative": pair.negative, "high_noise_cfg": 1.0, "low_noise_cfg": 1.0}
+    guider = Guider.execute(**models, **inputs, switch="boundary", boundary=0.9, switch_step=2, shift=5.0).args[0]
     with CurrentNodeContext("prompt", "6"), caplog.at_level("INFO", "wan_relay"):
-        run(pair.guider(), "euler", pair.sigmas(4))
+        run(guider, "euler", pair.sigmas(4))
     texts = ["high-noise expert from sigma 1.0000", "low-noise expert from sigma 0.8333"]
     assert server.sent == [(text, "6", WATCHER) for text in texts]
     assert [record.getMessage() for record in caplog.records] == [f"Wan Relay: {text}" for text in texts]
+
+
+def test_sample_sends_no_text_because_its_panel_says_it(server: FakeServer, caplog: pytest.LogCaptureFixture) -> None:
+    pair = Pair()
+    settings = RelaySettings(7, 4, 1.0, 1.0, "euler", "simple", 5.0, "boundary", 0.9, 2, 1.0)
+    latent = {"samples": torch.zeros(LATENT_SHAPE)}
+    with CurrentNodeContext("prompt", "6"), torch.inference_mode(), caplog.at_level("INFO", "wan_relay"):
+        run_relay(pair.high, pair.low, pair.positive, pair.negative, latent, settings)
+    assert [text for text, _, _ in server.sent if isinstance(text, str)] == []
+    assert "Wan Relay: low-noise expert from sigma 0.8333" in caplog.messages
 
 
 def test_text_without_a_server_or_a_node_goes_nowhere(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,75 @@
+// What the pack's own server answers (nodes/editor/routes.py) and what its nodes report of a run (`wan_relay`).
+
+interface Remarks {
+  warnings?: string[];
+  error?: string;
+  refused?: string;
+}
+
+/** A refusal or an error brings none of the facts. */
+type Answer<Facts> = Remarks & (Facts | { [Name in keyof Facts]?: undefined });
+
+type ScheduleAnswer = Answer<Schedule>;
+type SizeAnswer = Answer<Size>;
+
+interface Schedule {
+  sigmas: number[];
+  n_high: number;
+  n_low: number;
+  switch: string;
+  boundary: number;
+  switch_step: number;
+  notes: { note: string; shift: number }[];
+}
+
+interface Size {
+  image_width: number | null;
+  image_height: number | null;
+  width: number;
+  height: number;
+  fit: string;
+  length: number;
+  batch_size: number;
+  duration_s: number;
+  fps: number;
+  changes: SizeChange[];
+}
+
+interface SizeChange {
+  change: string;
+  asked?: number;
+  used?: number;
+  multiple?: number;
+  percent?: number;
+}
+
+interface FilesAnswer extends Remarks {
+  high_noise?: ExpertFacts | LoraFacts | null;
+  low_noise?: ExpertFacts | LoraFacts | null;
+}
+
+interface ExpertFacts {
+  kind: string;
+  precision: string;
+  bytes: number;
+}
+
+interface LoraFacts {
+  kind?: undefined;
+  layers: number;
+  applied: number;
+  unmatched: number;
+}
+
+interface RunOutput<Report extends Remarks = Remarks> {
+  wan_relay?: [Report];
+}
+
+interface SampleReport extends Remarks {
+  seconds: { high_noise?: number; low_noise?: number };
+  found: string[];
+}
+
+interface SizeReport extends Remarks, Omit<Size, "fps" | "changes"> {
+  found: string[];
+}
