@@ -1,15 +1,34 @@
 """Node: size, frame count, start and end image -> latent and conditioning."""
 
+from itertools import chain
+from typing import TypedDict
+
 import comfy.sd
 import torch
 from comfy_api.latest import io
 
-from .engine.frames.image_conditioning import Clip, choose_known_frames, condition_on_images, latent_with_start
-from .engine.frames.resize_image import check_image, describe_fit
+from .engine.frames.image_conditioning import condition_on_images, latent_with_start
+from .engine.frames.known_frames import Clip, KnownFrames
 from .engine.frames.wan_vae import recognise_wan_vae
 from .rules.errors import InvalidInput
 from .rules.frames.frame_count import plan_length
 from .rules.frames.frame_size import FITS, SIZINGS, plan_size
+
+
+class LatentReport(TypedDict):
+    """Pixels and frames as they are used, what fits the image, and everything that was changed, in sentences."""
+
+    image_width: int | None
+    image_height: int | None
+    width: int
+    height: int
+    fit: str
+    sizing: str
+    length: int
+    duration_s: float
+    batch_size: int
+    warnings: list[str]
+    found: list[str]  # those of the warnings that no panel could say before the run
 
 
 class PrepareLatent(io.ComfyNode):
@@ -103,52 +122,38 @@ class PrepareLatent(io.ComfyNode):
                 "end_image must stay empty with wan2.2_vae: TI2V-5B can only keep the first frames; "
                 "use the A14B experts with wan_2.1_vae for an end image."
             )
-        found: list[str] = []  # what the panel in the editor cannot tell before the images are there
-        if start_image is not None:
-            start_image, said = check_image("start_image", start_image)
-            found += said
-        if end_image is not None:
-            end_image, said = check_image("end_image", end_image)
-            found += said
-
-        matched = end_image if start_image is None else start_image
-        image_size = None if matched is None else (matched.shape[2], matched.shape[1])
-        size = plan_size(width, height, sizing, image_size, kind.multiple)
+        known, found = KnownFrames.from_images(start_image, end_image)  # found: what no panel could tell before
+        size = plan_size(width, height, sizing, known.image_size, kind.multiple)
         count = plan_length(length)
-        width, height, length = size["width"], size["height"], count["length"]
-        foretold = size["warnings"] + count["warnings"]
-        start_image, end_image, said = choose_known_frames(start_image, end_image, length)
-        found += said
-        shown = "end_image" if start_image is None else "start_image"  # whose fit the panel knows
-        for name, frames in (("start_image", start_image), ("end_image", end_image)):
-            if frames is not None:
-                said = describe_fit(name, frames, width, height, fit)
-                (foretold if name == shown else found).extend(said)
+        clip = Clip(size["width"], size["height"], count["length"], batch_size, fit)
+        image_width, image_height = known.image_size or (None, None)
+        known, said = known.within(clip.length)
+        fits = list(known.fit_changes(clip).values())  # the first of them is in the panel
+        foretold = [*size["warnings"], *count["warnings"], *chain(*fits[:1])]
+        found += [*said, *chain(*fits[1:])]
         if batch_size > 1:
             found.append(
                 f"batch_size {batch_size}: VAE Decode puts the {batch_size} videos one after the other, and Save Video "
                 "writes them as one file."
             )
-        clip = Clip(width, height, length, batch_size, fit)
         if kind.is_5b:
-            latent, said = latent_with_start(vae, kind, start_image, clip)
+            latent, said = latent_with_start(vae, kind, known, clip)
             found += said
         else:
-            positive, negative, latent = condition_on_images(
-                positive, negative, vae, kind, start_image, end_image, clip
-            )
+            positive, negative, latent = condition_on_images(positive, negative, vae, kind, known, clip)
 
-        report = {
-            "image_width": image_size and image_size[0],
-            "image_height": image_size and image_size[1],
-            "width": width,
-            "height": height,
+        report: LatentReport = {
+            "image_width": image_width,
+            "image_height": image_height,
+            "width": clip.width,
+            "height": clip.height,
             "fit": fit,
             "sizing": sizing,
-            "length": length,
+            "length": clip.length,
             "duration_s": count["duration_s"],
             "batch_size": batch_size,
             "warnings": foretold + found,
             "found": found,
         }
-        return io.NodeOutput(positive, negative, latent, width, height, length, ui={"wan_relay": [report]})
+        outputs = (positive, negative, latent, clip.width, clip.height, clip.length)
+        return io.NodeOutput(*outputs, ui={"wan_relay": [report]})

@@ -61,6 +61,7 @@ def test_options_alone_run_all_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     env = Environment(*map(Path, ("python", "comfyui", "models", "pack")))
     monkeypatch.setattr(checks, "environment", lambda purpose: env)
     monkeypatch.setattr(checks, "need_browser", lambda: None)
+    monkeypatch.setattr(checks, "check_javascript", lambda _: None)
     monkeypatch.setattr(checks, "output_of", lambda *_, **__: (0, ""))
     monkeypatch.setattr(checks, "become", lambda command, _: ran.append([str(part) for part in command]))
     monkeypatch.chdir(ROOT)

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from ...nodes.engine.files.lora_patches import apply_lora
-from ...nodes.engine.frames.image_conditioning import Clip, condition_on_images
+from ...nodes.engine.frames.image_conditioning import condition_on_images
+from ...nodes.engine.frames.known_frames import Clip, KnownFrames
 from ...nodes.engine.frames.wan_vae import recognise_wan_vae
 from ...nodes.engine.relay.relay_run import RelaySettings, make_guider, run_relay
 from .. import captions
@@ -100,7 +101,7 @@ class Family:
         sentence = captions.caption(move, random.Random(seeds[0]))
         words, empty = (self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (sentence, ""))
         kind, size = recognise_wan_vae(self.vae), Clip(width, height, num_frames, batch_size=1, fit="crop")
-        told = [condition_on_images(words, empty, self.vae, kind, clip[:1], None, size) for clip in frames]
+        told = [condition_on_images(words, empty, self.vae, kind, KnownFrames(clip[:1]), size) for clip in frames]
         positive, negative = (_one_batch([conditioning[side] for conditioning in told]) for side in (0, 1))
         return Example(move, frames, latents, positive, negative)
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from ...rules.errors import InvalidInput
-from ...rules.frames.frame_size import describe_placement, place_image
+from ...rules.frames.frame_size import place_image
 
 RANGE_SLACK = 0.1  # resamplers overshoot [0, 1] a little; more than this is another range altogether
 
@@ -67,9 +67,3 @@ def fit_frames(frames: torch.Tensor, canvas: torch.Tensor, fit: str) -> None:
             plane = Image.fromarray(source[..., channel].float().cpu().contiguous().numpy())
             scaled = plane.resize((inner_width, inner_height), Image.Resampling.LANCZOS, box=box)
             target[..., channel].copy_(torch.from_numpy(np.array(scaled)).clamp_(0, 1))
-
-
-def describe_fit(name: str, frames: torch.Tensor, width: int, height: int, fit: str) -> list[str]:
-    """What `fit` does to the picture, in sentences."""
-    image_height, image_width = frames.shape[1:3]
-    return describe_placement(name, (image_width, image_height), width, height, fit)

@@ -1,5 +1,7 @@
 """How many frames a Wan video has: 4n+1, because its VAE packs the first frame alone and then four by four."""
 
+from typing import TypedDict
+
 from ..errors import InvalidInput
 
 FRAMES_PER_LATENT = 4
@@ -26,8 +28,17 @@ def whole_frames(length: int) -> int:
     return (latent_frames(length) - 1) * FRAMES_PER_LATENT + 1
 
 
-def plan_length(length: int, fps: float = NATIVE_FPS) -> dict:
-    """The frame count that will be made of `length`: {length, latent_frames, duration_s, warnings}."""
+class LengthPlan(TypedDict):
+    """Frames that will be made, and a sentence where that is another number than asked for."""
+
+    length: int
+    latent_frames: int
+    duration_s: float
+    warnings: list[str]
+
+
+def plan_length(length: int, fps: float = NATIVE_FPS) -> LengthPlan:
+    """The frame count that will be made of `length`."""
     snapped = snap_length(length)
     warnings = []
     if snapped != length:

@@ -6,6 +6,7 @@ Wan2.2 A14B needs multiples of 16 (VAE 8 x patch 2), TI2V-5B multiples of 32 (VA
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isqrt
+from typing import TypedDict
 
 from ..errors import InvalidInput
 
@@ -58,14 +59,22 @@ def best_output_size(image_width: int, image_height: int, max_area: int) -> tupl
     return width_first if distortion(width_first) < distortion(height_first) else height_first
 
 
+class SizePlan(TypedDict):
+    """Pixels that will be used, and a sentence for every side that was changed."""
+
+    width: int
+    height: int
+    warnings: list[str]
+
+
 def plan_size(
     width: int,
     height: int,
     sizing: str = "fixed",
     image_size: tuple[int, int] | None = None,
     multiple: int = A14B_MULTIPLE,
-) -> dict:
-    """The frame size that will be used: {width, height, warnings}; `image_size` is (width, height).
+) -> SizePlan:
+    """The frame size that will be used; `image_size` is (width, height).
 
     Raises InvalidInput for a size that cannot work.
     """

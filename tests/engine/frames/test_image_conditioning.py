@@ -5,13 +5,8 @@ import comfy.sd
 import pytest
 import torch
 from comfy_extras.nodes_wan import Wan22ImageToVideoLatent, WanFirstLastFrameToVideo, WanImageToVideo
-from wan_relay.nodes.engine.frames.image_conditioning import (
-    Clip,
-    choose_known_frames,
-    condition_on_images,
-    known_frames_mask,
-    latent_with_start,
-)
+from wan_relay.nodes.engine.frames.image_conditioning import condition_on_images, latent_with_start
+from wan_relay.nodes.engine.frames.known_frames import Clip, KnownFrames
 from wan_relay.nodes.engine.frames.wan_vae import WAN_2_1, WAN_2_2, recognise_wan_vae
 from wan_relay.nodes.rules.errors import InvalidInput
 from wan_relay.toy import layout
@@ -68,7 +63,7 @@ def test_network_sees_the_reference_channels(vae: comfy.sd.VAE, n_start: int, n_
     start = images(n_start, 1) if n_start else None
     end = images(n_end, 2) if n_end else None
     positive, negative, latent = condition_on_images(
-        prompt(), prompt(), vae, WAN_2_1, start, end, Clip(WIDTH, HEIGHT, length, 2, "crop")
+        prompt(), prompt(), vae, WAN_2_1, KnownFrames(start, end), Clip(WIDTH, HEIGHT, length, 2, "crop")
     )
 
     known = [*range(n_start), *range(length - n_end, length)]
@@ -87,7 +82,9 @@ def test_network_sees_the_reference_channels(vae: comfy.sd.VAE, n_start: int, n_
 def test_equals_core_first_last_frame(vae: comfy.sd.VAE, n_start: int, n_end: int, length: int) -> None:
     start = images(n_start, 1) if n_start else None
     end = images(n_end, 2) if n_end else None
-    ours = condition_on_images(prompt(), prompt(), vae, WAN_2_1, start, end, Clip(WIDTH, HEIGHT, length, 2, "crop"))
+    ours = condition_on_images(
+        prompt(), prompt(), vae, WAN_2_1, KnownFrames(start, end), Clip(WIDTH, HEIGHT, length, 2, "crop")
+    )
     core = WanFirstLastFrameToVideo.execute(prompt(), prompt(), vae, WIDTH, HEIGHT, length, 2, start, end).args
     assert_same(ours, core)
 
@@ -96,7 +93,9 @@ def test_equals_core_first_last_frame(vae: comfy.sd.VAE, n_start: int, n_end: in
 def test_equals_core_image_to_video(vae: comfy.sd.VAE, n_start: int, length: int) -> None:
     """Core's one-channel mask is the same where the start frames fill whole latent frames; the network repeats it."""
     start = images(n_start, 1)
-    ours = condition_on_images(prompt(), prompt(), vae, WAN_2_1, start, None, Clip(WIDTH, HEIGHT, length, 1, "crop"))
+    ours = condition_on_images(
+        prompt(), prompt(), vae, WAN_2_1, KnownFrames(start, None), Clip(WIDTH, HEIGHT, length, 1, "crop")
+    )
     core = WanImageToVideo.execute(prompt(), prompt(), vae, WIDTH, HEIGHT, length, 1, start).args
     for conditioning in core[:2]:
         conditioning[0][1]["concat_mask"] = conditioning[0][1]["concat_mask"].repeat(1, 4, 1, 1, 1)
@@ -115,7 +114,9 @@ def assert_same(ours: tuple, core: tuple) -> None:
 
 def test_without_images_the_prompts_are_untouched(vae: comfy.sd.VAE) -> None:
     positive, negative = prompt(), prompt()
-    got = condition_on_images(positive, negative, vae, WAN_2_1, None, None, Clip(WIDTH, HEIGHT, 9, 3, "crop"))
+    got = condition_on_images(
+        positive, negative, vae, WAN_2_1, KnownFrames(None, None), Clip(WIDTH, HEIGHT, 9, 3, "crop")
+    )
     assert got[0] is positive
     assert got[1] is negative
     assert torch.equal(got[2]["samples"], torch.zeros(3, 16, 3, 6, 8))
@@ -123,12 +124,14 @@ def test_without_images_the_prompts_are_untouched(vae: comfy.sd.VAE) -> None:
 
 def test_prompts_from_upstream_are_not_changed(vae: comfy.sd.VAE) -> None:
     positive = prompt()
-    condition_on_images(positive, prompt(), vae, WAN_2_1, images(1, 1), None, Clip(WIDTH, HEIGHT, 5, 1, "crop"))
+    condition_on_images(
+        positive, prompt(), vae, WAN_2_1, KnownFrames(images(1, 1), None), Clip(WIDTH, HEIGHT, 5, 1, "crop")
+    )
     assert positive[0][1].keys() == {"pooled_output"}
 
 
 def test_an_end_image_is_channel_3_of_the_last_latent_frame_only() -> None:
-    mask = known_frames_mask(1, 1, Clip(WIDTH, HEIGHT, 81, 1, "crop"), WAN_2_1)
+    mask = KnownFrames(images(1, 1), images(1, 2)).mask(Clip(WIDTH, HEIGHT, 81, 1, "crop"), WAN_2_1)
     known = torch.zeros(1, 4, 21, 6, 8)
     known[:, :, 0] = 1
     known[:, 3, 20] = 1
@@ -137,33 +140,33 @@ def test_an_end_image_is_channel_3_of_the_last_latent_frame_only() -> None:
 
 def test_too_many_frames_are_cut_and_said() -> None:
     start, end = images(12, 1), images(11, 2)
-    kept, none, warnings = choose_known_frames(start, None, 9)
-    assert none is None
-    assert kept is not None
-    assert torch.equal(kept, start[:9])
+    kept, warnings = KnownFrames(start).within(9)
+    assert kept.end is None
+    assert kept.start is not None
+    assert torch.equal(kept.start, start[:9])
     assert warnings == [
         "start_image has 12 frames; the first 9 are used.",
         "Every frame is given, so nothing is left for the model to make.",
     ]
-    _, kept, warnings = choose_known_frames(None, end, 9)
-    assert kept is not None
-    assert torch.equal(kept, end[-9:])
+    kept, warnings = KnownFrames(None, end).within(9)
+    assert kept.end is not None
+    assert torch.equal(kept.end, end[-9:])
     assert warnings[0] == "end_image has 11 frames; the last 9 are used."
-    assert choose_known_frames(start[:7], end[:1], 9)[2] == []
-    assert choose_known_frames(start[:8], end[:1], 9)[2] == warnings[1:]
+    assert KnownFrames(start[:7], end[:1]).within(9)[1] == []
+    assert KnownFrames(start[:8], end[:1]).within(9)[1] == warnings[1:]
 
 
 @pytest.mark.parametrize(("n_start", "n_end", "length"), [(1, 1, 1), (8, 2, 9), (20, 1, 9)])
 def test_overlapping_start_and_end_are_refused(n_start: int, n_end: int, length: int) -> None:
     words = f"length {length} must hold start_image and end_image, but they have {n_start} and {n_end} frames"
     with pytest.raises(InvalidInput, match=words):
-        choose_known_frames(images(n_start, 1), images(n_end, 2), length)
+        KnownFrames(images(n_start, 1), images(n_end, 2)).within(length)
 
 
 @pytest.mark.parametrize(("n_start", "length", "batch_size"), [(1, 9, 1), (1, 9, 3), (5, 17, 2), (1, 1, 1)])
 def test_5b_equals_core(vae_5b: comfy.sd.VAE, n_start: int, length: int, batch_size: int) -> None:
     start = images(n_start, 1)[:, :32]
-    ours, warnings = latent_with_start(vae_5b, WAN_2_2, start, Clip(WIDTH, 32, length, batch_size, "crop"))
+    ours, warnings = latent_with_start(vae_5b, WAN_2_2, KnownFrames(start), Clip(WIDTH, 32, length, batch_size, "crop"))
     core = Wan22ImageToVideoLatent.execute(vae_5b, WIDTH, 32, length, batch_size, start).args[0]
     assert warnings == []
     assert ours.keys() == core.keys()
@@ -172,14 +175,14 @@ def test_5b_equals_core(vae_5b: comfy.sd.VAE, n_start: int, length: int, batch_s
 
 
 def test_5b_unknown_frames_are_zero_for_the_network(vae_5b: comfy.sd.VAE) -> None:
-    latent, _ = latent_with_start(vae_5b, WAN_2_2, images(1, 1)[:, :32], Clip(WIDTH, 32, 9, 1, "crop"))
+    latent, _ = latent_with_start(vae_5b, WAN_2_2, KnownFrames(images(1, 1)[:, :32]), Clip(WIDTH, 32, 9, 1, "crop"))
     seen = comfy.latent_formats.Wan22().process_in(latent["samples"])
     assert seen[:, :, 1:].abs().max() < 1e-6
     assert torch.equal(latent["noise_mask"][0, 0, :, 0, 0], torch.tensor([0.0, 1, 1]))
 
 
 def test_5b_without_an_image_honours_the_batch_size(vae_5b: comfy.sd.VAE) -> None:
-    latent, _ = latent_with_start(vae_5b, WAN_2_2, None, Clip(WIDTH, 32, 9, 3, "crop"))
+    latent, _ = latent_with_start(vae_5b, WAN_2_2, KnownFrames(), Clip(WIDTH, 32, 9, 3, "crop"))
     assert latent.keys() == {"samples"}
     assert torch.equal(latent["samples"], torch.zeros(3, 48, 3, 2, 4))
     core = Wan22ImageToVideoLatent.execute(vae_5b, WIDTH, 32, 9, 3).args[0]
@@ -189,8 +192,8 @@ def test_5b_without_an_image_honours_the_batch_size(vae_5b: comfy.sd.VAE) -> Non
 def test_5b_says_which_frames_the_vae_cannot_pack(vae_5b: comfy.sd.VAE) -> None:
     start = images(7, 1)[:, :32]
     clip = Clip(WIDTH, 32, 17, 1, "crop")
-    ours, warnings = latent_with_start(vae_5b, WAN_2_2, start, clip)
-    five, _ = latent_with_start(vae_5b, WAN_2_2, start[:5], clip)
+    ours, warnings = latent_with_start(vae_5b, WAN_2_2, KnownFrames(start), clip)
+    five, _ = latent_with_start(vae_5b, WAN_2_2, KnownFrames(start[:5]), clip)
     assert torch.equal(ours["samples"], five["samples"])
     assert warnings == ["start_image has 7 frames; the VAE packs 1, 5, 9 ..., so the first 5 are used."]
 
