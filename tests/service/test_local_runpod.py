@@ -17,7 +17,9 @@ import pytest
 import requests
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from wan_relay.service.local_runpod import Endpoint, Limits, own_url, worker_environment
+from wan_relay.service.local_runpod.endpoint import Endpoint
+from wan_relay.service.local_runpod.jobs import Limits
+from wan_relay.service.local_runpod.worker_process import own_url, worker_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE_COMFYUI = Path(__file__).parent / "worker" / "fake_comfyui"
@@ -61,11 +63,11 @@ def play(
 ) -> None:
     async def main() -> None:
         endpoint = Endpoint(limits, api_key=api_key)
-        clock = asyncio.create_task(endpoint.keep_time())
+        clock = asyncio.create_task(endpoint.jobs.keep_time())
         try:
             async with TestClient(TestServer(endpoint.application())) as client:
                 await asyncio.wait_for(scenario(Api(client, endpoint.sdk_path)), 30)
-                await endpoint.close()
+                await endpoint.jobs.close()
         finally:
             clock.cancel()
 

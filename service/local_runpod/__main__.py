@@ -1,0 +1,70 @@
+"""A local RunPod: the real SDK loop in a worker process, and the real HTTP API in front of it.
+
+    python -m service.local_runpod [--host 127.0.0.1] [--port 8000] [--api-key KEY]
+
+prints `ready http://127.0.0.1:8000/v2/local`. The worker is configured by its usual environment variables;
+COMFYUI_PATH is needed, and WAN_RELAY_MODELS (else WAN_RELAY_TOY_MODELS) names the models folder. Limits,
+retention and odd corners are those that were measured on the platform: a result over the limit leaves a
+COMPLETED job without output, and an error that is not a string counts as success.
+"""
+
+import argparse
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+from aiohttp import web
+
+from .endpoint import Endpoint
+from .jobs import Limits
+from .worker_process import WorkerProcess, own_url, worker_environment
+
+
+async def serve(host: str, port: int, api_key: str | None, limits: Limits) -> None:
+    """Runs until SIGTERM or SIGINT; leaves no process and no file."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sign, stop.set)
+    folder = Path(tempfile.mkdtemp(prefix="wan_relay_platform_"))
+    endpoint = Endpoint(limits, api_key=api_key)
+    runner = web.AppRunner(endpoint.application(), access_log=None, shutdown_timeout=1.0)
+    worker: WorkerProcess | None = None
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        await runner.setup()
+        await web.TCPSite(runner, host, port).start()
+        base = own_url(*runner.addresses[0][:2])
+        worker = WorkerProcess(worker_environment(base + endpoint.sdk_path, folder))
+        tasks = [asyncio.create_task(endpoint.jobs.keep_time()), asyncio.create_task(worker.supervise(endpoint.jobs))]
+        print(f"ready {base}/v2/{endpoint.id}", flush=True)
+        stopping = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await endpoint.jobs.close()
+        if worker is not None:
+            await asyncio.to_thread(worker.stop)
+        await runner.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="service.local_runpod", description="A local RunPod endpoint.")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in; then set a key")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes a free port")
+    parser.add_argument("--api-key", help="the bearer key that clients must send; without it any is taken")
+    options = parser.parse_args(arguments)
+    if "COMFYUI_PATH" not in os.environ:
+        parser.error("COMFYUI_PATH must name ComfyUI's folder")
+    asyncio.run(serve(options.host, options.port, options.api_key, Limits()))
+
+
+if __name__ == "__main__":
+    main()

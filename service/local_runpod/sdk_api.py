@@ -1,0 +1,85 @@
+"""What the SDK's worker loop talks to: it takes jobs, and brings results, progress and signs of life."""
+
+import json
+import time
+
+from aiohttp import web
+
+from .jobs import Job, Jobs
+from .json_http import answer, error, error_body
+
+
+class SdkApi:
+    def __init__(self, jobs: Jobs, path: str) -> None:
+        self.jobs = jobs
+        self.limits = jobs.limits
+        self.path = path
+
+    def add_to(self, app: web.Application) -> None:
+        app.router.add_get(f"{self.path}/job-take/{{worker}}", self.job_take)
+        app.router.add_get(f"{self.path}/job-take-batch/{{worker}}", self.job_take)
+        app.router.add_get(f"{self.path}/job-stop/{{worker}}", self.job_stop)
+        app.router.add_post(f"{self.path}/job-done/{{worker}}/{{job}}", self.job_done)
+        app.router.add_post(f"{self.path}/job-stream/{{worker}}/{{job}}", self.job_stream)
+        app.router.add_get(f"{self.path}/ping/{{worker}}", self.ping)
+
+    async def job_take(self, request: web.Request) -> web.Response:
+        self.jobs.last_ping = time.monotonic()
+        job = await self.jobs.take(request.match_info["worker"], lambda: is_listening(request))
+        if job is None:
+            return web.Response(status=204)
+        taken = {"id": job.id, "input": job.input, "webhook": job.webhook, "s3Config": job.s3_config}
+        taken = {name: value for name, value in taken.items() if value is not None or name == "input"}
+        return answer([taken] if "job-take-batch" in request.path else taken)
+
+    async def job_stop(self, request: web.Request) -> web.Response:
+        ids = await self.jobs.take_stops()
+        return web.Response(status=204) if ids is None else answer({"jobsToStop": ids})
+
+    async def job_done(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        content = await request.read()
+        if len(content) > (self.limits.runsync_payload if job.is_sync else self.limits.run_payload):
+            # The SDK does not try again, and the platform counts the job as done: the result is lost.
+            if job.status == "IN_PROGRESS":
+                job.output = None
+                await self.jobs.end(job, "COMPLETED")
+            return error(400, "result is too large")
+        body = json.loads(content)
+        if body.get("stopPod"):
+            self.jobs.wants_fresh_worker.set()
+        if job.status != "IN_PROGRESS":
+            return web.Response(status=200)
+        if body.get("status") == "IN_PROGRESS":
+            job.output = body.get("output")
+            return web.Response(status=200)
+        failure = body.get("error")
+        job.output = body.get("output")
+        if isinstance(failure, str) and failure:
+            job.error = failure
+            await self.jobs.end(job, "FAILED")
+        else:
+            await self.jobs.end(job, "COMPLETED")
+        return web.Response(status=200)
+
+    async def job_stream(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        content = await request.read()
+        if len(content) > self.limits.stream_chunk:
+            return error(400, "chunk is too large")
+        job.chunks.append(json.loads(content).get("output"))
+        return web.Response(status=200)
+
+    async def ping(self, request: web.Request) -> web.Response:
+        self.jobs.last_ping = time.monotonic()
+        return web.Response(status=200)
+
+    def _job(self, request: web.Request) -> Job:
+        job = self.jobs.by_id.get(request.match_info["job"])
+        if job is None:
+            raise web.HTTPNotFound(**error_body("job not found"))
+        return job
+
+
+def is_listening(request: web.Request) -> bool:
+    return request.transport is not None and not request.transport.is_closing()
