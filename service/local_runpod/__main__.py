@@ -10,9 +10,12 @@ COMPLETED job without output, and an error that is not a string counts as succes
 
 import argparse
 import asyncio
+import ipaddress
 import os
 import shutil
 import signal
+import socket
+import sys
 import tempfile
 from pathlib import Path
 
@@ -23,7 +26,7 @@ from .jobs import Limits
 from .worker_process import WorkerProcess, own_url, worker_environment
 
 
-async def serve(host: str, port: int, api_key: str | None, limits: Limits) -> None:
+async def serve(host: str, port: int, api_key: str, limits: Limits) -> None:
     """Runs until SIGTERM or SIGINT; leaves no process and no file."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -36,7 +39,11 @@ async def serve(host: str, port: int, api_key: str | None, limits: Limits) -> No
     tasks: list[asyncio.Task[None]] = []
     try:
         await runner.setup()
-        await web.TCPSite(runner, host, port).start()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except (OSError, UnicodeError) as error:
+            code = getattr(error, "errno", None) or 0  # a name that leads nowhere has none, or one below zero
+            sys.exit(f"cannot listen on {host}, port {port}: {os.strerror(code) if code > 0 else 'no such address'}")
         base = own_url(*runner.addresses[0][:2])
         worker = WorkerProcess(worker_environment(base + endpoint.sdk_path, folder))
         tasks = [asyncio.create_task(endpoint.jobs.keep_time()), asyncio.create_task(worker.supervise(endpoint.jobs))]
@@ -55,15 +62,34 @@ async def serve(host: str, port: int, api_key: str | None, limits: Limits) -> No
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether listening on a host name or address reaches this machine alone, whichever of its addresses is taken."""
+    try:
+        found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        return False
+    return all(ipaddress.ip_address(entry[4][0]).is_loopback for entry in found)
+
+
+def port_number(text: str) -> int:
+    if text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError("expected a whole number from 0 to 65535")
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="service.local_runpod", description="A local RunPod endpoint.")
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in; then set a key")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes a free port")
-    parser.add_argument("--api-key", help="the bearer key that clients must send; without it any is taken")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in, and needs a key")
+    parser.add_argument("--port", type=port_number, default=8000, help="0 takes a free port")
+    parser.add_argument("--api-key", default="", help="the bearer key that clients must send; without it any is taken")
     options = parser.parse_args(arguments)
+    api_key = options.api_key.strip()
+    if not api_key and not is_loopback(options.host):
+        host = options.host or repr("")
+        parser.exit(2, f"--host {host} lets other machines in: give --api-key KEY, which they must send\n")
     if "COMFYUI_PATH" not in os.environ:
-        parser.error("COMFYUI_PATH must name ComfyUI's folder")
-    asyncio.run(serve(options.host, options.port, options.api_key, Limits()))
+        parser.exit(2, "COMFYUI_PATH must name ComfyUI's folder\n")
+    asyncio.run(serve(options.host, options.port, api_key, Limits()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What api.runpod.ai serves to clients, under /v2/<endpoint>."""
 
 import collections
+import hmac
 import json
 import time
 import uuid
@@ -13,32 +14,31 @@ from .json_http import answer, error, error_body
 
 
 class ClientApi:
-    def __init__(self, jobs: Jobs, endpoint_id: str, api_key: str | None) -> None:
+    def __init__(self, jobs: Jobs, endpoint_id: str, api_key: str) -> None:
         self.jobs = jobs
         self.limits = jobs.limits
         self.endpoint_id = endpoint_id
         self.api_key = api_key
         self._calls: dict[str, collections.deque[float]] = collections.defaultdict(collections.deque)
 
-    def add_to(self, app: web.Application) -> None:
-        app.middlewares.append(self._authorize)
-        prefix = "/v2/{endpoint}"
-        app.router.add_post(f"{prefix}/run", self.run)
-        app.router.add_post(f"{prefix}/runsync", self.runsync)
-        app.router.add_get(f"{prefix}/status/{{job}}", self.status)
-        app.router.add_get(f"{prefix}/stream/{{job}}", self.stream)
-        app.router.add_post(f"{prefix}/cancel/{{job}}", self.cancel)
-        app.router.add_post(f"{prefix}/retry/{{job}}", self.retry)
-        app.router.add_post(f"{prefix}/purge-queue", self.purge_queue)
-        app.router.add_get(f"{prefix}/health", self.health)
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=64 * MB, middlewares=[self._authorize])
+        app.router.add_post("/{endpoint}/run", self.run)
+        app.router.add_post("/{endpoint}/runsync", self.runsync)
+        app.router.add_get("/{endpoint}/status/{job}", self.status)
+        app.router.add_get("/{endpoint}/stream/{job}", self.stream)
+        app.router.add_post("/{endpoint}/cancel/{job}", self.cancel)
+        app.router.add_post("/{endpoint}/retry/{job}", self.retry)
+        app.router.add_post("/{endpoint}/purge-queue", self.purge_queue)
+        app.router.add_get("/{endpoint}/health", self.health)
+        return app
 
     @web.middleware
     async def _authorize(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        if request.path.startswith("/v2/"):
-            if self.api_key and request.headers.get("Authorization", "").removeprefix("Bearer ") != self.api_key:
-                return error(401, "unauthorized")
-            if request.match_info.get("endpoint") not in (None, self.endpoint_id):
-                return error(404, "endpoint not found")
+        if self.api_key and not carries_key(request, self.api_key):
+            return error(401, "unauthorized")
+        if request.match_info.get("endpoint") not in (None, self.endpoint_id):
+            return error(404, "endpoint not found")
         response: web.StreamResponse = await handler(request)
         return response
 
@@ -150,6 +150,13 @@ class ClientApi:
         if job is None:
             raise web.HTTPNotFound(**error_body("job not found"))
         return job
+
+
+def carries_key(request: web.Request, key: str) -> bool:
+    """Whether `Authorization: Bearer KEY`, or the bare key, came. Letters beyond ASCII may come as UTF-8 or Latin-1."""
+    sent = request.headers.get("Authorization", "").removeprefix("Bearer ").encode("utf-8", "surrogateescape")
+    expected = key.encode("utf-8", "surrogateescape")
+    return any(hmac.compare_digest(reading, expected) for reading in (sent, sent.decode("latin-1").encode()))
 
 
 def _whole(text: str) -> int | None:

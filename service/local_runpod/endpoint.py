@@ -11,14 +11,19 @@ from .webhooks import Webhooks
 
 
 class Endpoint:
-    def __init__(self, limits: Limits, endpoint_id: str = "local", api_key: str | None = None) -> None:
+    def __init__(self, limits: Limits, endpoint_id: str = "local", api_key: str = "") -> None:
         self.id = endpoint_id
         self.api_key = api_key
-        self.sdk_path = f"/sdk/{secrets.token_urlsafe(24)}"  # known to the worker alone: jobs carry images and keys
+        self._worker_key = secrets.token_urlsafe(24)
         self.jobs = Jobs(limits, Webhooks(limits.webhook_pause_s).tell)
+
+    @property
+    def sdk_path(self) -> str:
+        """Known to the worker alone: jobs carry images and keys."""
+        return f"/sdk/{self._worker_key}"
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=64 * MB)
-        ClientApi(self.jobs, self.id, self.api_key).add_to(app)
-        SdkApi(self.jobs, self.sdk_path).add_to(app)
+        app.add_subapp("/v2", ClientApi(self.jobs, self.id, self.api_key).application())
+        app.add_subapp("/sdk", SdkApi(self.jobs, self._worker_key).application())
         return app

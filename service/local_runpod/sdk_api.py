@@ -1,27 +1,40 @@
 """What the SDK's worker loop talks to: it takes jobs, and brings results, progress and signs of life."""
 
+import hmac
 import json
 import time
+from typing import Any
 
 from aiohttp import web
 
-from .jobs import Job, Jobs
+from .jobs import MB, Job, Jobs
 from .json_http import answer, error, error_body
 
 
 class SdkApi:
-    def __init__(self, jobs: Jobs, path: str) -> None:
+    def __init__(self, jobs: Jobs, worker_key: str) -> None:
         self.jobs = jobs
         self.limits = jobs.limits
-        self.path = path
+        self._worker_key = worker_key
 
-    def add_to(self, app: web.Application) -> None:
-        app.router.add_get(f"{self.path}/job-take/{{worker}}", self.job_take)
-        app.router.add_get(f"{self.path}/job-take-batch/{{worker}}", self.job_take)
-        app.router.add_get(f"{self.path}/job-stop/{{worker}}", self.job_stop)
-        app.router.add_post(f"{self.path}/job-done/{{worker}}/{{job}}", self.job_done)
-        app.router.add_post(f"{self.path}/job-stream/{{worker}}/{{job}}", self.job_stream)
-        app.router.add_get(f"{self.path}/ping/{{worker}}", self.ping)
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=64 * MB, middlewares=[self._authorize])
+        app.router.add_get("/{key}/job-take/{worker}", self.job_take)
+        app.router.add_get("/{key}/job-take-batch/{worker}", self.job_take)
+        app.router.add_get("/{key}/job-stop/{worker}", self.job_stop)
+        app.router.add_post("/{key}/job-done/{worker}/{job}", self.job_done)
+        app.router.add_post("/{key}/job-stream/{worker}/{job}", self.job_stream)
+        app.router.add_get("/{key}/ping/{worker}", self.ping)
+        return app
+
+    @web.middleware
+    async def _authorize(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """The key is part of the path: the SDK takes the Authorization header from the developer's own settings."""
+        sent = request.match_info.get("key", "").encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(sent, self._worker_key.encode()):
+            return error(404, "not found")
+        response: web.StreamResponse = await handler(request)
+        return response
 
     async def job_take(self, request: web.Request) -> web.Response:
         self.jobs.last_ping = time.monotonic()

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,62 +16,13 @@ from typing import Any
 import pytest
 import requests
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
-from wan_relay.service.local_runpod.endpoint import Endpoint
+from aiohttp.test_utils import TestServer
 from wan_relay.service.local_runpod.jobs import Limits
 from wan_relay.service.local_runpod.worker_process import own_url, worker_environment
+from wan_relay.tests.service.local_runpod.platform_calls import Api, play
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE_COMFYUI = Path(__file__).parent / "worker" / "fake_comfyui"
-SHORT = Limits(
-    run_payload=2000,
-    runsync_payload=4000,
-    stream_chunk=200,
-    min_wait_ms=1,
-    min_execution_timeout_ms=1,
-    min_ttl_ms=1,
-    long_poll_s=0.3,
-    webhook_pause_s=0.05,
-)
-
-
-@dataclass
-class Api:
-    """A client of the endpoint, and a stand-in for the SDK's side."""
-
-    client: Any
-    sdk_path: str
-
-    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        async with self.client.request(method, f"/v2/local{path}", data=data, headers=headers) as response:
-            return response.status, await response.json()
-
-    async def take(self) -> Any:
-        async with self.client.get(f"{self.sdk_path}/job-take/w1?gpu=x&job_in_progress=0") as response:
-            return await response.json() if response.status == 200 else None
-
-    async def done(self, job_id: str, body: Any) -> int:
-        async with self.client.post(
-            f"{self.sdk_path}/job-done/w1/{job_id}?gpu=x&isStream=false", data=json.dumps(body)
-        ) as response:
-            return response.status
-
-
-def play(
-    scenario: Callable[[Api], Coroutine[Any, Any, None]], limits: Limits = SHORT, api_key: str | None = None
-) -> None:
-    async def main() -> None:
-        endpoint = Endpoint(limits, api_key=api_key)
-        clock = asyncio.create_task(endpoint.jobs.keep_time())
-        try:
-            async with TestClient(TestServer(endpoint.application())) as client:
-                await asyncio.wait_for(scenario(Api(client, endpoint.sdk_path)), 30)
-                await endpoint.jobs.close()
-        finally:
-            clock.cancel()
-
-    asyncio.run(main())
 
 
 def test_the_workers_own_api_is_closed_to_others():

@@ -1,0 +1,82 @@
+"""An endpoint in the test's own process: a client of it, and what stands in for the SDK."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from aiohttp.test_utils import TestClient, TestServer
+from wan_relay.service.local_runpod.endpoint import Endpoint
+from wan_relay.service.local_runpod.jobs import Limits
+
+SHORT = Limits(
+    run_payload=2000,
+    runsync_payload=4000,
+    stream_chunk=200,
+    min_wait_ms=1,
+    min_execution_timeout_ms=1,
+    min_ttl_ms=1,
+    long_poll_s=0.3,
+    webhook_pause_s=0.05,
+)
+
+
+class Answer(NamedTuple):
+    status: int
+    head: str
+    content: bytes
+
+
+@dataclass
+class Api:
+    """A client of the endpoint, and a stand-in for the SDK's side."""
+
+    client: Any
+    sdk_path: str
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        async with self.client.request(method, f"/v2/local{path}", data=data, headers=headers) as response:
+            return response.status, await response.json()
+
+    async def by_hand(self, method: str, path: str, body: bytes = b"", **headers: bytes | None) -> "Answer":
+        """A call whose bytes nobody improves: headers are sent as they are, None leaves one out."""
+        fields = {"Host": b"local", "Connection": b"close"} | ({"Content_Length": b"%d" % len(body)} if body else {})
+        lines = [
+            name.replace("_", "-").encode() + b": " + value
+            for name, value in (fields | headers).items()
+            if value is not None
+        ]
+        server = self.client.server
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        try:
+            writer.write(b"\r\n".join([f"{method} {path} HTTP/1.1".encode(), *lines, b"", b""]) + body)
+            head, _, content = (await reader.read()).partition(b"\r\n\r\n")
+        finally:
+            writer.close()
+        return Answer(int(head.split(b" ", 2)[1]), head.decode("latin-1"), content)
+
+    async def take(self) -> Any:
+        async with self.client.get(f"{self.sdk_path}/job-take/w1?gpu=x&job_in_progress=0") as response:
+            return await response.json() if response.status == 200 else None
+
+    async def done(self, job_id: str, body: Any) -> int:
+        async with self.client.post(
+            f"{self.sdk_path}/job-done/w1/{job_id}?gpu=x&isStream=false", data=json.dumps(body)
+        ) as response:
+            return response.status
+
+
+def play(scenario: Callable[[Api], Coroutine[Any, Any, None]], limits: Limits = SHORT, api_key: str = "") -> None:
+    async def main() -> None:
+        endpoint = Endpoint(limits, api_key=api_key)
+        clock = asyncio.create_task(endpoint.jobs.keep_time())
+        try:
+            async with TestClient(TestServer(endpoint.application())) as client:
+                await asyncio.wait_for(scenario(Api(client, endpoint.sdk_path)), 30)
+                await endpoint.jobs.close()
+        finally:
+            clock.cancel()
+
+    asyncio.run(main())
