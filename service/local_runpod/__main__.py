@@ -11,6 +11,7 @@ COMPLETED job without output, and an error that is not a string counts as succes
 import argparse
 import asyncio
 import ipaddress
+import logging
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ import tempfile
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
 
 from .endpoint import Endpoint
 from .jobs import Limits
@@ -77,6 +79,12 @@ def port_number(text: str) -> int:
     raise argparse.ArgumentTypeError("expected a whole number from 0 to 65535")
 
 
+def is_own_fault(record: logging.LogRecord) -> bool:
+    """Of what aiohttp logs with a traceback: HTTP that a client broke is none, and has had its answer."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, (BadHttpMessage, web.RequestPayloadError))
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="service.local_runpod", description="A local RunPod endpoint.")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in, and needs a key")
@@ -89,6 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.exit(2, f"--host {host} lets other machines in: give --api-key KEY, which they must send\n")
     if "COMFYUI_PATH" not in os.environ:
         parser.exit(2, "COMFYUI_PATH must name ComfyUI's folder\n")
+    logging.getLogger("aiohttp.server").addFilter(is_own_fault)
     asyncio.run(serve(options.host, options.port, api_key, Limits()))
 
 

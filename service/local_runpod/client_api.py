@@ -2,15 +2,15 @@
 
 import collections
 import hmac
-import json
+import re
 import time
 import uuid
 from typing import Any
 
 from aiohttp import web
 
-from .jobs import FINAL, MB, Job, Jobs
-from .json_http import answer, error, error_body
+from .jobs import FINAL, Job, Jobs
+from .json_http import Refusal, read_json
 
 
 class ClientApi:
@@ -22,64 +22,59 @@ class ClientApi:
         self._calls: dict[str, collections.deque[float]] = collections.defaultdict(collections.deque)
 
     def application(self) -> web.Application:
-        app = web.Application(client_max_size=64 * MB, middlewares=[self._authorize])
+        app = web.Application(middlewares=[self._authorize])
         app.router.add_post("/{endpoint}/run", self.run)
         app.router.add_post("/{endpoint}/runsync", self.runsync)
-        app.router.add_get("/{endpoint}/status/{job}", self.status)
-        app.router.add_get("/{endpoint}/stream/{job}", self.stream)
+        app.router.add_get("/{endpoint}/status/{job}", self.status, allow_head=False)
+        app.router.add_get("/{endpoint}/stream/{job}", self.stream, allow_head=False)
         app.router.add_post("/{endpoint}/cancel/{job}", self.cancel)
         app.router.add_post("/{endpoint}/retry/{job}", self.retry)
         app.router.add_post("/{endpoint}/purge-queue", self.purge_queue)
-        app.router.add_get("/{endpoint}/health", self.health)
+        app.router.add_get("/{endpoint}/health", self.health, allow_head=False)
         return app
 
     @web.middleware
     async def _authorize(self, request: web.Request, handler: Any) -> web.StreamResponse:
         if self.api_key and not carries_key(request, self.api_key):
-            return error(401, "unauthorized")
+            raise Refusal(401, "unauthorized")
         if request.match_info.get("endpoint") not in (None, self.endpoint_id):
-            return error(404, "endpoint not found")
+            raise Refusal(404, "endpoint not found")
         response: web.StreamResponse = await handler(request)
         return response
 
     async def run(self, request: web.Request) -> web.Response:
         job = await self._submitted(request, "", self.limits.run_payload, self.limits.rates[0])
-        return answer({"id": job.id, "status": job.status})
+        return web.json_response({"id": job.id, "status": job.status})
 
     async def runsync(self, request: web.Request) -> web.Response:
-        wait_ms = _whole(request.query.get("wait", str(self.limits.default_wait_ms)))
-        if wait_ms is None or not self.limits.min_wait_ms <= wait_ms <= self.limits.max_wait_ms:
-            return error(400, f"wait must be from {self.limits.min_wait_ms} to {self.limits.max_wait_ms}")
+        wait_ms = self._wait_ms(request.query.getall("wait", [str(self.limits.default_wait_ms)]))
         job = await self._submitted(request, "sync-", self.limits.runsync_payload, self.limits.rates[1])
         await self.jobs.wait_final(job, wait_ms / 1000)
-        return answer(job.as_json() if job.status in FINAL else {"id": job.id, "status": job.status})
+        return web.json_response(job.as_json() if job.status in FINAL else {"id": job.id, "status": job.status})
+
+    def _wait_ms(self, values: list[str]) -> int:
+        least, most = self.limits.min_wait_ms, self.limits.max_wait_ms
+        if len(values) == 1 and re.fullmatch("[0-9]{1,9}", values[0]) and least <= int(values[0]) <= most:
+            return int(values[0])
+        raise Refusal(400, f"wait must be from {least} to {most}")
 
     async def _submitted(self, request: web.Request, prefix: str, limit: int, rate: int) -> Job:
         self._check_rate(request.path, rate)
-        content = await request.read()
-        if len(content) > limit:
-            raise web.HTTPBadRequest(**error_body(f"payload is larger than {limit // MB} MB"))
-        try:
-            body = json.loads(content)
-        except ValueError:
-            body = None
+        body = await read_json(request, limit)
         if not isinstance(body, dict) or "input" not in body:
-            raise web.HTTPBadRequest(**error_body("the body must be a JSON object with an input"))
-        policy = body.get("policy") or {}
-        timeouts = [
-            self._policy(
-                policy, "executionTimeout", self.limits.execution_timeout_ms, self.limits.min_execution_timeout_ms
-            ),
-            self._policy(policy, "ttl", self.limits.ttl_ms, self.limits.min_ttl_ms),
-        ]
+            raise Refusal(400, "the body must be a JSON object with an input")
+        policy = _object_or_null(body, "policy") or {}
+        own = self.limits
         job = Job(
             id=f"{prefix}{uuid.uuid4()}-u1",
             input=body["input"],
             created=time.monotonic(),
-            execution_timeout_s=timeouts[0],
-            ttl_s=timeouts[1],
+            execution_timeout_s=self._policy_s(
+                policy, "executionTimeout", own.execution_timeout_ms, own.min_execution_timeout_ms
+            ),
+            ttl_s=self._policy_s(policy, "ttl", own.ttl_ms, own.min_ttl_ms),
             webhook=body.get("webhook"),
-            s3_config=body.get("s3Config"),
+            s3_config=_object_or_null(body, "s3Config"),
         )
         await self.jobs.submit(job)
         return job
@@ -89,41 +84,44 @@ class ClientApi:
         while calls and calls[0] < now - self.limits.rate_window_s:
             calls.popleft()
         if len(calls) >= rate:
-            raise web.HTTPTooManyRequests(**error_body("too many requests"))
+            raise Refusal(429, "too many requests")
         calls.append(now)
 
-    def _policy(self, policy: Any, name: str, default: int, least: int) -> float:
-        value = policy.get(name, default) if isinstance(policy, dict) else None
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= self.limits.max_policy_ms:
-            raise web.HTTPBadRequest(**error_body(f"policy.{name} must be from {least} to {self.limits.max_policy_ms}"))
+    def _policy_s(self, policy: dict[str, Any], name: str, default_ms: int, least_ms: int) -> float:
+        value, most_ms = policy.get(name), self.limits.max_policy_ms
+        if value is None:
+            return default_ms / 1000
+        if type(value) is not int or not least_ms <= value <= most_ms:
+            sentence = f"policy.{name} must be a whole number of milliseconds from {least_ms} to {most_ms}"
+            raise Refusal(400, sentence)
         return value / 1000
 
     async def status(self, request: web.Request) -> web.Response:
-        return answer(self._job(request).as_json())
+        return web.json_response(self._job(request).as_json())
 
     async def stream(self, request: web.Request) -> web.Response:
         job = self._job(request)
         chunks, job.chunks = job.chunks, []
-        return answer({"status": job.status, "stream": [{"output": chunk} for chunk in chunks]})
+        return web.json_response({"status": job.status, "stream": [{"output": chunk} for chunk in chunks]})
 
     async def cancel(self, request: web.Request) -> web.Response:
         job = self._job(request)
         if job.status not in FINAL:
             await self.jobs.end(job, "CANCELLED")
-        return answer({"id": job.id, "status": job.status})
+        return web.json_response({"id": job.id, "status": job.status})
 
     async def retry(self, request: web.Request) -> web.Response:
         job = self._job(request)
         if job.status not in ("FAILED", "TIMED_OUT"):
-            return error(400, "only FAILED and TIMED_OUT jobs can be retried")
+            raise Refusal(400, "only FAILED and TIMED_OUT jobs can be retried")
         await self.jobs.retry(job)
-        return answer({"id": job.id, "status": job.status})
+        return web.json_response({"id": job.id, "status": job.status})
 
     async def purge_queue(self, request: web.Request) -> web.Response:
         jobs = list(self.jobs.queue)
         for job in jobs:
             await self.jobs.end(job, "CANCELLED")
-        return answer({"removed": len(jobs), "status": "completed"})
+        return web.json_response({"removed": len(jobs), "status": "completed"})
 
     async def health(self, request: web.Request) -> web.Response:
         running = sum(job.status == "IN_PROGRESS" for job in self.jobs.by_id.values())
@@ -143,12 +141,12 @@ class ClientApi:
             "throttled": 0,
             "unhealthy": 0,
         }
-        return answer({"jobs": jobs, "workers": workers})
+        return web.json_response({"jobs": jobs, "workers": workers})
 
     def _job(self, request: web.Request) -> Job:
         job = self.jobs.by_id.get(request.match_info["job"])
         if job is None:
-            raise web.HTTPNotFound(**error_body("job not found"))
+            raise Refusal(404, "job not found")
         return job
 
 
@@ -159,5 +157,8 @@ def carries_key(request: web.Request, key: str) -> bool:
     return any(hmac.compare_digest(reading, expected) for reading in (sent, sent.decode("latin-1").encode()))
 
 
-def _whole(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdecimal() else None
+def _object_or_null(body: dict[str, Any], name: str) -> dict[str, Any] | None:
+    value = body.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise Refusal(400, f"{name} must be an object")
+    return value

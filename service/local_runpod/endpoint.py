@@ -5,7 +5,8 @@ import secrets
 from aiohttp import web
 
 from .client_api import ClientApi
-from .jobs import MB, Jobs, Limits
+from .jobs import Jobs, Limits
+from .json_http import refusals_as_json
 from .sdk_api import SdkApi
 from .webhooks import Webhooks
 
@@ -23,7 +24,7 @@ class Endpoint:
         return f"/sdk/{self._worker_key}"
 
     def application(self) -> web.Application:
-        app = web.Application(client_max_size=64 * MB)
+        app = web.Application(middlewares=[refusals_as_json])
         app.add_subapp("/v2", ClientApi(self.jobs, self.id, self.api_key).application())
         app.add_subapp("/sdk", SdkApi(self.jobs, self._worker_key).application())
         return app

@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -405,6 +407,26 @@ def test_worker_that_asks_for_it_is_replaced(served):
     crashed = client.poll({"prompt": "a", "image_base64": IMAGE})
     assert (crashed["status"], crashed["error"]) == ("FAILED", "COMFYUI_CRASHED: ComfyUI was ended by SIGKILL")
     assert client.poll({"prompt": "a", "image_base64": IMAGE})["status"] == "COMPLETED"
+
+
+@pytest.mark.timeout(60)
+def test_broken_http_leaves_no_traceback_in_the_log(served):
+    """Broken in the head, in a body that comes with it, and in one that nobody reads."""
+    url = urlsplit(served.base_url)
+    head = f"POST {url.path}/cancel/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer my-key\r\n"
+    calls = {
+        "BREW / HTTP/1.1\r\n\r\n": 400,
+        f"{head}Content-Length: -1\r\n\r\n": 400,
+        f"{head}Transfer-Encoding: chunked\r\n\r\nnone\r\n": 400,
+        f"{head}Content-Length: 9\r\nContent-Encoding: gzip\r\n\r\nno gzip !": 404,
+    }
+    for call, status in calls.items():
+        with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
+            connection.sendall(call.encode())
+            assert int(connection.recv(1000).split()[1]) == status, call
+    client = GuideClient(served.base_url, "my-key")
+    assert client.poll({"prompt": "a", "image_base64": IMAGE})["status"] == "COMPLETED"
+    assert "Traceback" not in served.log.read_text(errors="replace")
 
 
 @pytest.mark.timeout(180)

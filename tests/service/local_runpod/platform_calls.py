@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -40,22 +41,20 @@ class Api:
         async with self.client.request(method, f"/v2/local{path}", data=data, headers=headers) as response:
             return response.status, await response.json()
 
-    async def by_hand(self, method: str, path: str, body: bytes = b"", **headers: bytes | None) -> "Answer":
+    async def by_hand(self, method: str, path: str, body: bytes | None = None, **headers: bytes | None) -> "Answer":
         """A call whose bytes nobody improves: headers are sent as they are, None leaves one out."""
-        fields = {"Host": b"local", "Connection": b"close"} | ({"Content_Length": b"%d" % len(body)} if body else {})
-        lines = [
-            name.replace("_", "-").encode() + b": " + value
-            for name, value in (fields | headers).items()
-            if value is not None
-        ]
+        own = {"Host": b"local"} if body is None else {"Host": b"local", "Content-Length": b"%d" % len(body)}
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        lines = [name.encode() + b": " + value for name, value in (own | named).items() if value is not None]
         server = self.client.server
         reader, writer = await asyncio.open_connection(server.host, server.port)
         try:
-            writer.write(b"\r\n".join([f"{method} {path} HTTP/1.1".encode(), *lines, b"", b""]) + body)
-            head, _, content = (await reader.read()).partition(b"\r\n\r\n")
+            writer.write(b"\r\n".join([f"{method} {path} HTTP/1.1".encode(), *lines, b"", body or b""]))
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            length = re.search(r"(?i)content-length: (\d+)", head)
+            return Answer(int(head.split()[1]), head, await reader.readexactly(int(length[1]) if length else 0))
         finally:
             writer.close()
-        return Answer(int(head.split(b" ", 2)[1]), head.decode("latin-1"), content)
 
     async def take(self) -> Any:
         async with self.client.get(f"{self.sdk_path}/job-take/w1?gpu=x&job_in_progress=0") as response:
