@@ -3,7 +3,8 @@
     python -m service.local_runpod [--host 127.0.0.1] [--port 8000] [--api-key KEY]
 
 prints `ready http://127.0.0.1:8000/v2/local`. The worker is configured by its usual environment variables;
-COMFYUI_PATH is needed, and WAN_RELAY_MODELS (else WAN_RELAY_TOY_MODELS) names the models folder. Limits,
+COMFYUI_PATH is needed, and WAN_RELAY_MODELS (else WAN_RELAY_TOY_MODELS) names the models folder. Webhooks go to the
+public internet and to the hosts in WAN_RELAY_TRUSTED_HOSTS (host[:port], comma-separated) only. Limits,
 retention and odd corners are those that were measured on the platform: a result over the limit leaves a
 COMPLETED job without output, and an error that is not a string counts as success.
 """
@@ -28,14 +29,14 @@ from .jobs import Limits
 from .worker_process import WorkerProcess, own_url, worker_environment
 
 
-async def serve(host: str, port: int, api_key: str, limits: Limits) -> None:
+async def serve(host: str, port: int, api_key: str, trusted_hosts: frozenset[str]) -> None:
     """Runs until SIGTERM or SIGINT; leaves no process and no file."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, stop.set)
     folder = Path(tempfile.mkdtemp(prefix="wan_relay_platform_"))
-    endpoint = Endpoint(limits, api_key=api_key)
+    endpoint = Endpoint(Limits(), api_key=api_key, trusted_hosts=trusted_hosts)
     runner = web.AppRunner(endpoint.application(), access_log=None, shutdown_timeout=1.0)
     worker: WorkerProcess | None = None
     tasks: list[asyncio.Task[None]] = []
@@ -98,7 +99,8 @@ def main(arguments: list[str] | None = None) -> None:
     if "COMFYUI_PATH" not in os.environ:
         parser.exit(2, "COMFYUI_PATH must name ComfyUI's folder\n")
     logging.getLogger("aiohttp.server").addFilter(is_own_fault)
-    asyncio.run(serve(options.host, options.port, api_key, Limits()))
+    trusted_hosts = frozenset(os.environ.get("WAN_RELAY_TRUSTED_HOSTS", "").lower().replace(",", " ").split())
+    asyncio.run(serve(options.host, options.port, api_key, trusted_hosts))
 
 
 if __name__ == "__main__":

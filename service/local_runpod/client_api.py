@@ -8,9 +8,12 @@ import uuid
 from typing import Any
 
 from aiohttp import web
+from yarl import URL
 
 from .jobs import FINAL, Job, Jobs
 from .json_http import Refusal, read_json
+
+MAX_WEBHOOK = 8000
 
 
 class ClientApi:
@@ -50,7 +53,9 @@ class ClientApi:
         wait_ms = self._wait_ms(request.query.getall("wait", [str(self.limits.default_wait_ms)]))
         job = await self._submitted(request, "sync-", self.limits.runsync_payload, self.limits.rates[1])
         await self.jobs.wait_final(job, wait_ms / 1000)
-        return web.json_response(job.as_json() if job.status in FINAL else {"id": job.id, "status": job.status})
+        if job.status in FINAL:
+            return web.json_response(job.as_json())
+        return web.json_response({"id": job.id, "status": job.status})
 
     def _wait_ms(self, values: list[str]) -> int:
         least, most = self.limits.min_wait_ms, self.limits.max_wait_ms
@@ -73,7 +78,7 @@ class ClientApi:
                 policy, "executionTimeout", own.execution_timeout_ms, own.min_execution_timeout_ms
             ),
             ttl_s=self._policy_s(policy, "ttl", own.ttl_ms, own.min_ttl_ms),
-            webhook=body.get("webhook"),
+            webhook=_webhook(body),
             s3_config=_object_or_null(body, "s3Config"),
         )
         await self.jobs.submit(job)
@@ -155,6 +160,25 @@ def carries_key(request: web.Request, key: str) -> bool:
     sent = request.headers.get("Authorization", "").removeprefix("Bearer ").encode("utf-8", "surrogateescape")
     expected = key.encode("utf-8", "surrogateescape")
     return any(hmac.compare_digest(reading, expected) for reading in (sent, sent.decode("latin-1").encode()))
+
+
+def _webhook(body: dict[str, Any]) -> str | None:
+    value = body.get("webhook")
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or not _is_http_url(value):
+        raise Refusal(400, f"webhook must be an http or https URL of at most {MAX_WEBHOOK} characters")
+    return value
+
+
+def _is_http_url(text: str) -> bool:
+    if len(text) > MAX_WEBHOOK or not text.isprintable() or " " in text:
+        return False
+    try:
+        url = URL(text)
+        return url.scheme in ("http", "https") and bool(url.raw_host) and url.port is not None
+    except ValueError:
+        return False
 
 
 def _object_or_null(body: dict[str, Any], name: str) -> dict[str, Any] | None:

@@ -12,11 +12,17 @@ from .webhooks import Webhooks
 
 
 class Endpoint:
-    def __init__(self, limits: Limits, endpoint_id: str = "local", api_key: str = "") -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        endpoint_id: str = "local",
+        api_key: str = "",
+        trusted_hosts: frozenset[str] = frozenset(),
+    ) -> None:
         self.id = endpoint_id
         self.api_key = api_key
         self._worker_key = secrets.token_urlsafe(24)
-        self.jobs = Jobs(limits, Webhooks(limits.webhook_pause_s).tell)
+        self.jobs = Jobs(limits, Webhooks(limits.webhook_pause_s, trusted_hosts).tell)
 
     @property
     def sdk_path(self) -> str:

@@ -26,6 +26,7 @@ LAYERS: dict[str, set[str]] = {
     "service.local_runpod.client_api": {"service.local_runpod.jobs", "service.local_runpod.json_http"},
     "service.local_runpod.sdk_api": {"service.local_runpod.jobs", "service.local_runpod.json_http"},
     "service.local_runpod": {
+        "service.media",
         "service.worker",
         "service.local_runpod.jobs",
         "service.local_runpod.json_http",

@@ -1,15 +1,16 @@
 """An endpoint in the test's own process: a client of it, and what stands in for the SDK."""
 
 import asyncio
+import contextlib
 import json
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from aiohttp.test_utils import TestClient, TestServer
 from wan_relay.service.local_runpod.endpoint import Endpoint
-from wan_relay.service.local_runpod.jobs import Limits
+from wan_relay.service.local_runpod.jobs import Jobs, Limits
 
 SHORT = Limits(
     run_payload=2000,
@@ -21,6 +22,7 @@ SHORT = Limits(
     long_poll_s=0.3,
     webhook_pause_s=0.05,
 )
+WIDE = Limits(long_poll_s=0.3, min_wait_ms=1)
 
 
 class Answer(NamedTuple):
@@ -35,6 +37,7 @@ class Api:
 
     client: Any
     sdk_path: str
+    jobs: Jobs
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
@@ -67,15 +70,23 @@ class Api:
             return response.status
 
 
+@contextlib.asynccontextmanager
+async def serving(
+    limits: Limits = SHORT, api_key: str = "", trusted_hosts: frozenset[str] = frozenset()
+) -> AsyncIterator[Api]:
+    endpoint = Endpoint(limits, api_key=api_key, trusted_hosts=trusted_hosts)
+    clock = asyncio.create_task(endpoint.jobs.keep_time())
+    try:
+        async with TestClient(TestServer(endpoint.application())) as client:
+            yield Api(client, endpoint.sdk_path, endpoint.jobs)
+            await endpoint.jobs.close()
+    finally:
+        clock.cancel()
+
+
 def play(scenario: Callable[[Api], Coroutine[Any, Any, None]], limits: Limits = SHORT, api_key: str = "") -> None:
     async def main() -> None:
-        endpoint = Endpoint(limits, api_key=api_key)
-        clock = asyncio.create_task(endpoint.jobs.keep_time())
-        try:
-            async with TestClient(TestServer(endpoint.application())) as client:
-                await asyncio.wait_for(scenario(Api(client, endpoint.sdk_path)), 30)
-                await endpoint.jobs.close()
-        finally:
-            clock.cancel()
+        async with serving(limits, api_key) as api, asyncio.timeout(30):
+            await scenario(api)
 
     asyncio.run(main())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from wan_relay.service.local_runpod import json_http
 from wan_relay.service.local_runpod.jobs import Limits
-from wan_relay.tests.service.local_runpod.platform_calls import SHORT, Api, play
+from wan_relay.tests.service.local_runpod.platform_calls import SHORT, WIDE, Api, play
 
 NO_INPUT = "the body must be a JSON object with an input"
 DEEP = "the body is not valid JSON: recursion limit exceeded at line 1 column"
@@ -52,7 +52,6 @@ BAD_BODIES: dict[str, tuple[bytes, str]] = {
     "many lists": (b'{"input": [%s[]]}' % (b"[]," * 25_000), "the body has more than 50000 commas and brackets"),
     "many numbers": (b'{"input": [%s0]}' % (b"0," * 50_000), "the body has more than 50000 commas and brackets"),
 }
-WIDE = Limits(long_poll_s=0.3, min_wait_ms=1)
 
 
 @pytest.mark.parametrize("name", BAD_BODIES)
