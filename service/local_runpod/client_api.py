@@ -55,6 +55,7 @@ class ClientApi:
         await self.jobs.wait_final(job, wait_ms / 1000)
         if job.status in FINAL:
             return web.json_response(job.as_json())
+        self._check_open()
         return web.json_response({"id": job.id, "status": job.status})
 
     def _wait_ms(self, values: list[str]) -> int:
@@ -68,6 +69,7 @@ class ClientApi:
         body = await read_json(request, limit)
         if not isinstance(body, dict) or "input" not in body:
             raise Refusal(400, "the body must be a JSON object with an input")
+        self._check_open()
         policy = _object_or_null(body, "policy") or {}
         own = self.limits
         job = Job(
@@ -83,6 +85,10 @@ class ClientApi:
         )
         await self.jobs.submit(job)
         return job
+
+    def _check_open(self) -> None:
+        if self.jobs.is_closing:
+            raise Refusal(503, "the platform is shutting down")
 
     def _check_rate(self, path: str, rate: int) -> None:
         calls, now = self._calls[path], time.monotonic()

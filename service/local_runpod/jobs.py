@@ -33,6 +33,7 @@ class Limits:
     rate_window_s: float = 10
     long_poll_s: float = 20
     webhook_pause_s: float = 10
+    lost_workers: int = 3  # of one job; the platform is only known to start it again
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Job:
     worker_id: str | None = None
     output: Any = None
     error: str | None = None
+    lost_workers: int = 0
     chunks: list[Any] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -89,16 +91,18 @@ class Jobs:
         self.by_id[job.id] = job
         await self._enqueue(job)
 
-    async def _enqueue(self, job: Job) -> None:
+    async def _enqueue(self, job: Job, is_first: bool = False) -> None:
+        job.status, job.output, job.error, job.started, job.ended = "IN_QUEUE", None, None, None, None
+        job.worker_id = None
         async with self._queued:
-            self.queue.append(job)
+            self.queue.appendleft(job) if is_first else self.queue.append(job)
             self._queued.notify_all()
 
     async def wait_final(self, job: Job, wait_s: float) -> None:
-        """Returns when the job has ended, or after `wait_s` seconds."""
+        """Returns when the job has ended, after `wait_s` seconds, or when the platform closes."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                while job.status not in FINAL:
+                while job.status not in FINAL and not self.is_closing:
                     await job.changed.wait()
                     job.changed.clear()
 
@@ -144,14 +148,30 @@ class Jobs:
             self._stopped.notify_all()
 
     async def retry(self, job: Job) -> None:
-        job.status, job.output, job.error, job.started, job.ended = "IN_QUEUE", None, None, None, None
-        job.created = time.monotonic()
+        job.created, job.lost_workers = time.monotonic(), 0
         self.counts["retried"] += 1
         await self._enqueue(job)
 
+    async def worker_gone(self) -> None:
+        """The worker has ended, in whatever way: a job that it had is the next one's first, but for one that ends
+        worker after worker.
+        """
+        self.last_ping = None
+        self._stops.clear()
+        for job in [job for job in self.by_id.values() if job.status == "IN_PROGRESS"]:
+            job.lost_workers += 1
+            if job.lost_workers < self.limits.lost_workers:
+                self.counts["retried"] += 1
+                await self._enqueue(job, is_first=True)
+            else:
+                job.error = f"the worker ended {job.lost_workers} times in the middle of this job"
+                await self.end(job, "FAILED")
+
     async def close(self) -> None:
-        """Lets go of waiting workers, so that the SDK can end gracefully."""
+        """Lets go of all who wait, so that clients hear of it, and the SDK can end gracefully."""
         self.is_closing = True
+        for job in self.by_id.values():
+            job.changed.set()
         for condition in (self._queued, self._stopped):
             async with condition:
                 condition.notify_all()

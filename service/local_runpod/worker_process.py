@@ -51,8 +51,8 @@ class WorkerProcess:
                 await asyncio.wait([fresh], timeout=0.2)
             fresh.cancel()
             jobs.wants_fresh_worker.clear()
-            jobs.last_ping = None
             await asyncio.to_thread(self.stop, 1.0)
+            await jobs.worker_gone()
             await asyncio.sleep(0.5)
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -384,12 +385,38 @@ def test_worker_that_asks_for_it_is_replaced(served):
     assert client.poll(FIELDS)["status"] == "COMPLETED"
 
 
+@pytest.mark.timeout(180)
+def test_job_of_a_worker_that_dies_is_done_by_the_next_one(served):
+    served.configure(faults={"sampling": ["hang", 1]})
+    first = requests.post(f"{served.base_url}/run", headers=HEADERS, json={"input": FIELDS}, timeout=60).json()["id"]
+    wait_until_it_hangs(served)
+    served.configure()
+    os.kill(worker_pid(served), signal.SIGKILL)
+    deadline, body = time.monotonic() + 120, {"status": "IN_PROGRESS"}
+    while body["status"] != "COMPLETED" and time.monotonic() < deadline:
+        body = requests.get(f"{served.base_url}/status/{first}", headers=HEADERS, timeout=60).json()
+        time.sleep(0.2)
+    assert base64.b64decode(body["output"]["video"]) == (served.folder / "video.mp4").read_bytes()
+
+
 def wait_until_it_hangs(served: Served) -> None:
     """Until ComfyUI has met the one fault that was configured."""
     deadline = time.monotonic() + 60
     while '["hang", 0]' not in (served.folder / "run" / "fake.json").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def worker_pid(served: Served) -> int:
+    """The handler: the platform's own child."""
+    for pid in descendants(served.process.pid, served.folder):
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        if (
+            int(stat[1]) == served.process.pid
+            and b"service.worker.handler" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ):
+            return pid
+    raise LookupError("no worker runs")
 
 
 @pytest.mark.timeout(60)
@@ -437,10 +464,17 @@ def test_no_job_left_a_file(served):
 
 
 @pytest.mark.timeout(180)
-def test_platform_leaves_nothing_behind(served):
-    """Last in the module: it ends the platform."""
-    assert len(descendants(served.process.pid, served.folder)) >= 3
-    served.process.terminate()
+def test_platform_ends_its_clients_calls_and_leaves_nothing_behind(served):
+    """Last in the module: it ends the platform, while a client waits."""
+    served.configure(faults={"sampling": ["hang", 1]})
+    url = f"{served.base_url}/runsync"
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(requests.post, url, headers=HEADERS, json={"input": FIELDS}, timeout=60)
+        wait_until_it_hangs(served)
+        assert len(descendants(served.process.pid, served.folder)) >= 3
+        served.process.terminate()
+        answer = waiting.result()
+    assert (answer.status_code, answer.json()) == (503, {"error": "the platform is shutting down"})
     assert served.process.wait(30) == 0
     deadline = time.monotonic() + 30
     while descendants(served.process.pid, served.folder) and time.monotonic() < deadline:
