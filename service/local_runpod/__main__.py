@@ -11,12 +11,10 @@ COMPLETED job without output, and an error that is not a string counts as succes
 
 import argparse
 import asyncio
-import ipaddress
 import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +22,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage
 
+from .callers import is_loopback
 from .endpoint import Endpoint
 from .jobs import Limits
 from .worker_process import WorkerProcess, own_url, worker_environment
@@ -63,15 +62,6 @@ async def serve(host: str, port: int, api_key: str, trusted_hosts: frozenset[str
             await asyncio.to_thread(worker.stop)
         await runner.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether listening on a host name or address reaches this machine alone, whichever of its addresses is taken."""
-    try:
-        found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError):
-        return False
-    return all(ipaddress.ip_address(entry[4][0]).is_loopback for entry in found)
 
 
 def port_number(text: str) -> int:

@@ -1,7 +1,6 @@
 """What api.runpod.ai serves to clients, under /v2/<endpoint>."""
 
 import collections
-import hmac
 import re
 import time
 import uuid
@@ -10,6 +9,7 @@ from typing import Any
 from aiohttp import web
 from yarl import URL
 
+from .callers import carries_key, is_from_own_program
 from .jobs import FINAL, Job, Jobs
 from .json_http import Refusal, read_json
 
@@ -38,6 +38,8 @@ class ClientApi:
 
     @web.middleware
     async def _authorize(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if not self.api_key and not is_from_own_program(request):
+            raise Refusal(403, "without --api-key only calls to and from this machine's own names are answered")
         if self.api_key and not carries_key(request, self.api_key):
             raise Refusal(401, "unauthorized")
         if request.match_info.get("endpoint") not in (None, self.endpoint_id):
@@ -159,13 +161,6 @@ class ClientApi:
         if job is None:
             raise Refusal(404, "job not found")
         return job
-
-
-def carries_key(request: web.Request, key: str) -> bool:
-    """Whether `Authorization: Bearer KEY`, or the bare key, came. Letters beyond ASCII may come as UTF-8 or Latin-1."""
-    sent = request.headers.get("Authorization", "").removeprefix("Bearer ").encode("utf-8", "surrogateescape")
-    expected = key.encode("utf-8", "surrogateescape")
-    return any(hmac.compare_digest(reading, expected) for reading in (sent, sent.decode("latin-1").encode()))
 
 
 def _webhook(body: dict[str, Any]) -> str | None:

@@ -147,7 +147,7 @@ def test_a_body_that_stops(pieces: list[bytes], monkeypatch: pytest.MonkeyPatch)
     async def scenario(api: Api) -> None:
         server = api.client.server
         reader, writer = await asyncio.open_connection(server.host, server.port)
-        writer.write(b"POST /v2/local/run HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"POST /v2/local/run HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
@@ -165,7 +165,7 @@ def test_a_client_that_leaves_in_the_middle_is_no_fault_of_ours(caplog: pytest.L
     async def scenario(api: Api) -> None:
         for path in ("/v2/local/run", "/v2/local/cancel/x", "/v2/other/run"):
             _, writer = await asyncio.open_connection(api.client.server.host, api.client.server.port)
-            writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n".encode() + b"{")
+            writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n".encode() + b"{")
             await writer.drain()
             await asyncio.sleep(0.1)
             writer.transport.abort()

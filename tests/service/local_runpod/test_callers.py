@@ -1,13 +1,15 @@
 """Who may call the platform: without a key this machine alone, else those who send the key."""
 
 import hmac
+import json
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from wan_relay.service.local_runpod.__main__ import is_loopback, main
+from wan_relay.service.local_runpod.__main__ import main
+from wan_relay.service.local_runpod.callers import is_loopback
 from wan_relay.tests.service.local_runpod.platform_calls import Api, play
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -109,6 +111,53 @@ def test_a_key_that_latin_1_cannot_write() -> None:
         assert [await health_status(api, f"Bearer {key}".encode()) for key in keys] == [200, 401, 401, 401]
 
     play(scenario, api_key="ключ")
+
+
+FOREIGN = "without --api-key only calls to and from this machine's own names are answered"
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        (b"127.0.0.1:8000", None, 200),
+        (b"localhost", None, 200),
+        (b"LOCALHOST:8000", None, 200),
+        (b"app.localhost:1", None, 200),
+        (b"[::1]:8000", None, 200),
+        (b"127.0.0.1:8000", b"http://localhost:3000", 200),
+        (b"127.0.0.1:8000", b"https://127.0.0.1", 200),
+        (b"127.0.0.1:8000", b"http://evil.example", 403),  # a page in this machine's browser
+        (b"127.0.0.1:8000", b"null", 403),
+        (b"127.0.0.1:8000", b"", 403),
+        (b"127.0.0.1:8000", b"http://127.0.0.1.evil.example", 403),
+        (b"evil.example:8000", b"http://evil.example:8000", 403),  # a name that was bent to loopback
+        (b"evil.example:8000", None, 403),
+        (b"127.0.0.1.evil.example", None, 403),
+        (b"localhost.evil.example", None, 403),
+        (b"192.168.1.5:8000", None, 403),
+        (b"[", None, 403),
+        (b"a@b:c", None, 403),
+        (b"", None, 403),
+    ],
+)
+def test_web_pages_need_a_key(host: bytes, origin: bytes | None, status: int) -> None:
+    async def scenario(api: Api) -> None:
+        body = b'{"input": 1}'
+        answer = await api.by_hand("POST", "/v2/local/run", body, Host=host, Origin=origin)
+        assert answer.status == status
+        if status == 403:
+            assert json.loads(answer.content) == {"error": FOREIGN}
+        assert len(api.jobs.queue) == (status == 200)
+
+    play(scenario)
+
+
+def test_with_a_key_any_page_may_call() -> None:
+    async def scenario(api: Api) -> None:
+        headers = {"Host": b"gpu.example", "Origin": b"http://page.example", "Authorization": b"Bearer my-key"}
+        assert (await api.by_hand("GET", "/v2/local/health", **headers)).status == 200
+
+    play(scenario, api_key="my-key")
 
 
 async def health_status(api: Api, authorization: bytes | None) -> int:
