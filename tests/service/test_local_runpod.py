@@ -439,7 +439,7 @@ def test_webhook_of_a_host_that_the_operator_trusts(served):
 
 @pytest.mark.timeout(60)
 def test_broken_http_leaves_no_traceback_in_the_log(served):
-    """Broken in the head, in a body that comes with it, and in one that nobody reads."""
+    """Broken in the head, in a body that comes with it, in one that nobody reads, and in one that stays away."""
     url = urlsplit(served.base_url)
     head = f"POST {url.path}/cancel/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer my-key\r\n"
     calls = {
@@ -452,6 +452,9 @@ def test_broken_http_leaves_no_traceback_in_the_log(served):
         with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
             connection.sendall(call.encode())
             assert int(connection.recv(1000).split()[1]) == status, call
+    with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
+        connection.sendall(f"{head.replace('/cancel/x', '/run')}Content-Length: 9\r\n\r\n{{".encode())
+        time.sleep(0.3)  # it reads by now
     client = GuideClient(served.base_url, "my-key")
     assert client.poll(FIELDS)["status"] == "COMPLETED"
     assert "Traceback" not in served.log.read_text(errors="replace")

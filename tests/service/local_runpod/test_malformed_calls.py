@@ -161,21 +161,6 @@ def test_a_body_that_stops(pieces: list[bytes], monkeypatch: pytest.MonkeyPatch)
     play(scenario)
 
 
-def test_a_client_that_leaves_in_the_middle_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario(api: Api) -> None:
-        for path in ("/v2/local/run", "/v2/local/cancel/x", "/v2/other/run"):
-            _, writer = await asyncio.open_connection(api.client.server.host, api.client.server.port)
-            writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n".encode() + b"{")
-            await writer.drain()
-            await asyncio.sleep(0.1)
-            writer.transport.abort()
-        await asyncio.sleep(0.1)
-        assert (await api.call("GET", "/health"))[0] == 200
-
-    play(scenario)
-    assert caplog.records == []
-
-
 @pytest.mark.parametrize(
     ("method", "path", "status", "sentence"),
     [
@@ -257,7 +242,7 @@ def test_null_is_the_same_as_not_sent() -> None:
     play(scenario)
 
 
-@pytest.mark.parametrize("wait", ["", "0", "-1", "+5", "1e3", "%D9%A3", "300001", "9" * 5000, "1&wait=5", "%00"])
+@pytest.mark.parametrize("wait", ["", "0", "-1", "+5", "1e3", "%D9%A3", "300001", "9" * 5000, "2000&wait=2000", "%00"])
 def test_an_odd_wait(wait: str) -> None:
     async def scenario(api: Api) -> None:
         answer = await api.call("POST", f"/runsync?wait={wait}", {"input": 1})

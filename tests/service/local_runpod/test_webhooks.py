@@ -112,7 +112,7 @@ def test_any_other_local_address_is_left_alone(webhook: str, trusted: str, capsy
         "http:///x",
         "http://[",
         "http://a b/",
-        "http://a/\r\nX-Evil: 1",
+        "http://a/\r\nX-Evil:1",
         "http://a:99999/",
         "javascript:alert(1)",
     ]
