@@ -41,11 +41,7 @@ async def serve(host: str, port: int, api_key: str, trusted_hosts: frozenset[str
     tasks: list[asyncio.Task[None]] = []
     try:
         await runner.setup()
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except (OSError, UnicodeError) as error:
-            code = getattr(error, "errno", None) or 0  # a name that leads nowhere has none, or one below zero
-            sys.exit(f"cannot listen on {host}, port {port}: {os.strerror(code) if code > 0 else 'no such address'}")
+        await listen(runner, host, port)
         base = own_url(*runner.addresses[0][:2])
         worker = WorkerProcess(worker_environment(base + endpoint.sdk_path, folder))
         tasks = [asyncio.create_task(endpoint.jobs.keep_time()), asyncio.create_task(worker.supervise(endpoint.jobs))]
@@ -64,6 +60,14 @@ async def serve(host: str, port: int, api_key: str, trusted_hosts: frozenset[str
         shutil.rmtree(folder, ignore_errors=True)
 
 
+async def listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except (OSError, UnicodeError) as error:
+        code = getattr(error, "errno", None) or 0  # a name that leads nowhere has none, or one below zero
+        sys.exit(f"cannot listen on {host}, port {port}: {os.strerror(code) if code > 0 else 'no such address'}")
+
+
 def port_number(text: str) -> int:
     if text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535:
         return int(text)
@@ -80,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="service.local_runpod", description="A local RunPod endpoint.")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in, and needs a key")
     parser.add_argument("--port", type=port_number, default=8000, help="0 takes a free port")
-    parser.add_argument("--api-key", default="", help="the bearer key that clients must send; without it any is taken")
+    parser.add_argument("--api-key", default="", help="the bearer key that clients must send")
     options = parser.parse_args(arguments)
     api_key = options.api_key.strip()
     if not api_key and not is_loopback(options.host):

@@ -72,15 +72,13 @@ class ClientApi:
         if not isinstance(body, dict) or "input" not in body:
             raise Refusal(400, "the body must be a JSON object with an input")
         self._check_open()
-        policy = _object_or_null(body, "policy") or {}
-        own = self.limits
+        policy, own = _object_or_null(body, "policy") or {}, self.limits
+        timeout_s = self._policy_s(policy, "executionTimeout", own.execution_timeout_ms, own.min_execution_timeout_ms)
         job = Job(
             id=f"{prefix}{uuid.uuid4()}-u1",
             input=body["input"],
             created=time.monotonic(),
-            execution_timeout_s=self._policy_s(
-                policy, "executionTimeout", own.execution_timeout_ms, own.min_execution_timeout_ms
-            ),
+            execution_timeout_s=timeout_s,
             ttl_s=self._policy_s(policy, "ttl", own.ttl_ms, own.min_ttl_ms),
             webhook=_webhook(body),
             s3_config=_object_or_null(body, "s3Config"),

@@ -158,7 +158,9 @@ class Jobs:
         """
         self.last_ping = None
         self._stops.clear()
-        for job in [job for job in self.by_id.values() if job.status == "IN_PROGRESS"]:
+        for job in reversed(list(self.by_id.values())):
+            if job.status != "IN_PROGRESS":
+                continue
             job.lost_workers += 1
             if job.lost_workers < self.limits.lost_workers:
                 self.counts["retried"] += 1

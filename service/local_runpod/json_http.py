@@ -9,8 +9,7 @@ from typing import Any
 from aiohttp import web
 from pydantic_core import from_json
 
-MB = 1_000_000
-MAX_MARKS = 50_000  # what a parser holds the event loop for: about a tenth of a second
+MAX_MARKS = 50_000  # parsing holds the interpreter, and so the event loop: this many for about a tenth of a second
 MAX_PAUSE_S = 30.0  # between two pieces of a body; aiohttp itself waits for ever, also after a broken chunk
 MAX_QUOTED = 40
 
@@ -46,7 +45,7 @@ async def read_json(request: web.Request, limit: int) -> Any:
 
 async def read_body(request: web.Request, limit: int) -> bytes:
     """What came, decompressed where the client compressed it. Raises Refusal."""
-    too_large = Refusal(400, f"the body is larger than {limit / MB:g} MB")
+    too_large = Refusal(400, f"the body is larger than {limit / 1e6:g} MB")
     if (request.content_length or 0) > limit:
         raise too_large
     content = bytearray()

@@ -54,7 +54,7 @@ class SdkApi:
             body = await self._object(request, self.limits.runsync_payload if job.is_sync else self.limits.run_payload)
         except Refusal:
             # The SDK does not try again, and the platform counts the job as done: the result is lost.
-            if job.status == "IN_PROGRESS":
+            if job.status == "IN_PROGRESS" and is_listening(request):
                 job.output = None
                 await self.jobs.end(job, "COMPLETED")
             raise

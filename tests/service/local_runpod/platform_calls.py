@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientSession, web
 from wan_relay.service.local_runpod.endpoint import Endpoint
 from wan_relay.service.local_runpod.jobs import Jobs, Limits
 
@@ -35,7 +35,8 @@ class Answer(NamedTuple):
 class Api:
     """A client of the endpoint, and a stand-in for the SDK's side."""
 
-    client: Any
+    client: ClientSession
+    port: int
     sdk_path: str
     jobs: Jobs
 
@@ -49,8 +50,7 @@ class Api:
         own = {"Host": b"127.0.0.1"} | ({} if body is None else {"Content-Length": b"%d" % len(body)})
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         lines = [name.encode() + b": " + value for name, value in (own | named).items() if value is not None]
-        server = self.client.server
-        reader, writer = await asyncio.open_connection(server.host, server.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(b"\r\n".join([f"{method} {path} HTTP/1.1".encode(), *lines, b"", body or b""]))
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -74,14 +74,20 @@ class Api:
 async def serving(
     limits: Limits = SHORT, api_key: str = "", trusted_hosts: frozenset[str] = frozenset()
 ) -> AsyncIterator[Api]:
+    """Served as `python -m service.local_runpod` does; aiohttp's own test server would cancel what a client leaves."""
     endpoint = Endpoint(limits, api_key=api_key, trusted_hosts=trusted_hosts)
     clock = asyncio.create_task(endpoint.jobs.keep_time())
+    runner = web.AppRunner(endpoint.application(), shutdown_timeout=1.0)
     try:
-        async with TestClient(TestServer(endpoint.application())) as client:
-            yield Api(client, endpoint.sdk_path, endpoint.jobs)
-            await endpoint.jobs.close()
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port = runner.addresses[0][1]
+        async with ClientSession(f"http://127.0.0.1:{port}") as client:
+            yield Api(client, port, endpoint.sdk_path, endpoint.jobs)
     finally:
         clock.cancel()
+        await endpoint.jobs.close()
+        await runner.cleanup()
 
 
 def play(scenario: Callable[[Api], Coroutine[Any, Any, None]], limits: Limits = SHORT, api_key: str = "") -> None:

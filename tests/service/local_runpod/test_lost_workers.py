@@ -62,6 +62,35 @@ def test_only_its_own_jobs_come_back() -> None:
     play(scenario)
 
 
+def test_a_worker_that_dies_while_it_answers_has_not_answered() -> None:
+    async def scenario(api: Api) -> None:
+        job_id = (await api.call("POST", "/run", {"input": 1}))[1]["id"]
+        await api.take()
+        _, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        head = f"POST {api.sdk_path}/job-done/w1/{job_id}?gpu=x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+        writer.write(head.encode() + b'{"output": ')
+        await writer.drain()
+        await asyncio.sleep(0.2)
+        writer.transport.abort()
+        await asyncio.sleep(0.2)
+        assert (await api.call("GET", f"/status/{job_id}"))[1]["status"] == "IN_PROGRESS"
+        await api.jobs.worker_gone()
+        assert (await api.take())["id"] == job_id
+
+    play(scenario)
+
+
+def test_jobs_come_back_in_their_order() -> None:
+    async def scenario(api: Api) -> None:
+        ids = [(await api.call("POST", "/run", {"input": number}))[1]["id"] for number in range(3)]
+        for job_id in ids[:2]:
+            assert (await api.take())["id"] == job_id
+        await api.jobs.worker_gone()
+        assert [(await api.take())["id"] for _ in ids] == ids
+
+    play(scenario)
+
+
 def test_who_waits_when_the_platform_ends_is_told(caplog: pytest.LogCaptureFixture) -> None:
     ending = (503, {"error": "the platform is shutting down"})
 
