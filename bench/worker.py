@@ -36,7 +36,8 @@ from aiohttp import ClientSession, web
 from PIL import Image
 
 from ..service.contract.request import parse_request
-from ..service.local_runpod import Endpoint, Limits
+from ..service.local_runpod.endpoint import Endpoint
+from ..service.local_runpod.jobs import Limits
 from ..service.worker import job as worker_job
 from ..service.worker.comfyui.client import Run
 from ..service.worker.settings import Settings
@@ -276,7 +277,7 @@ async def start_sh_first_answer(folder: Path, variables: dict[str, str]) -> floa
             raise RuntimeError(json.dumps(answer)[:300])
         return time.perf_counter() - started
     finally:
-        await endpoint.close()
+        await endpoint.jobs.close()
         if process is not None:
             os.killpg(process.pid, signal.SIGTERM)
             try:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The container's command: the handler under RunPod's SDK, which starts and watches ComfyUI itself.
-# `start.sh platform [--host 0.0.0.0] [--port 8000]` serves RunPod's HTTP API locally in front of the same worker.
+# `start.sh platform [--port 8000] [--host 0.0.0.0 --api-key KEY]` serves RunPod's HTTP API in front of the same worker;
+# a host that other machines reach needs the key.
 set -euo pipefail
 
 : "${COMFYUI_PATH:=/comfyui}"

@@ -5,71 +5,26 @@ import base64
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
-from wan_relay.service.local_runpod import Endpoint, Limits, own_url, worker_environment
+from wan_relay.service.local_runpod.jobs import Limits
+from wan_relay.service.local_runpod.worker_process import own_url, worker_environment
+from wan_relay.tests.service.local_runpod.platform_calls import Api, play
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE_COMFYUI = Path(__file__).parent / "worker" / "fake_comfyui"
-SHORT = Limits(
-    run_payload=2000,
-    runsync_payload=4000,
-    stream_chunk=200,
-    min_wait_ms=1,
-    min_execution_timeout_ms=1,
-    min_ttl_ms=1,
-    long_poll_s=0.3,
-    webhook_pause_s=0.05,
-)
-
-
-@dataclass
-class Api:
-    """A client of the endpoint, and a stand-in for the SDK's side."""
-
-    client: Any
-    sdk_path: str
-
-    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        async with self.client.request(method, f"/v2/local{path}", data=data, headers=headers) as response:
-            return response.status, await response.json()
-
-    async def take(self) -> Any:
-        async with self.client.get(f"{self.sdk_path}/job-take/w1?gpu=x&job_in_progress=0") as response:
-            return await response.json() if response.status == 200 else None
-
-    async def done(self, job_id: str, body: Any) -> int:
-        async with self.client.post(
-            f"{self.sdk_path}/job-done/w1/{job_id}?gpu=x&isStream=false", data=json.dumps(body)
-        ) as response:
-            return response.status
-
-
-def play(
-    scenario: Callable[[Api], Coroutine[Any, Any, None]], limits: Limits = SHORT, api_key: str | None = None
-) -> None:
-    async def main() -> None:
-        endpoint = Endpoint(limits, api_key=api_key)
-        clock = asyncio.create_task(endpoint.keep_time())
-        try:
-            async with TestClient(TestServer(endpoint.application())) as client:
-                await asyncio.wait_for(scenario(Api(client, endpoint.sdk_path)), 30)
-                await endpoint.close()
-        finally:
-            clock.cancel()
-
-    asyncio.run(main())
 
 
 def test_the_workers_own_api_is_closed_to_others():
@@ -256,29 +211,6 @@ def test_stream_purge_and_rate():
     play(scenario, Limits(stream_chunk=200, rates=(3, 3), long_poll_s=0.3))
 
 
-def test_webhook_is_called_until_it_answers_200():
-    async def scenario(api: Api) -> None:
-        heard: list[Any] = []
-
-        async def hook(request: web.Request) -> web.Response:
-            heard.append(await request.json())
-            return web.Response(status=200 if len(heard) == 3 else 503)
-
-        app = web.Application()
-        app.router.add_post("/hook", hook)
-        async with TestServer(app) as server:
-            _, job = await api.call("POST", "/run", {"input": 1, "webhook": str(server.make_url("/hook"))})
-            assert (await api.take())["webhook"].endswith("/hook")
-            await api.done(job["id"], {"output": 5})
-            while len(heard) < 3:
-                await asyncio.sleep(0.02)
-            await asyncio.sleep(0.2)
-        assert len(heard) == 3
-        assert (heard[2]["status"], heard[2]["output"]) == ("COMPLETED", 5)
-
-    play(scenario)
-
-
 # --- with the real SDK loop ---
 
 
@@ -306,6 +238,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         "WAN_RELAY_RUN_DIR": str(folder / "run"),
         "WAN_RELAY_MIN_FREE_DISK_MB": "1",
         "WAN_RELAY_JOB_TIMEOUT_S": "60",
+        "WAN_RELAY_TRUSTED_HOSTS": "example.com:1, 127.0.0.1",
         "TMPDIR": str(folder),
     }
     log = folder / "log.txt"
@@ -358,6 +291,7 @@ def descendants(_: int, folder: Path) -> list[int]:
 
 
 IMAGE = base64.b64encode((ROOT / "tests" / "data" / "coffee.jpg").read_bytes()).decode()
+FIELDS = {"prompt": "a", "image_base64": IMAGE}
 HEADERS = {"Authorization": "Bearer my-key"}
 
 
@@ -408,7 +342,7 @@ def test_error_is_a_plain_sentence_and_the_worker_lives_on(served):
     client = GuideClient(served.base_url, "my-key")
     result = client.generate_video(IMAGE, "", width=3)
     assert (result["status"], result["error"]) == ("FAILED", "MISSING_FIELD: prompt is needed (prompt)")
-    assert client.poll({"prompt": "a", "image_base64": IMAGE})["status"] == "COMPLETED"
+    assert client.poll(FIELDS)["status"] == "COMPLETED"
 
 
 @pytest.mark.timeout(180)
@@ -416,7 +350,7 @@ def test_result_over_the_budget_is_an_error_and_not_a_silent_loss(served):
     served.configure(video=str(served.folder / "large.mp4"))
     (served.folder / "large.mp4").write_bytes(b"\x00\x00\x00\x20ftypisom" + bytes(9_000_000))
     client = GuideClient(served.base_url, "my-key")
-    polled = client.poll({"prompt": "a", "image_base64": IMAGE})
+    polled = client.poll(FIELDS)
     assert polled["status"] == "FAILED"
     assert polled["error"].startswith("RESULT_TOO_LARGE: the answer would be 12.0 MB and this call carries 10.0 MB")
     result = client.generate_video(IMAGE, "the same fits a sync call")
@@ -426,19 +360,16 @@ def test_result_over_the_budget_is_an_error_and_not_a_silent_loss(served):
 @pytest.mark.timeout(180)
 def test_two_clients_cancel(served):
     served.configure(faults={"sampling": ["hang", 1]})
-    fields = {"input": {"prompt": "a", "image_base64": IMAGE}}
+    body = {"input": FIELDS}
     ids = [
-        requests.post(f"{served.base_url}/run", headers=HEADERS, json=fields, timeout=60).json()["id"] for _ in range(2)
+        requests.post(f"{served.base_url}/run", headers=HEADERS, json=body, timeout=60).json()["id"] for _ in range(2)
     ]
-    deadline = time.monotonic() + 60
-    while not list((served.folder / "run" / "input").glob("wan_relay_*")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(0.5)
+    wait_until_it_hangs(served)
     for job_id in ids:
         body = requests.post(f"{served.base_url}/cancel/{job_id}", headers=HEADERS, timeout=60).json()
         assert body == {"id": job_id, "status": "CANCELLED"}
     client = GuideClient(served.base_url, "my-key")
-    assert client.poll({"prompt": "a", "image_base64": IMAGE})["status"] == "COMPLETED"
+    assert client.poll(FIELDS)["status"] == "COMPLETED"
     assert [entry[0] for entry in json.loads((served.folder / "run" / "log.json").read_text())] == [
         "delete",
         "interrupt",
@@ -449,20 +380,107 @@ def test_two_clients_cancel(served):
 def test_worker_that_asks_for_it_is_replaced(served):
     served.configure(faults={"sampling": ["kill", 2]})
     client = GuideClient(served.base_url, "my-key")
-    crashed = client.poll({"prompt": "a", "image_base64": IMAGE})
+    crashed = client.poll(FIELDS)
     assert (crashed["status"], crashed["error"]) == ("FAILED", "COMFYUI_CRASHED: ComfyUI was ended by SIGKILL")
-    assert client.poll({"prompt": "a", "image_base64": IMAGE})["status"] == "COMPLETED"
+    assert client.poll(FIELDS)["status"] == "COMPLETED"
 
 
 @pytest.mark.timeout(180)
-def test_platform_leaves_nothing_behind(served):
-    """Last in the module: it ends the platform."""
-    assert len(descendants(served.process.pid, served.folder)) >= 3
-    served.process.terminate()
+def test_job_of_a_worker_that_dies_is_done_by_the_next_one(served):
+    served.configure(faults={"sampling": ["hang", 1]})
+    first = requests.post(f"{served.base_url}/run", headers=HEADERS, json={"input": FIELDS}, timeout=60).json()["id"]
+    wait_until_it_hangs(served)
+    served.configure()
+    os.kill(worker_pid(served), signal.SIGKILL)
+    deadline, body = time.monotonic() + 120, {"status": "IN_PROGRESS"}
+    while body["status"] != "COMPLETED" and time.monotonic() < deadline:
+        body = requests.get(f"{served.base_url}/status/{first}", headers=HEADERS, timeout=60).json()
+        time.sleep(0.2)
+    assert base64.b64decode(body["output"]["video"]) == (served.folder / "video.mp4").read_bytes()
+
+
+def wait_until_it_hangs(served: Served) -> None:
+    """Until ComfyUI has met the one fault that was configured."""
+    deadline = time.monotonic() + 60
+    while '["hang", 0]' not in (served.folder / "run" / "fake.json").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def worker_pid(served: Served) -> int:
+    """The handler: the platform's own child."""
+    for pid in descendants(served.process.pid, served.folder):
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        if (
+            int(stat[1]) == served.process.pid
+            and b"service.worker.handler" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ):
+            return pid
+    raise LookupError("no worker runs")
+
+
+@pytest.mark.timeout(60)
+def test_webhook_of_a_host_that_the_operator_trusts(served):
+    heard = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Hook) as receiver:
+        receiver.timeout = 60
+        body = {"input": {"action": "none such"}, "webhook": f"http://127.0.0.1:{receiver.server_port}/"}
+        job = requests.post(f"{served.base_url}/run", headers=HEADERS, json=body, timeout=60).json()
+        receiver.handle_request()
+    assert [(told["id"], told["status"]) for told in heard] == [(job["id"], "FAILED")]
+
+
+@pytest.mark.timeout(60)
+def test_broken_http_leaves_no_traceback_in_the_log(served):
+    """Broken in the head, in a body that comes with it, in one that nobody reads, and in one that stays away."""
+    url = urlsplit(served.base_url)
+    head = f"POST {url.path}/cancel/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer my-key\r\n"
+    calls = {
+        "BREW / HTTP/1.1\r\n\r\n": 400,
+        f"{head}Content-Length: -1\r\n\r\n": 400,
+        f"{head}Transfer-Encoding: chunked\r\n\r\nnone\r\n": 400,
+        f"{head}Content-Length: 9\r\nContent-Encoding: gzip\r\n\r\nno gzip !": 404,
+    }
+    for call, status in calls.items():
+        with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
+            connection.sendall(call.encode())
+            assert int(connection.recv(1000).split()[1]) == status, call
+    with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
+        connection.sendall(f"{head.replace('/cancel/x', '/run')}Content-Length: 9\r\n\r\n{{".encode())
+        time.sleep(0.3)  # it reads by now
+    client = GuideClient(served.base_url, "my-key")
+    assert client.poll(FIELDS)["status"] == "COMPLETED"
+    assert "Traceback" not in served.log.read_text(errors="replace")
+
+
+def test_no_job_left_a_file(served):
+    served.configure()
+    GuideClient(served.base_url, "my-key").poll(FIELDS)
+    assert [path for name in ("input", "output") for path in (served.folder / "run" / name).rglob("*")] == []
+
+
+@pytest.mark.timeout(180)
+def test_platform_ends_its_clients_calls_and_leaves_nothing_behind(served):
+    """Last in the module: it ends the platform, while a client waits."""
+    served.configure(faults={"sampling": ["hang", 1]})
+    url = f"{served.base_url}/runsync"
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(requests.post, url, headers=HEADERS, json={"input": FIELDS}, timeout=60)
+        wait_until_it_hangs(served)
+        assert len(descendants(served.process.pid, served.folder)) >= 3
+        served.process.terminate()
+        answer = waiting.result()
+    assert (answer.status_code, answer.json()) == (503, {"error": "the platform is shutting down"})
     assert served.process.wait(30) == 0
     deadline = time.monotonic() + 30
     while descendants(served.process.pid, served.folder) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert descendants(served.process.pid, served.folder) == []
     assert list(served.folder.glob("wan_relay_platform_*")) == []
-    assert [path for name in ("input", "output") for path in (served.folder / "run" / name).rglob("*")] == []
