@@ -570,12 +570,43 @@ def inputs_of(workflow: dict[str, Any], class_type: str, title: str | None = Non
 
 # --- demo ------------------------------------------------------------------------------------------------------------
 
+# ComfyUI's Load Image asks FFmpeg, and Pillow where FFmpeg finds no frame. A picture must be whole for one of them:
+# what is wrong beside the pixels stops only the other. FFmpeg's first frame says nothing of how an animation ends.
 READ_IMAGE = """
 import sys
+import av
 from PIL import Image
-with Image.open(sys.argv[1]) as image:
-    image.load()
-    print(*image.size)
+
+def by_pillow(path):
+    with Image.open(path) as image:
+        image.load()
+        if image.mode in ("I", "F"):
+            raise ValueError("ComfyUI makes pixels of 32 bits black or white")
+        return image.size
+
+def by_ffmpeg(path):
+    with av.open(path) as file:
+        file.streams.video[0].codec_context.options = {"err_detect": "explode"}
+        try:
+            frame = next(file.decode(video=0))
+        except (av.error.InvalidDataError, StopIteration):
+            return None
+        if frame.pts is None:
+            raise TypeError
+        is_still = file.format.name == "image2" or file.format.name.endswith("_pipe")
+        return (frame.width, frame.height) if is_still else None
+
+try:
+    size, reason = by_pillow(sys.argv[1]), None
+except Exception as error:
+    size, reason = None, error
+try:
+    whole = by_ffmpeg(sys.argv[1])
+except (av.FFmpegError, IndexError, TypeError):
+    raise reason or ValueError("ComfyUI cannot open this format") from None
+if not (size or whole):
+    raise reason
+print(*(size or whole))
 """
 
 
@@ -611,7 +642,7 @@ def check_output(out: Path) -> None:
 
 
 def check_image(python: Path, path: Path) -> None:
-    """Raises DevError for a file that is no whole image, or too small to be a frame."""
+    """Raises DevError for a file of which ComfyUI would not make a whole image, or one too small to be a frame."""
     result = subprocess.run([python, "-c", READ_IMAGE, path], capture_output=True, stdin=subprocess.DEVNULL, text=True)
     if result.returncode:
         reason = last(result.stderr).partition(": ")[2].replace(f" {str(path)!r}", "") or "unknown format"
