@@ -10,13 +10,12 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from . import demo_workflow
 from .arguments import Parser
 from .comfyui_server import Server, comfyui_server
+from .demo_image import check_image
 from .environment import Environment
-from .processes import DevError, run_command, say
+from .processes import run_command, say
 from .toy_workflows import inputs_of
 
 
@@ -37,19 +36,6 @@ def demo(options: argparse.Namespace) -> None:
     size = f"{video['width']} x {video['height']}"
     say(f"{video['frame_count']} frames of {size} at {video['fps']:g} fps, seed {video['seed']}.")
     print(options.out.resolve())
-
-
-def check_image(path: Path) -> None:
-    """Raises DevError for a file that is no whole image, or too small to be a frame."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            width, height = image.size
-    except Exception as error:  # Pillow's decoders raise nearly anything
-        reason = str(error).replace(f" {str(path)!r}", "") or type(error).__name__
-        raise DevError(f"{path} is not an image that can be read: {reason}.") from None
-    if min(width, height) < 16:
-        raise DevError(f"{path} is {width} x {height} pixels; expected at least 16 x 16.")
 
 
 def write_whole(path: Path, data: bytes) -> None:

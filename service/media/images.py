@@ -7,7 +7,7 @@ from pathlib import Path
 from .addresses import TrustedHosts
 from .base64_text import decode_base64
 from .fetch import fetch
-from .plain_image import PlainImage, make_plain
+from .plain_image import DecodeLimits, PlainImage, make_plain
 from .volume_file import read_from_volume
 
 
@@ -33,4 +33,4 @@ async def load_image(field: str, value: str, limits: ImageLimits) -> PlainImage:
         content = await fetch(value, limit, limits.download_timeout_s, field, limits.trusted_hosts)
     else:
         content = await asyncio.to_thread(read_from_volume, value, limits.volume, limit, field)
-    return await asyncio.to_thread(make_plain, content, limits.max_pixels, field)
+    return await make_plain(content, DecodeLimits.of_pixels(limits.max_pixels), field)

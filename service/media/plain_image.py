@@ -1,134 +1,119 @@
-"""Any picture as an upright 8-bit RGB one, or one sentence that says why not."""
+"""A client's picture as a fresh PNG for ComfyUI, decoded in a process that can be ended.
 
+Decoders are C libraries that work on strangers' bytes: a small file can hold them for minutes or take gigabytes, and no
+thread can be stopped. So each picture has a process of its own, which ends at its deadline, at its limit of memory or
+when the job is cancelled. The next one is started ahead, since its imports take longer than most decodes.
+"""
+
+import asyncio
+import contextlib
 import hashlib
-import io
-import struct
-import zlib
-from dataclasses import dataclass
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from PIL import Image, ImageCms, ImageOps
-
+from ..child_process import end_child, signal_group, start_child
 from ..contract.errors import JobError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-PLAIN_FORMATS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
-MIN_SIDE = 16
-MAX_ASPECT = 8
-# What Pillow's decoders raise on damaged files.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    zlib.error,
-    struct.error,
-)
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = (sys.executable, "-m", "service.media.decoding.child")
+# What a Python needs to start; the worker's keys are not for a process that reads strangers' bytes.
+VARIABLES = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
+PAUSE_S = 0.5  # the job that the picture is for goes first
+
+_waiting: "subprocess.Popen[bytes] | None" = None
 
 
 @dataclass(frozen=True)
 class PlainImage:
-    """An upright 8-bit RGB picture in a file format that every ComfyUI reads."""
+    """An upright 8-bit RGB picture as PNG. Its name is made from its content: the same picture, a warm node cache."""
 
     content: bytes
-    extension: str
+    name: str
     warnings: tuple[str, ...] = ()
 
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What one picture may take: pixels, processor seconds, bytes of memory."""
+
+    max_pixels: int
+    cpu_s: float
+    memory: int
+
+    @classmethod
+    def of_pixels(cls, max_pixels: int) -> "DecodeLimits":
+        """More than any honest picture of that size takes; at 49 million pixels that was 6 s and 1.2 GB (WebP)."""
+        return cls(max_pixels, 5 + 0.2e-6 * max_pixels, 500_000_000 + 30 * max_pixels)
+
     @property
-    def name(self) -> str:
-        """Named by its content, so that the same picture in the next job meets a warm node cache."""
-        return f"wan_relay_{hashlib.sha256(self.content).hexdigest()[:24]}.{self.extension}"
+    def deadline_s(self) -> float:
+        """By the clock, on a machine that has other things to do."""
+        return 2 * self.cpu_s
 
 
-def make_plain(content: bytes, max_pixels: int, field: str) -> PlainImage:
-    """Decodes the whole file once; a file that is plain already goes on byte for byte."""
+async def make_plain(content: bytes, limits: DecodeLimits, field: str) -> PlainImage:
+    """Raises JobError for what is no picture, damaged, too large or too small, or takes more than `limits`."""
+    child = _take_child()
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            _check_size(image, max_pixels, field)
-            return _plain(image, content)
-    except Image.DecompressionBombError:
-        raise JobError("IMAGE_TOO_LARGE", f"{field} has too many pixels", field) from None
-    except Image.UnidentifiedImageError:
-        raise JobError(
-            "INVALID_IMAGE", f"{field} is not an image that can be read: {_what_is(content)}", field
-        ) from None
-    except _DAMAGE:
-        raise JobError("INVALID_IMAGE", f"{field} is truncated or damaged", field) from None
+        return await asyncio.to_thread(_ask, child, content, limits, field)
+    finally:
+        if child.poll() is None:
+            signal_group(child, signal.SIGKILL)  # the thread that waits for it reaps it
+        asyncio.get_running_loop().call_later(PAUSE_S, _start_ahead)
 
 
-def _check_size(image: Image.Image, max_pixels: int, field: str) -> None:
-    width, height = image.size
-    if width * height > max_pixels:
-        sentence = f"{field} has {width} x {height} pixels, at most {max_pixels / 1e6:g} million are taken"
-        raise JobError("IMAGE_TOO_LARGE", sentence, field)
-    if min(width, height) < MIN_SIDE or max(width, height) > MAX_ASPECT * min(width, height):
-        sentence = (
-            f"{field} is {width} x {height}; each side must be at least {MIN_SIDE} pixels "
-            f"and the longer one at most {MAX_ASPECT} times the shorter"
-        )
-        raise JobError("IMAGE_TOO_SMALL", sentence, field)
+def _take_child() -> "subprocess.Popen[bytes]":
+    global _waiting
+    child, _waiting = _waiting, None
+    return child if child is not None and child.poll() is None else _start()
 
 
-def _plain(image: Image.Image, content: bytes) -> PlainImage:
-    warnings = []
-    if getattr(image, "n_frames", 1) > 1:
-        if image.format != "MPO":
-            warnings.append("the image is animated; its first frame is used")
-        image.seek(0)
-    image.load()
-    upright = image.getexif().get(0x0112, 1) in (0, 1)
-    profile = image.info.get("icc_profile")
-    if (
-        image.format in PLAIN_FORMATS
-        and image.mode == "RGB"
-        and upright
-        and not profile
-        and not warnings
-        and "transparency" not in image.info
-    ):
-        return PlainImage(content, PLAIN_FORMATS[image.format])
-    picture = ImageOps.exif_transpose(image)
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        if picture.getchannel("A").histogram()[255] < picture.width * picture.height:
-            warnings.append("the image has transparency; it was laid over white")
-        background = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-        picture = Image.alpha_composite(background, picture).convert("RGB")
-    elif picture.mode.startswith("I"):
-        picture = picture.convert("I").point(lambda value: value / 257).convert("L")
-    picture = _to_srgb(picture, profile)
-    out = io.BytesIO()
-    picture.save(out, "PNG", compress_level=1)
-    return PlainImage(out.getvalue(), "png", tuple(warnings))
+def _start_ahead() -> None:
+    global _waiting
+    if _waiting is None or _waiting.poll() is not None:
+        with contextlib.suppress(OSError):
+            _waiting = _start()
 
 
-def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    if profile and picture.mode in ("RGB", "CMYK", "L"):
+def _start() -> "subprocess.Popen[bytes]":
+    variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    return start_child(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=variables)
+
+
+def _ask(child: "subprocess.Popen[bytes]", content: bytes, limits: DecodeLimits, field: str) -> PlainImage:
+    task = json.dumps({"field": field, **asdict(limits)}).encode() + b"\n"
+    with child:
         try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            target = ImageCms.createProfile("sRGB")
-            converted = ImageCms.profileToProfile(picture, source, target, outputMode="RGB")
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            converted = None
-        if converted is not None:
-            converted.info.clear()
-            return converted
-    return picture.convert("RGB")
+            answer, _ = child.communicate(task + content, limits.deadline_s)
+        except subprocess.TimeoutExpired:
+            end_child(child)
+            raise _too_slow(limits.deadline_s, field) from None
+    if child.returncode:
+        raise _end_of(child.returncode, limits, field)
+    line, _, png = answer.partition(b"\n")
+    head = json.loads(line)
+    if "code" in head:
+        raise JobError(head["code"], head["sentence"], field)
+    name = f"wan_relay_{hashlib.sha256(png).hexdigest()[:24]}.png"
+    return PlainImage(png, name, tuple(head["warnings"]))
 
 
-def _what_is(content: bytes) -> str:
-    head = content[:400].lstrip().lower()
-    if not content:
-        return "it is empty"
-    if b"<svg" in head:
-        return "SVG is not supported"
-    if head.startswith((b"<!doctype html", b"<html")):
-        return "it is text/html"
-    for magic, kind in ((b"%pdf", "application/pdf"), (b"pk\x03\x04", "a zip archive")):
-        if head.startswith(magic):
-            return f"it is {kind}"
-    if content[4:8] == b"ftyp":
-        return "it is AVIF or HEIC" if content[8:12] in (b"avif", b"heic", b"heix", b"mif1") else "it is a video"
-    return "its content is not a known format"
+def _end_of(code: int, limits: DecodeLimits, field: str) -> Exception:
+    """What it means that the child ended without an answer."""
+    if code == -signal.SIGXCPU:
+        return _too_slow(limits.cpu_s, field)
+    if code == -signal.SIGKILL:  # by the kernel, for want of memory
+        sentence = f"decoding {field} takes more than {limits.memory / 1e6:.0f} MB of memory"
+        return JobError("IMAGE_TOO_LARGE", sentence, field)
+    if code < 0:
+        return JobError("INVALID_IMAGE", f"{field} is truncated or damaged", field)
+    return RuntimeError(f"the process that decodes images ended with exit code {code}")
+
+
+def _too_slow(seconds: float, field: str) -> JobError:
+    return JobError("INVALID_IMAGE", f"decoding {field} took more than {seconds:g} s", field)

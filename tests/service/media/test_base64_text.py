@@ -4,7 +4,7 @@ import base64
 
 import pytest
 from wan_relay.service.media.base64_text import decode_base64
-from wan_relay.service.media.plain_image import make_plain
+from wan_relay.service.media.decoding.picture import decode
 from wan_relay.tests.service.media.pictures import MB, refusal
 
 
@@ -59,7 +59,7 @@ def test_lines_folded_with_blanks(width, fold):
 def test_base64_that_is_none(text):
     if text == "====":
         assert decode_base64(text, MB, "image_base64") == b""
-        assert refusal(make_plain, b"", MB, "f").startswith("INVALID_IMAGE")
+        assert refusal(decode, b"", MB, "f").startswith("INVALID_IMAGE")
     else:
         assert refusal(decode_base64, text, MB, "image_base64").startswith("INVALID_IMAGE: image_base64 is ")
 
