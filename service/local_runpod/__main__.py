@@ -22,13 +22,14 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage
 
+from ..media.addresses import TrustedHosts
 from .callers import is_loopback
 from .endpoint import Endpoint
 from .jobs import Limits
 from .worker_process import WorkerProcess, own_url, worker_environment
 
 
-async def serve(host: str, port: int, api_key: str, trusted_hosts: frozenset[str]) -> None:
+async def serve(host: str, port: int, api_key: str, trusted_hosts: TrustedHosts) -> None:
     """Runs until SIGTERM or SIGINT; leaves no process and no file."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -93,7 +94,10 @@ def main(arguments: list[str] | None = None) -> None:
     if "COMFYUI_PATH" not in os.environ:
         parser.exit(2, "COMFYUI_PATH must name ComfyUI's folder\n")
     logging.getLogger("aiohttp.server").addFilter(is_own_fault)
-    trusted_hosts = frozenset(os.environ.get("WAN_RELAY_TRUSTED_HOSTS", "").lower().replace(",", " ").split())
+    try:
+        trusted_hosts = TrustedHosts.parse(os.environ.get("WAN_RELAY_TRUSTED_HOSTS", ""))
+    except ValueError as error:
+        parser.exit(2, f"WAN_RELAY_TRUSTED_HOSTS {error}\n")
     asyncio.run(serve(options.host, options.port, api_key, trusted_hosts))
 
 

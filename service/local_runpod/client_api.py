@@ -7,8 +7,8 @@ import uuid
 from typing import Any
 
 from aiohttp import web
-from yarl import URL
 
+from ..media.guarded_http import BadUrl, dialled_url
 from .callers import carries_key, is_from_own_program
 from .jobs import FINAL, Job, Jobs
 from .json_http import Refusal, read_json
@@ -165,19 +165,14 @@ def _webhook(body: dict[str, Any]) -> str | None:
     value = body.get("webhook")
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or not _is_http_url(value):
-        raise Refusal(400, f"webhook must be an http or https URL of at most {MAX_WEBHOOK} characters")
-    return value
-
-
-def _is_http_url(text: str) -> bool:
-    if len(text) > MAX_WEBHOOK or not text.isprintable() or " " in text:
-        return False
+    refusal = Refusal(400, f"webhook must be an http or https URL of at most {MAX_WEBHOOK} characters")
+    if not isinstance(value, str) or len(value) > MAX_WEBHOOK:
+        raise refusal
     try:
-        url = URL(text)
-        return url.scheme in ("http", "https") and bool(url.raw_host) and url.port is not None
-    except ValueError:
-        return False
+        dialled_url(value)
+    except BadUrl:
+        raise refusal from None
+    return value
 
 
 def _object_or_null(body: dict[str, Any], name: str) -> dict[str, Any] | None:

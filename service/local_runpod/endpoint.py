@@ -4,6 +4,7 @@ import secrets
 
 from aiohttp import web
 
+from ..media.addresses import NO_TRUSTED_HOSTS, TrustedHosts
 from .client_api import ClientApi
 from .jobs import Jobs, Limits
 from .json_http import refusals_as_json
@@ -17,7 +18,7 @@ class Endpoint:
         limits: Limits,
         endpoint_id: str = "local",
         api_key: str = "",
-        trusted_hosts: frozenset[str] = frozenset(),
+        trusted_hosts: TrustedHosts = NO_TRUSTED_HOSTS,
     ) -> None:
         self.id = endpoint_id
         self.api_key = api_key

@@ -2,13 +2,11 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
 
 import aiohttp
-from yarl import URL
 
-from ..media.addresses import is_public_address
-from ..media.fetch import _BlockedHost, _check_url, _PublicResolver
+from ..media.addresses import TrustedHosts
+from ..media.guarded_http import dialled_url, guarded_session, is_blocked
 from .jobs import Job
 
 TRIES = 3
@@ -16,12 +14,9 @@ DEADLINE_S = 10.0
 
 
 class Webhooks:
-    """Must answer 200, and a redirect does not; else there are two more tries, `pause_s` seconds apart.
+    """Must answer 200, and a redirect does not; else there are two more tries, `pause_s` seconds apart."""
 
-    Of `trusted_hosts` each is `host` or `host:port`, and may lie anywhere.
-    """
-
-    def __init__(self, pause_s: float, trusted_hosts: frozenset[str]) -> None:
+    def __init__(self, pause_s: float, trusted_hosts: TrustedHosts) -> None:
         self._pause_s = pause_s
         self._trusted_hosts = trusted_hosts
         self._calls: set[asyncio.Task[None]] = set()
@@ -39,25 +34,16 @@ class Webhooks:
             try:
                 if await self._post(job, url) == 200:
                     return
-            except _BlockedHost:
-                sentence = "is not called: its host is neither public nor among the trusted ones"
-                print(f"the webhook of job {job.id} {sentence}", file=sys.stderr, flush=True)
-                return
-            except (aiohttp.ClientError, OSError, ValueError):
-                continue
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                if is_blocked(error):
+                    sentence = "is not called: its host is neither public nor among the trusted ones"
+                    print(f"the webhook of job {job.id} {sentence}", file=sys.stderr, flush=True)
+                    return
 
     async def _post(self, job: Job, url: str) -> int:
-        is_allowed = self._guard(URL(url))
-        _check_url(url, "webhook", is_allowed)
-        connector = aiohttp.TCPConnector(resolver=_PublicResolver(is_allowed), use_dns_cache=False)
         timeout = aiohttp.ClientTimeout(total=DEADLINE_S)
         async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-            session.post(url, json=job.as_json(), allow_redirects=False) as response,
+            guarded_session(self._trusted_hosts, timeout=timeout) as session,
+            session.post(dialled_url(url), json=job.as_json(), allow_redirects=False) as response,
         ):
             return response.status
-
-    def _guard(self, url: URL) -> Callable[[str], bool]:
-        """Which addresses a call of this URL may dial."""
-        names = {f"{url.raw_host}", f"{url.raw_host}:{url.port}"}
-        return is_public_address if self._trusted_hosts.isdisjoint(names) else lambda address: True

@@ -1,14 +1,13 @@
 """The worker as a child process, under the real SDK loop: started, watched, and replaced."""
 
 import asyncio
-import contextlib
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from ..worker.comfyui.process import DIE_WITH_PARENT, pack_folder
+from ..child_process import end_child, start_child
+from ..worker.comfyui.process import pack_folder
 from .jobs import Jobs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,25 +21,16 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-S", "-E", "-c", DIE_WITH_PARENT, str(os.getpid())]
-        command += [sys.executable, "-m", "service.worker.handler"]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, cwd=ROOT, env=self._environment, start_new_session=True
-        )
+        command = [sys.executable, "-m", "service.worker.handler"]
+        self._process = start_child(command, stdin=subprocess.DEVNULL, cwd=ROOT, env=self._environment)
 
     @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
     def stop(self, grace_s: float = 5.0) -> None:
-        if self._process is None:
-            return
-        for sign, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, sign)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(wait_s)
-                return
+        if self._process is not None:
+            end_child(self._process, grace_s)
 
     async def supervise(self, jobs: Jobs) -> None:
         """Starts the worker again when it ended, or asked to be replaced."""

@@ -71,6 +71,9 @@ class TrustedHosts:
         return ", ".join(sorted(host if port is None else f"{host}:{port}" for host, port in bracketed))
 
 
+NO_TRUSTED_HOSTS = TrustedHosts()
+
+
 def _host_and_port(entry: str) -> tuple[str, int | None]:
     try:
         parts = URL(f"http://{entry}") if _HOST_AND_PORT.fullmatch(entry) else URL()

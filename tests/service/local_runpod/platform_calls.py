@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from aiohttp import ClientSession, web
 from wan_relay.service.local_runpod.endpoint import Endpoint
 from wan_relay.service.local_runpod.jobs import Jobs, Limits
+from wan_relay.service.media.addresses import NO_TRUSTED_HOSTS, TrustedHosts
 
 SHORT = Limits(
     run_payload=2000,
@@ -72,7 +73,7 @@ class Api:
 
 @contextlib.asynccontextmanager
 async def serving(
-    limits: Limits = SHORT, api_key: str = "", trusted_hosts: frozenset[str] = frozenset()
+    limits: Limits = SHORT, api_key: str = "", trusted_hosts: TrustedHosts = NO_TRUSTED_HOSTS
 ) -> AsyncIterator[Api]:
     """Served as `python -m service.local_runpod` does; aiohttp's own test server would cancel what a client leaves."""
     endpoint = Endpoint(limits, api_key=api_key, trusted_hosts=trusted_hosts)
