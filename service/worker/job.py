@@ -17,14 +17,15 @@ from ..contract.errors import JobError
 from ..contract.request import WORKFLOW_IMAGES, VideoRequest, draw_seed, is_ping, parse_request
 from ..media.images import load_image
 from ..media.plain_image import PlainImage
-from .comfyui.client import Run, free_memory, http_session, planned_switch, upload
-from .comfyui.process import PACK, ComfyGoneError, ComfyProcess
+from .comfyui.client import Run, ask, free_memory, planned_switch, upload
+from .comfyui.process import PACK, ComfyGoneError, ComfyProcess, http_session
 from .read_ahead import ReadAhead, find_model, model_roots
 from .result import deliver, find_video, resolved_values
 from .settings import Settings
 from .workflow import LOAD, SAMPLE, ModelFile, Plan, build_plan, model_files
 
 PROGRESS_EVERY_S = 2.0
+LAST_ANSWER_S = 5.0
 OWN_NAME = "wan_relay_"
 
 Job = dict[str, Any]
@@ -91,30 +92,33 @@ class Worker:
                     return await work.run()
             except TimeoutError:
                 if not budget.expired():
-                    sentence = "ComfyUI does not answer any more"
-                    self.process.kill()
-                    raise JobError("COMFYUI_UNAVAILABLE", sentence, refresh_worker=True) from None
-                sentence = (
-                    f"the job did not finish within {self.settings.job_timeout_s:g} s; lower the size or the steps"
-                )
-                raise JobError("TIMEOUT", sentence) from None
+                    raise
+                raise await self._out_of_time() from None
             finally:
                 await _to_the_end(work.clean_up())
+
+    async def _out_of_time(self) -> JobError:
+        """A ComfyUI that is silent just then hangs, and a retry helps; any other job was too large."""
+        if self.process.boot_s is not None and not await self.process.answers_within(LAST_ANSWER_S):
+            self.process.kill()
+            return JobError("COMFYUI_UNAVAILABLE", "ComfyUI does not answer any more", refresh_worker=True)
+        sentence = f"the job did not finish within {self.settings.job_timeout_s:g} s; lower the size or the steps"
+        return JobError("TIMEOUT", sentence)
 
     async def _ping(self) -> Answer:
         """Proves the worker without a model: ComfyUI boots, the pack's nodes are there, which files are missing."""
         started = time.monotonic()
         try:
-            await self.process.wait_ready()
-            async with http_session() as session:
-                timeout = aiohttp.ClientTimeout(total=30)
-                async with session.get(f"{self.process.url}/system_stats", timeout=timeout) as response:
-                    system = (await response.json())["system"]
-                async with session.get(f"{self.process.url}/object_info/{SAMPLE}", timeout=timeout) as response:
-                    has_pack = SAMPLE in await response.json()
-        except (ComfyGoneError, aiohttp.ClientError, OSError):
+            async with asyncio.timeout(self.settings.job_timeout_s), http_session() as session:
+                await self.process.wait_ready()
+                status, stats = await ask(session, self.process, "GET", "/system_stats")
+                _, nodes = await ask(session, self.process, "GET", f"/object_info/{SAMPLE}")
+        except (ComfyGoneError, TimeoutError):
             raise JobError("COMFYUI_UNAVAILABLE", self.process.last_words(), refresh_worker=True) from None
-        if not has_pack:
+        if status != 200:
+            sentence = f"ComfyUI cannot tell the state of its machine (HTTP {status})"
+            raise JobError("COMFYUI_UNAVAILABLE", sentence, refresh_worker=True)
+        if SAMPLE not in (nodes or ()):
             raise JobError("NODE_MISSING", f"ComfyUI runs, but without {PACK}")
         roots = model_roots(self.settings)
         missing = {
@@ -123,7 +127,7 @@ class Worker:
         }
         return {
             "status": "ready",
-            "comfyui_version": system.get("comfyui_version"),
+            "comfyui_version": stats["system"].get("comfyui_version"),
             "workflows": {name: "ready" if not files else {"missing": files} for name, files in missing.items()},
             "timings": {"boot_s": _seconds(self.process.boot_s), "total_s": _seconds(time.monotonic() - started)},
         }

@@ -11,16 +11,22 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NoReturn
 
 import aiohttp
+import psutil
 
 from ...contract.errors import JobError
 from ..settings import Settings
+from .environment import child_environment
 
 PACK = "ComfyUI-WanRelay"
 POLL_S = 0.05
-SILENCE_S = 30.0
+# Its HTTP server answers while a step runs in another thread, unless that thread keeps the interpreter to itself. The
+# longest that may last is one expert of 14.5 GB read from a network volume in one call: 97 s at 150 MB/s.
+SILENCE_S = 120.0
 LEAN_BOOT = Path(__file__).with_name("lean_boot.py")
 
 # Runs before ComfyUI in the child: the kernel ends it when the worker dies, even by SIGKILL.
@@ -38,6 +44,10 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 class ComfyGoneError(Exception):
     """The process is not there any more."""
+
+
+class ComfySilentError(ComfyGoneError):
+    """The process lived, answered nothing for SILENCE_S, and was ended for it."""
 
 
 class ComfyProcess:
@@ -92,6 +102,7 @@ class ComfyProcess:
         """Returns at once; `wait_ready` says when it answers. Does nothing while it runs."""
         if self.is_running:
             return
+        self.kill()  # what a dead one left of its group
         for folder in (
             self._settings.input_directory,
             self._settings.output_directory,
@@ -111,6 +122,7 @@ class ComfyProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=self._settings.run_directory,
+            env=child_environment(os.environ),
             text=True,
             errors="replace",
             start_new_session=True,
@@ -125,39 +137,62 @@ class ComfyProcess:
                 print(f"comfyui | {line}", end="", file=sys.stderr, flush=True)
 
     async def wait_ready(self) -> None:
-        """Starts it if need be. Raises ComfyGoneError if it ends first, JobError if it takes too long.
-
-        One that was ready once, and then says nothing between two jobs, hangs: it is killed, which is an end too.
-        """
+        """Starts it if need be, and waits for its answer: see `wait_answer`."""
         self.start()
-        deadline = self._started + self._settings.boot_timeout_s
-        silent_until = time.monotonic() + SILENCE_S
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
-            while True:
-                if await self._answers(session):
-                    if self._ready_s is None:
-                        self._ready_s = time.monotonic() - self._started
-                    return
+        await self.wait_answer()
+
+    async def wait_answer(self) -> None:
+        """Returns as soon as it answers a question that costs it nothing.
+
+        Raises ComfyGoneError once it is dead; ComfySilentError after SILENCE_S without an answer; JobError if it takes
+        too long to start. The last two end it.
+        """
+        if self._ready_s is None:
+            give_up = self._started + self._settings.boot_timeout_s
+        else:
+            give_up = time.monotonic() + SILENCE_S
+        async with http_session() as session:
+            while not await self._answers(session, give_up - time.monotonic()):
                 if not self.is_running:
                     if self._ready_s is None:
                         self._is_lean = False  # perhaps this ComfyUI cannot; the next start is a plain one
                     raise ComfyGoneError
-                if self._ready_s is None and time.monotonic() > deadline:
-                    self.kill()
-                    sentence = f"ComfyUI did not answer within {self._settings.boot_timeout_s:g} s of its start"
-                    raise JobError("COMFYUI_UNAVAILABLE", sentence, refresh_worker=True)
-                if self._ready_s is not None and time.monotonic() > silent_until:
-                    self._was_silent = True
-                    self.kill()
-                    raise ComfyGoneError
+                if time.monotonic() > give_up:
+                    self._give_up()
                 await asyncio.sleep(POLL_S)
+        if self._ready_s is None:
+            self._ready_s = time.monotonic() - self._started
 
-    async def _answers(self, session: aiohttp.ClientSession) -> bool:
-        try:
-            async with session.get(f"{self.url}/prompt") as response:
-                return response.status == 200
-        except (aiohttp.ClientError, OSError, TimeoutError):
+    def _give_up(self) -> NoReturn:
+        self.kill()
+        if self._ready_s is not None:
+            self._was_silent = True
+            raise ComfySilentError
+        sentence = f"ComfyUI did not answer within {self._settings.boot_timeout_s:g} s of its start"
+        raise JobError("COMFYUI_UNAVAILABLE", sentence, refresh_worker=True)
+
+    async def answers_within(self, limit_s: float) -> bool:
+        async with http_session() as session:
+            return await self._answers(session, limit_s)
+
+    async def _answers(self, session: aiohttp.ClientSession, limit_s: float) -> bool:
+        if not self._listens():
             return False
+        try:
+            async with asyncio.timeout(limit_s), session.get(f"{self.url}/prompt") as response:
+                return response.status == 200
+        except (aiohttp.ClientError, OSError):  # TimeoutError is an OSError
+            return False
+
+    def _listens(self) -> bool:
+        """Whether the port is this process's own: another ComfyUI there would take the jobs."""
+        if self._process is None:
+            return False
+        try:
+            connections = psutil.Process(self._process.pid).net_connections("tcp")
+        except psutil.Error:
+            return False
+        return any(one.status == psutil.CONN_LISTEN and one.laddr.port == self.port for one in connections)
 
     def last_words(self) -> str:
         """How it ended: the exit code or signal, and its last line of log."""
@@ -176,7 +211,7 @@ class ComfyProcess:
         )
 
     def kill(self, grace_s: float = 0.0) -> None:
-        """Ends the whole process group and waits for it: politely for `grace_s`, then for good."""
+        """Ends the whole process group, also where its leader is dead: politely for `grace_s`, then for good."""
         process = self._process
         if process is None:
             return
@@ -185,11 +220,20 @@ class ComfyProcess:
                 continue
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, sign)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(wait_s)
-                break
-            except subprocess.TimeoutExpired:
-                continue
+
+
+@contextlib.asynccontextmanager
+async def http_session() -> AsyncIterator[aiohttp.ClientSession]:
+    """To ComfyUI alone, without time limits. New for each job: after a worker was frozen, an old connection is stale.
+
+    aiohttp's own choice of resolver would cost each session a thread and four file descriptors, which it closes
+    some time later; the address is a number.
+    """
+    connector = aiohttp.TCPConnector(limit=0, resolver=aiohttp.ThreadedResolver())
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
+        yield session
 
 
 def _free_port() -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from wan_relay.service.worker.job import Worker
@@ -65,6 +66,16 @@ class Bench:
         """What the worker asked the fake ComfyUI for."""
         log = self.run_folder / "log.json"
         return [entry for entry in (json.loads(log.read_text()) if log.exists() else []) if entry[0] == kind]
+
+    def noted(self, kind: str) -> list[list[Any]]:
+        """The calls of one kind, such as "POST /prompt", that came to the fake ComfyUI; see there for other kinds."""
+        lines = (self.run_folder / "calls.jsonl").read_text().splitlines()
+        return [entry for entry in map(json.loads, lines) if entry[0] == kind]
+
+    def is_stopped(self) -> bool:
+        """Whether the fake ComfyUI was frozen by SIGSTOP."""
+        pid = self.worker.process.pid
+        return pid is not None and psutil.Process(pid).status() == psutil.STATUS_STOPPED
 
     def job(self, job_id: str = "sync-1", **fields: Any) -> dict[str, Any]:
         image = base64.b64encode(png()).decode()

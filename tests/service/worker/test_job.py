@@ -120,6 +120,8 @@ def test_websocket_that_is_cut_or_never_there(bench):
     bench.configure(faults={"sampling": ["cut", 1]})
     [answer] = bench.answer(bench.job())
     assert answer["video"]
+    first = {"stage": "sampling", "step": 1, "steps": 4, "progress": 0.25, "expert": "high_noise"}
+    assert bench.progress == [first], "the first step ends after the cut: its progress comes over a new connection"
     bench.configure(no_websocket=True)
     [answer] = bench.answer(bench.job())
     assert answer["video"]
@@ -206,24 +208,40 @@ def test_deadline_interrupts_this_prompt_only(make_bench):
     assert bench.left_files() == []
 
 
-@pytest.mark.parametrize("kind", ["deaf", "stop"])
-def test_hung_comfyui_is_replaced(make_bench, monkeypatch, kind):
+def test_comfyui_that_is_deaf_to_the_interrupt_is_replaced(make_bench, monkeypatch):
     monkeypatch.setattr(comfy_client, "ABANDON_S", 0.5)
-    monkeypatch.setattr(comfy_client, "REQUEST_TIMEOUT_S", 1.0)
     bench = make_bench(WAN_RELAY_JOB_TIMEOUT_S=3)
-    bench.configure(faults={"sampling": [kind, 1]})
-    late, after = bench.answer(bench.job(), bench.job())
+    bench.configure(faults={"sampling": ["deaf", 1]})
+    [late] = bench.answer(bench.job())
     assert late == {"error": "TIMEOUT: the job did not finish within 3 s; lower the size or the steps"}
-    assert after["video"]
-    assert bench.worker.process.starts == 2
+    assert (bench.worker.process.starts, bench.worker.process.is_running) == (2, True), "the next job finds it booting"
+    assert bench.answer(bench.job())[0]["video"]
     assert bench.left_files() == []
 
 
-def test_mute_comfyui_before_the_job_is_queued(bench, monkeypatch):
-    monkeypatch.setattr(comfy_client, "REQUEST_TIMEOUT_S", 1.0)
-    bench.configure(faults={"upload": ["stop", 1]})
-    [answer] = bench.answer(bench.job())
-    assert answer == {"error": "COMFYUI_UNAVAILABLE: ComfyUI does not answer any more", "refresh_worker": True}
+@pytest.mark.parametrize("point", ["upload", "queued", "sampling"])
+def test_comfyui_that_hangs_is_known_long_before_the_deadline(bench, monkeypatch, point):
+    monkeypatch.setattr(comfy_client, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(comfy_process, "SILENCE_S", 0.5)
+    bench.configure(faults={point: ["stop", 1]})
+    [hung] = bench.answer(bench.job())
+    assert hung == {
+        "error": "COMFYUI_UNAVAILABLE: ComfyUI did not answer for 0.5 s and was ended",
+        "refresh_worker": True,
+    }
+    assert (bench.worker.process.starts, bench.worker.process.is_running) == (2, True), "the next job finds it booting"
+    assert bench.answer(bench.job())[0]["video"]
+    assert bench.left_files() == []
+
+
+def test_comfyui_that_hangs_at_the_deadline_did_not_get_too_large_a_job(make_bench, monkeypatch):
+    monkeypatch.setattr(job, "LAST_ANSWER_S", 0.5)
+    bench = make_bench(WAN_RELAY_JOB_TIMEOUT_S=3)
+    bench.configure(faults={"sampling": ["stop", 1]})
+    hung, after = bench.answer(bench.job(), bench.job())
+    assert hung == {"error": "COMFYUI_UNAVAILABLE: ComfyUI does not answer any more", "refresh_worker": True}
+    assert after["video"]
+    assert bench.left_files() == []
 
 
 def test_comfyui_that_went_mute_between_jobs_is_replaced_within_the_job(bench, monkeypatch):
@@ -538,11 +556,11 @@ def test_fifty_jobs_with_every_third_one_bad(bench):
         answers += [await bench.worker.answer(each) for each in jobs(50)[10:]]
         return answers, [*memory, resident_kb(os.getpid())], [*files, open_files()]
 
-    answers, memory, files = bench.play(soak(), 120)
+    answers, memory, files = bench.play(soak(), 240)
     assert ["error" in answer for answer in answers] == [i % 3 == 2 for i in range(50)]
     assert all(answer.get("video") or answer["error"].count(":") for answer in answers)
     assert memory[1] - memory[0] < 12_000
-    assert files[1] <= files[0] + 2
+    assert files[1] <= files[0]
     assert bench.worker.process.starts == 1
     assert bench.left_files() == []
 

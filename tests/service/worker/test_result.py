@@ -204,6 +204,18 @@ def test_no_bucket_although_asked(mp4):
     assert answer["warnings"] == ["no bucket is configured on this worker, so it came as base64"]
 
 
+def test_warning_about_the_bucket_counts_in_the_budget(mp4):
+    """The video alone fits to the byte; with the sentence that it came as base64 it does not."""
+    size = exact_size(mp4)
+    with pytest.raises(JobError) as caught:
+        delivered(Video(mp4, ".mp4"), size, delivery="url", shrink=False)
+    sentence = r"UPLOAD_FAILED: no bucket is configured on this worker, and 1\.\d MB is too large for the answer"
+    assert re.fullmatch(sentence, str(caught.value))
+    room = len(json.dumps("no bucket is configured on this worker, so it came as base64"))
+    answer = delivered(Video(mp4, ".mp4"), size + room, delivery="url", shrink=False)
+    assert answer_size(answer) == size + room
+
+
 def test_bucket_of_the_worker_and_of_the_job():
     settings = Settings.from_environment(
         {"BUCKET_ENDPOINT_URL": "http://s3", "BUCKET_ACCESS_KEY_ID": "a", "BUCKET_SECRET_ACCESS_KEY": "b"}

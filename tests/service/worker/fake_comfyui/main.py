@@ -2,8 +2,12 @@
 
 Reads `fake.json` in its output folder's parent: {"video": path, "step_s": seconds, "steps": n,
 "faults": {point: [kind, times]}}. Points: boot, upload, queued, sampling, saving, finished. Kinds: kill, stop,
-hang (waits for an interrupt), deaf (waits and ignores it), error:<type>:<message>, forget, cut, empty, absent.
-`log.json` beside it lists what clients asked for.
+hang (waits for an interrupt), deaf (waits and ignores it), error:<type>:<message>, forget, empty, absent, child (starts
+one that ignores SIGTERM), cut (ends the websocket, and goes on once the client is back).
+A call such as "POST /prompt" or "GET /history/{prompt_id}" is a point too. Its kinds: slow:<seconds>, status:<code>,
+refused (the connection ends before the call is heard), lost (it ends in place of an answer).
+`log.json` beside it lists what clients asked for; `calls.jsonl` every call that arrived, every prompt that was heard,
+and the process ids of children.
 """
 
 import argparse
@@ -11,19 +15,24 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--port", type=int)
 parser.add_argument("--input-directory", type=Path)
 parser.add_argument("--output-directory", type=Path)
 options, _ = parser.parse_known_args()
+CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(300)"
 CONFIG = options.output_directory.parent / "fake.json"
 LOG = options.output_directory.parent / "log.json"
+CALLS = options.output_directory.parent / "calls.jsonl"
 
 
 class InterruptedRunError(Exception):
@@ -60,11 +69,19 @@ class Fake:
             os.kill(os.getpid(), signal.SIGKILL)
         if kind == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
+        if kind == "child":
+            child = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE)
+            child.stdout.readline()
+            self.note("child", child.pid)
         return kind
 
     def log(self, *entry: object) -> None:
         entries = json.loads(LOG.read_text()) if LOG.exists() else []
         LOG.write_text(json.dumps([*entries, list(entry)]))
+
+    def note(self, *entry: object) -> None:
+        with CALLS.open("a") as calls:
+            calls.write(json.dumps(entry) + "\n")
 
     async def send(self, client_id: str, kind: str, data: dict) -> None:
         socket = self.sockets.get(client_id)
@@ -106,6 +123,13 @@ class Fake:
             _, name, message = kind.split(":", 2)
             raise FailureError(name, message)
 
+    async def cut(self, client_id: str) -> None:
+        await self.sockets.pop(client_id).close()
+        for _ in range(200):
+            if client_id in self.sockets:
+                break
+            await asyncio.sleep(0.05)
+
     async def execute(self, prompt_id: str, graph: dict, client_id: str) -> dict:
         config = self.config()
         await self.pause(prompt_id, self.fault("queued"))
@@ -119,7 +143,7 @@ class Fake:
         for step in range(inputs["steps"]):
             kind = self.fault("sampling")
             if kind == "cut":
-                await self.sockets[client_id].close()
+                await self.cut(client_id)
             await self.pause(prompt_id, kind)
             if self.interrupted == prompt_id:
                 raise InterruptedRunError
@@ -150,6 +174,24 @@ async def main() -> None:
     fake.fault("boot")
     routes = web.RouteTableDef()
 
+    @web.middleware
+    async def faulty(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        call = f"{request.method} {resource.canonical if resource else request.path}"
+        fake.note(call)
+        kind, _, value = fake.fault(call).partition(":")
+        if kind == "slow":
+            await asyncio.sleep(float(value))
+        if kind == "status":
+            return web.Response(status=int(value))
+        if kind == "refused":
+            request.transport.abort()
+            return web.Response()
+        response = await handler(request)
+        if kind == "lost":
+            request.transport.abort()
+        return response
+
     @routes.get("/prompt")
     async def queue_info(_: web.Request) -> web.Response:
         return web.json_response({"exec_info": {"queue_remaining": len(fake.pending)}})
@@ -161,6 +203,10 @@ async def main() -> None:
     @routes.get("/object_info/{name}")
     async def object_info(request: web.Request) -> web.Response:
         return web.json_response({request.match_info["name"]: {}})
+
+    @routes.get("/wan_relay/schedule")
+    async def schedule(request: web.Request) -> web.Response:
+        return web.json_response({"switch_step": int(request.query["steps"]) // 2})
 
     @routes.get("/ws")
     async def websocket(request: web.Request) -> web.WebSocketResponse:
@@ -174,7 +220,8 @@ async def main() -> None:
             async for _ in socket:
                 pass
         finally:
-            fake.sockets.pop(client_id, None)
+            if fake.sockets.get(client_id) is socket:
+                fake.sockets.pop(client_id)
         return socket
 
     @routes.post("/upload/image")
@@ -189,6 +236,7 @@ async def main() -> None:
     @routes.post("/prompt")
     async def prompt(request: web.Request) -> web.Response:
         body = await request.json()
+        fake.note("prompt", body["prompt_id"])
         assert str(uuid.UUID(body["prompt_id"])) == body["prompt_id"]
         fake.pending.append((time.time(), body["prompt_id"], body["prompt"], {"client_id": body["client_id"]}, []))
         fake.wake.set()
@@ -234,11 +282,15 @@ async def main() -> None:
         fake.log("free", await request.json())
         return web.Response()
 
-    app = web.Application(client_max_size=100_000_000)
+    app = web.Application(client_max_size=100_000_000, middlewares=[faulty])
     app.add_routes(routes)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", options.port).start()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", options.port).start()
+    except OSError:
+        print(f"Port {options.port} is already in use on address 127.0.0.1.", flush=True)
+        raise SystemExit(1) from None
     await fake.work()
 
 
