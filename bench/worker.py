@@ -38,8 +38,9 @@ from PIL import Image
 from ..service.contract.request import parse_request
 from ..service.local_runpod.endpoint import Endpoint
 from ..service.local_runpod.jobs import Limits
-from ..service.worker import job as worker_job
+from ..service.worker import video_job
 from ..service.worker.comfyui.client import Run
+from ..service.worker.job import Worker
 from ..service.worker.settings import Settings
 from ..service.worker.workflow import build_plan
 from ..tools.toy_workflows import TOY_FILES
@@ -106,7 +107,7 @@ class TimedRun(Run):
         return entry
 
 
-async def our_overheads(worker: worker_job.Worker, size: dict[str, int], count: int) -> tuple[list[float], int]:
+async def our_overheads(worker: Worker, size: dict[str, int], count: int) -> tuple[list[float], int]:
     """(milliseconds per job, bytes of the result). Seeds repeat, so that sampling comes from ComfyUI's cache."""
     overheads, length = [], 0
     for index in range(count + 1):
@@ -148,8 +149,8 @@ def usual_job(url: str, settings: Settings, size: dict[str, int], seed: int) -> 
 
 async def bench_overhead(variables: dict[str, str], jobs: int) -> None:
     settings = Settings.from_environment(variables)
-    worker = worker_job.Worker(settings, lambda _, __: None)
-    worker_job.Run = TimedRun  # type: ignore[misc]
+    worker = Worker(settings, lambda _, __: None)
+    video_job.Run = TimedRun  # type: ignore[misc]
     try:
         worker.start()
         await worker.answer({"id": "ping", "input": {"action": "ping"}})
@@ -217,7 +218,7 @@ async def bench_boot(folder: Path, variables: dict[str, str], models: Path, boot
         with Plain(folder, models) as comfyui:
             comfyui.wait(0.05)
             plain.append(time.perf_counter() - started)
-        worker = worker_job.Worker(settings, lambda _, __: None)
+        worker = Worker(settings, lambda _, __: None)
         try:
             started = time.perf_counter()
             worker.process.start()

@@ -20,12 +20,12 @@ except AttributeError:
     pass
 if os.getppid() != int(sys.argv[1]):
     sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
+os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 
 def start_child(command: Sequence[str | Path], **options: Any) -> "subprocess.Popen[Any]":
-    """Starts a program, named by its full path; `options` are those of subprocess.Popen.
+    """Starts a program; `options` are those of subprocess.Popen.
 
     On Linux the child's life is bound to the thread that calls this: call it from the main thread.
     """

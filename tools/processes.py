@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
+
+from ..service.child_process import end_child, start_child
 
 
 class DevError(Exception):
@@ -46,34 +47,14 @@ def stop(signum: int, _: Any) -> NoReturn:
     raise SystemExit(128 + signum)
 
 
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def die_with_parent() -> None:
-    """Runs in a new child: has the Linux kernel kill it when this process is gone, whatever ended this process."""
-    if LIBC:
-        LIBC.prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
-
-
 @contextlib.contextmanager
 def child(command: list[Any], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A process in a session of its own; it and everything in its process group are ended on the way out."""
-    process = subprocess.Popen(
-        [str(part) for part in command],
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=die_with_parent,
-        **options,
-    )
+    process = start_child(command, stdin=subprocess.DEVNULL, **options)
     try:
         yield process
     finally:
-        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=5)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        end_child(process, grace_s=5)
 
 
 def output_of(command: list[Any], timeout_s: float, **options: Any) -> tuple[int, str]:

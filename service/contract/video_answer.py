@@ -1,6 +1,6 @@
 """The answer of a job that made a video: one declaration for the worker, its clients and the documentation."""
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -46,6 +46,9 @@ class VideoAnswer(BaseModel):
     format: str = Field(description="MIME type of the file")
     warnings: list[str] = Field(description="a sentence for everything that was rounded, cropped or ignored")
     timings: Timings = Field(description="see below")
+
+    def with_warning(self, sentence: str) -> Self:
+        return self.model_copy(update={"warnings": [*self.warnings, sentence]})
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON object under `output`: every field that was set, null where a value is not known."""

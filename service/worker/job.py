@@ -1,36 +1,27 @@
-"""One job from the platform's dict to the answer's dict, whatever happens in between."""
+"""The worker: owns ComfyUI, and answers the platform's jobs one at a time, whatever happens in between."""
 
 import asyncio
-import contextlib
-import shutil
 import sys
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Coroutine, Iterable
-from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from ..contract.errors import JobError
-from ..contract.request import WORKFLOW_IMAGES, VideoRequest, draw_seed, is_ping, parse_request
-from ..media.images import load_image
-from ..media.plain_image import PlainImage
-from .comfyui.client import Run, ask, free_memory, planned_switch, upload
+from ..contract.request import WORKFLOW_IMAGES, is_ping, parse_request
+from .comfyui.client import ask
 from .comfyui.process import PACK, ComfyGoneError, ComfyProcess, http_session
+from .progress_updates import ProgressUpdates
 from .read_ahead import ReadAhead, find_model, model_roots
-from .result import deliver, find_video, resolved_values
 from .settings import Settings
-from .workflow import LOAD, SAMPLE, ModelFile, Plan, build_plan, model_files
+from .video_job import VideoJob, rounded
+from .workflow import SAMPLE, ModelFile, model_files
 
-PROGRESS_EVERY_S = 2.0
 LAST_ANSWER_S = 5.0
-OWN_NAME = "wan_relay_"
 
-Job = dict[str, Any]
+PlatformJob = dict[str, Any]
 Answer = dict[str, Any]
-SendProgress = Callable[[Job, dict[str, Any]], None]
+SendProgress = Callable[[PlatformJob, dict[str, Any]], None]
 
 
 class Worker:
@@ -55,7 +46,7 @@ class Worker:
             reader.stop()
         self.process.kill(grace_s=2.0)
 
-    def high_noise_runs(self, workflow: str, low_noise: str) -> None:
+    def _read_low_noise(self, workflow: str, low_noise: str) -> None:
         """The low-noise file comes into the page cache while the high-noise expert samples."""
         if self.settings.read_ahead and low_noise not in ("none", self._low_noise_read):
             self._low_noise_read = low_noise
@@ -67,7 +58,7 @@ class Worker:
         found = [path for file in files if (path := find_model(file, roots))]
         self._readers.append(ReadAhead(found).start())
 
-    async def answer(self, job: Job) -> Answer:
+    async def answer(self, job: PlatformJob) -> Answer:
         """The handler. An error is a non-empty string under `error`; only cancellation is raised."""
         try:
             return await self._answer(job)
@@ -77,7 +68,7 @@ class Worker:
             print(f"job {job.get('id')}: {traceback.format_exc()}", file=sys.stderr, flush=True)
             return {"error": "INTERNAL_ERROR: the worker failed; its log says more under this job's id"}
 
-    async def _answer(self, job: Job) -> Answer:
+    async def _answer(self, job: PlatformJob) -> Answer:
         started = time.monotonic()
         raw = job.get("input")
         if is_ping(raw):
@@ -85,11 +76,23 @@ class Worker:
                 return await self._ping()
         assert isinstance(raw, dict)
         request, warnings = parse_request(raw)
+        updates = ProgressUpdates(lambda progress: self._send_progress(job, progress.to_wire()))
         async with self._turn, http_session() as session:
-            work = _VideoJob(self, session, job, request, warnings, started)
+            work = VideoJob(
+                request,
+                warnings,
+                str(job.get("id", "")),
+                self.settings,
+                self.process,
+                session,
+                updates,
+                bucket=self.settings.bucket(job.get("s3Config")),
+                on_high_noise=self._read_low_noise,
+                started=started,
+            )
             try:
                 async with asyncio.timeout(self.settings.job_timeout_s) as budget:
-                    return await work.run()
+                    return (await work.run()).to_wire()
             except TimeoutError:
                 if not budget.expired():
                     raise
@@ -129,176 +132,8 @@ class Worker:
             "status": "ready",
             "comfyui_version": stats["system"].get("comfyui_version"),
             "workflows": {name: "ready" if not files else {"missing": files} for name, files in missing.items()},
-            "timings": {"boot_s": _seconds(self.process.boot_s), "total_s": _seconds(time.monotonic() - started)},
+            "timings": {"boot_s": rounded(self.process.boot_s), "total_s": rounded(time.monotonic() - started)},
         }
-
-
-class _VideoJob:
-    """The state of one video: what it made, so that all of it can be removed."""
-
-    def __init__(
-        self,
-        worker: Worker,
-        session: aiohttp.ClientSession,
-        job: Job,
-        request: VideoRequest,
-        warnings: list[str],
-        started: float,
-    ) -> None:
-        self._worker = worker
-        self._session = session
-        self._settings = worker.settings
-        self._process = worker.process
-        self._job = job
-        self._request = request
-        self._warnings = list(warnings)
-        self._started = started
-        self._deadline = time.monotonic() + worker.settings.job_timeout_s
-        self._seed = draw_seed(request)
-        self._names: list[str] = []
-        self._runs: list[tuple[Run, str]] = []
-        self._progress = Progress(lambda update: worker._send_progress(job, update))
-
-    async def run(self) -> Answer:
-        self._sweep()
-        self._check_disk()
-        start, end = await self._images_while_booting()
-        try:
-            try:
-                return await self._attempt(start, end)
-            except ComfyGoneError:
-                print(
-                    f"job {self._job.get('id')}: {self._process.last_words()}; once more", file=sys.stderr, flush=True
-                )
-                return await self._attempt(start, end)
-        except ComfyGoneError:
-            raise JobError("COMFYUI_CRASHED", self._process.last_words(), refresh_worker=True) from None
-        except JobError as error:
-            if error.code == "OUT_OF_MEMORY":
-                await free_memory(self._session, self._process)
-            raise
-
-    async def _images_while_booting(self) -> tuple[PlainImage | None, PlainImage | None]:
-        """A bad image is known, and answered, long before a cold ComfyUI is up."""
-
-        async def one(image: tuple[str, str] | None) -> PlainImage | None:
-            return await load_image(*image, self._settings.image_limits) if image else None
-
-        self._process.start()
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(one(image)) for image in (self._request.start_image, self._request.end_image)
-                ]
-        except ExceptionGroup as faults:
-            raise faults.exceptions[0] from None
-        start, end = (task.result() for task in tasks)
-        for image in (start, end):
-            self._warnings += image.warnings if image else ()
-        self._image_s = time.monotonic() - self._started
-        return start, end
-
-    async def _attempt(self, start: PlainImage | None, end: PlainImage | None) -> Answer:
-        await self._process.wait_ready()
-        self._ready_s = time.monotonic() - self._started
-        names = [await self._upload(image) if image else None for image in (start, end)]
-        token = uuid.uuid4().hex
-        plan = build_plan(self._request, self._seed, names[0], names[1], f"{OWN_NAME}{token}/video", self._settings)
-        run = Run(self._session, self._process, plan.graph, self._follow(plan, await self._switch_step(plan)))
-        self._runs.append((run, token))
-        queued = time.monotonic()
-        entry = await run.finish()
-        finished = time.monotonic()
-        outputs = entry.get("outputs") or {}
-        video = await asyncio.to_thread(find_video, outputs, self._settings.output_directory)
-        answer = resolved_values(outputs, plan, self._request, video)
-        answer["warnings"] = [*self._warnings, *plan.warnings, *answer["warnings"]]
-        answer["timings"] = answer.get("timings", {}) | {
-            "image_s": _seconds(self._image_s),
-            "ready_s": _seconds(self._ready_s),
-            "comfyui_s": _seconds(finished - queued),
-            "total_s": _seconds(time.monotonic() - self._started),
-        }
-        job_id = str(self._job.get("id", ""))
-        bucket = self._settings.bucket(self._job.get("s3Config"))
-        budget = self._settings.result_budget(job_id)
-        # Half of what is left stays for the other ways, should the bucket not answer.
-        upload_timeout_s = min(self._settings.upload_timeout_s, (self._deadline - time.monotonic()) / 2)
-        return await deliver(video, answer, self._request, budget, bucket, job_id, upload_timeout_s)
-
-    async def _upload(self, image: PlainImage) -> str:
-        self._names.append(image.name)
-        return await upload(self._session, self._process, image)
-
-    async def _switch_step(self, plan: Plan) -> int | None:
-        """The first low-noise step; None for a single model."""
-        inputs = plan.graph[plan.node_id(SAMPLE)]["inputs"]
-        if "low_noise" not in inputs:
-            return None
-        if inputs["switch"] == "step":
-            return inputs["switch_step"]
-        return await planned_switch(self._session, self._process, inputs)
-
-    def _follow(self, plan: Plan, switch_step: int | None) -> Callable[[str, int, int], None]:
-        sampler = plan.node_id(SAMPLE)
-        low_noise = plan.value(LOAD, "low_noise")
-
-        def on_progress(node_id: str, step: int, steps: int) -> None:
-            if node_id == sampler:
-                self._progress.step(step, steps, switch_step)
-                self._worker.high_noise_runs(self._request.workflow, low_noise)
-
-        return on_progress
-
-    def _check_disk(self) -> None:
-        folder = self._settings.run_directory
-        folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
-        if free < self._settings.min_free_disk_mb * 1_000_000:
-            sentence = f"{free / 1e6:.0f} MB of disk are free, {self._settings.min_free_disk_mb} MB are needed"
-            raise JobError("DISK_FULL", sentence, refresh_worker=True)
-
-    def _sweep(self) -> None:
-        """What an interrupted save of an earlier job wrote after that job's own clean-up."""
-        for folder in (self._settings.input_directory, self._settings.output_directory):
-            for path in folder.glob(f"{OWN_NAME}*"):
-                _remove(path)
-
-    async def clean_up(self) -> None:
-        """Leaves ComfyUI idle and no file behind; also after a failure, a deadline or a cancellation."""
-        for run, token in self._runs:
-            if run.is_done:
-                await run.forget()
-            elif not await run.abandon():
-                # Deaf to an interrupt: only a new process is idle again.
-                self._process.kill()
-            await asyncio.to_thread(_remove, self._settings.output_directory / f"{OWN_NAME}{token}")
-        for name in self._names:
-            _remove(self._settings.input_directory / name)
-        self._process.start()
-
-
-class Progress:
-    """Updates for the platform: at most one in two seconds, and none for the last step.
-
-    An update travels in a thread of its own and could overtake the result, which then would be lost.
-    """
-
-    def __init__(self, send: Callable[[dict[str, Any]], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._send = send
-        self._clock = clock
-        self._last = -PROGRESS_EVERY_S
-
-    def step(self, step: int, steps: int, switch_step: int | None) -> None:
-        now = self._clock()
-        if step >= steps or now - self._last < PROGRESS_EVERY_S:
-            return
-        self._last = now
-        update: dict[str, Any] = {"stage": "sampling", "step": step, "steps": steps, "progress": round(step / steps, 3)}
-        if switch_step is not None:
-            update["expert"] = "high_noise" if step <= switch_step else "low_noise"
-        with contextlib.suppress(Exception):
-            self._send(update)
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
@@ -318,15 +153,3 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
         print(f"clean-up: {task.exception()!r}", file=sys.stderr, flush=True)
     if cancelled:
         raise asyncio.CancelledError
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _seconds(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)

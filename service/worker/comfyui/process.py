@@ -18,6 +18,7 @@ from typing import NoReturn
 import aiohttp
 import psutil
 
+from ...child_process import end_child, start_child
 from ...contract.errors import JobError
 from ..settings import Settings
 from .environment import child_environment
@@ -28,18 +29,6 @@ POLL_S = 0.05
 # longest that may last is one expert of 14.5 GB read from a network volume in one call: 97 s at 150 MB/s.
 SILENCE_S = 120.0
 LEAN_BOOT = Path(__file__).with_name("lean_boot.py")
-
-# Runs before ComfyUI in the child: the kernel ends it when the worker dies, even by SIGKILL.
-DIE_WITH_PARENT = """
-import ctypes, os, sys
-try:
-    ctypes.CDLL(None).prctl(1, 9)
-except AttributeError:
-    pass
-if os.getppid() != int(sys.argv[1]):
-    sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class ComfyGoneError(Exception):
@@ -102,6 +91,8 @@ class ComfyProcess:
         """Returns at once; `wait_ready` says when it answers. Does nothing while it runs."""
         if self.is_running:
             return
+        if self._process is not None and self._ready_s is None:
+            self._is_lean = False  # it ended before it was ready: perhaps this ComfyUI cannot start lean
         self.kill()  # what a dead one left of its group
         for folder in (
             self._settings.input_directory,
@@ -115,9 +106,8 @@ class ComfyProcess:
         self._ready_s, self._was_silent = None, False
         self._started = time.monotonic()
         self.starts += 1
-        watched = [sys.executable, "-S", "-E", "-c", DIE_WITH_PARENT, str(os.getpid())]
-        self._process = subprocess.Popen(
-            watched + self.command(),
+        self._process = start_child(
+            self.command(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -125,7 +115,6 @@ class ComfyProcess:
             env=child_environment(os.environ),
             text=True,
             errors="replace",
-            start_new_session=True,
         )
         threading.Thread(target=self._drain, args=(self._process,), name="comfyui-log", daemon=True).start()
 
@@ -154,8 +143,6 @@ class ComfyProcess:
         async with http_session() as session:
             while not await self._answers(session, give_up - time.monotonic()):
                 if not self.is_running:
-                    if self._ready_s is None:
-                        self._is_lean = False  # perhaps this ComfyUI cannot; the next start is a plain one
                     raise ComfyGoneError
                 if time.monotonic() > give_up:
                     self._give_up()
@@ -212,16 +199,8 @@ class ComfyProcess:
 
     def kill(self, grace_s: float = 0.0) -> None:
         """Ends the whole process group, also where its leader is dead: politely for `grace_s`, then for good."""
-        process = self._process
-        if process is None:
-            return
-        for sign, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
-            if wait_s <= 0:
-                continue
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, sign)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(wait_s)
+        if self._process is not None:
+            end_child(self._process, grace_s)
 
 
 @contextlib.asynccontextmanager

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 from PIL import Image
-from wan_relay.service.worker import job
+from wan_relay.service.worker import job, video_job
 from wan_relay.service.worker.comfyui import client as comfy_client
 from wan_relay.service.worker.comfyui import process as comfy_process
+from wan_relay.service.worker.progress_updates import ProgressUpdates
 from wan_relay.tests.service.media.fake_s3 import FakeS3
 
 
@@ -348,7 +349,7 @@ def test_bad_image_ends_the_download_of_the_other(make_bench, bad, slow):
             job = bench.job(image_base64=None, **{f"{bad}_url": f"{base}/bad", f"{slow}_url": f"{base}/slow"})
             answer = await bench.worker.answer(job)
             running = [repr(task.get_coro()) for task in asyncio.all_tasks()]
-            return answer, [each for each in running if "_VideoJob" in each]
+            return answer, [each for each in running if "VideoJob" in each]
         finally:
             await runner.cleanup()
 
@@ -444,9 +445,9 @@ def test_bucket_of_a_job_must_be_public_or_trusted(make_bench, trusts):
 def test_progress_is_throttled_and_ends_before_the_last_step():
     clock = iter([0.0, 0.5, 2.1, 3.0, 9.0])
     sent: list[dict] = []
-    progress = job.Progress(sent.append, lambda: next(clock))
+    updates = ProgressUpdates(lambda progress: sent.append(progress.to_wire()), lambda: next(clock))
     for step in range(1, 6):
-        progress.step(step, 5, 2)
+        updates.step(step, 5, 2)
     assert sent == [
         {"stage": "sampling", "step": 1, "steps": 5, "progress": 0.2, "expert": "high_noise"},
         {"stage": "sampling", "step": 3, "steps": 5, "progress": 0.6, "expert": "low_noise"},
@@ -472,7 +473,7 @@ def test_fault_of_our_own_shows_nothing(bench, monkeypatch):
     def broken(*_: object) -> None:
         raise RuntimeError("/secret/path")
 
-    monkeypatch.setattr(job, "build_plan", broken)
+    monkeypatch.setattr(video_job, "build_plan", broken)
     [answer] = bench.answer(bench.job())
     assert answer == {"error": "INTERNAL_ERROR: the worker failed; its log says more under this job's id"}
     assert bench.left_files() == []

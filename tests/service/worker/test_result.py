@@ -10,10 +10,13 @@ import av
 import pytest
 from wan_relay.service.contract.errors import JobError
 from wan_relay.service.contract.request import parse_request
+from wan_relay.service.contract.video_answer import Timings, VideoAnswer
 from wan_relay.service.media.addresses import TrustedHosts
 from wan_relay.service.media.bucket import Bucket
 from wan_relay.service.media.shrink import shrink_video
-from wan_relay.service.worker.result import Video, answer_size, deliver, find_video, resolved_values
+from wan_relay.service.worker.delivery import answer_size, deliver
+from wan_relay.service.worker.result import describe_video
+from wan_relay.service.worker.saved_video import Video, find_video
 from wan_relay.service.worker.settings import Settings
 from wan_relay.service.worker.workflow import build_plan
 from wan_relay.tests.service.media.fake_s3 import FakeS3
@@ -40,7 +43,10 @@ def mp4():
     return out.getvalue()
 
 
-ANSWER = {"seed": 1, "warnings": []}
+ANSWER = VideoAnswer(
+    **{"seed": 1, "width": 64, "height": 64, "length": 17, "fps": 16, "duration": 1.0625},
+    **{"workflow": "wan22_i2v_4step", "format": "video/mp4", "warnings": [], "timings": Timings()},
+)
 
 
 def request(**fields):
@@ -48,12 +54,12 @@ def request(**fields):
 
 
 def delivered(video: Video, budget: int, bucket: Bucket | None = None, **fields):
-    work = deliver(video, dict(ANSWER), request(**fields), budget, bucket, "sync-1", 30)
-    return asyncio.run(asyncio.wait_for(work, 60))
+    work = deliver(video, ANSWER, request(**fields), budget, bucket, "sync-1", 30)
+    return asyncio.run(asyncio.wait_for(work, 60)).to_wire()
 
 
 def exact_size(video: bytes) -> int:
-    body = {"output": ANSWER | {"video": base64.b64encode(video).decode()}}
+    body = {"output": ANSWER.to_wire() | {"video": base64.b64encode(video).decode()}}
     return len(json.dumps(body, ensure_ascii=False).encode())
 
 
@@ -61,7 +67,7 @@ def test_budget_is_the_json_to_the_byte(mp4):
     size = exact_size(mp4)
     answer = delivered(Video(mp4, ".mp4"), size)
     assert base64.b64decode(answer["video"]) == mp4
-    assert answer_size(answer) == size
+    assert answer_size(VideoAnswer(**answer)) == size
     with pytest.raises(JobError) as caught:
         delivered(Video(mp4, ".mp4"), size - 1, shrink=False)
     assert re.fullmatch(
@@ -79,7 +85,7 @@ def test_sync_jobs_have_the_larger_budget():
 
 def test_large_result_is_shrunk_once_and_says_so(mp4):
     answer = delivered(Video(mp4, ".mp4"), 400_000)
-    assert answer_size(answer) <= 400_000
+    assert answer_size(VideoAnswer(**answer)) <= 400_000
     [warning] = answer["warnings"]
     assert re.fullmatch(r"the video was re-encoded from 0\.8 MB to fit the answer; its quality is lower", warning)
     with av.open(io.BytesIO(base64.b64decode(answer["video"]))) as video:
@@ -125,7 +131,8 @@ def delivered_over(
     async def main() -> dict:
         async with s3.serving() as endpoint:
             bucket = Bucket(endpoint, "KEYID", "SECRETKEY", bucket_name, region, TrustedHosts.of(endpoint))
-            return await deliver(video, dict(ANSWER), request(**fields), budget, bucket, "sync-1", s3.patience_s)
+            work = deliver(video, ANSWER, request(**fields), budget, bucket, "sync-1", s3.patience_s)
+            return (await work).to_wire()
 
     return asyncio.run(asyncio.wait_for(main(), 60))
 
@@ -134,7 +141,7 @@ def delivered_over(
 def test_large_result_goes_to_the_bucket(mp4, bucket_name):
     s3 = FakeS3()
     answer = delivered_over(s3, Video(mp4, ".mp4"), 400_000, bucket_name)
-    assert set(answer) == {"seed", "warnings", "video_url"}
+    assert set(answer) == {*ANSWER.to_wire(), "video_url"}
     [put] = s3.requests
     path = put.path
     first = "/videos" if bucket_name else ""
@@ -213,7 +220,7 @@ def test_warning_about_the_bucket_counts_in_the_budget(mp4):
     assert re.fullmatch(sentence, str(caught.value))
     room = len(json.dumps("no bucket is configured on this worker, so it came as base64"))
     answer = delivered(Video(mp4, ".mp4"), size + room, delivery="url", shrink=False)
-    assert answer_size(answer) == size + room
+    assert answer_size(VideoAnswer(**answer)) == size + room
 
 
 def test_bucket_of_the_worker_and_of_the_job():
@@ -271,7 +278,7 @@ def test_values_fall_back_to_what_was_sent_and_are_finite():
     plan = build_plan(wanted, 5, "a.png", None, "x/video", Settings.from_environment({}))
     sampler = plan.node_id("WanRelay_Sample")
     outputs = {sampler: {"wan_relay": [{"shift": float("nan"), "switch_step": 1, "seconds": {"high_noise": 1.5}}]}}
-    values = resolved_values(outputs, plan, wanted, Video(FTYP, ".mp4"))
+    values = describe_video(Video(FTYP, ".mp4"), outputs, plan, wanted).to_wire()
     assert values == {
         "workflow": "wan22_i2v_4step",
         "seed": 5,

@@ -1,0 +1,90 @@
+"""The video's way to the caller: in the answer, by the bucket, or smaller; whatever the platform can carry."""
+
+import asyncio
+import base64
+import json
+import time
+import uuid
+
+from ..contract.errors import JobError
+from ..contract.request import VideoRequest
+from ..contract.video_answer import VideoAnswer
+from ..media.bucket import Bucket, UploadFailed, upload_video
+from ..media.shrink import shrink_video
+from .saved_video import Video
+
+
+def answer_size(answer: VideoAnswer) -> int:
+    """Bytes of the body that the SDK posts for this answer."""
+    return len(json.dumps({"output": answer.to_wire()}, ensure_ascii=False, allow_nan=False).encode())
+
+
+async def deliver(
+    video: Video,
+    answer: VideoAnswer,
+    request: VideoRequest,
+    budget: int,
+    bucket: Bucket | None,
+    job_id: str,
+    upload_timeout_s: float,
+) -> VideoAnswer:
+    """The answer with the video in it, by the first way that works and fits `budget` bytes of JSON.
+
+    base64 if it fits, else the bucket within its time, else one re-encoding if the request allows it.
+    Raises JobError RESULT_TOO_LARGE or UPLOAD_FAILED rather than return what the platform would drop.
+    """
+    inline_size = _inline_size(video.content, answer)
+    fits = inline_size <= budget
+    wants_url = request.delivery == "url" or (request.delivery == "auto" and not fits)
+    upload_error = None
+    if wants_url and bucket is None and request.delivery == "url":
+        upload_error = "no bucket is configured on this worker"
+    if wants_url and bucket is not None:
+        try:
+            key = f"{time.strftime('%Y-%m-%d', time.gmtime())}/{job_id}/{uuid.uuid4().hex[:12]}{video.suffix}"
+            url = await upload_video(bucket, key, video.content, video.mime_type, upload_timeout_s)
+            return answer.model_copy(update={"video_url": url})
+        except Exception as error:
+            reason = str(error) if isinstance(error, UploadFailed) else type(error).__name__
+            upload_error = f"the bucket did not take the video: {reason}"
+    if upload_error and fits:
+        answer = answer.with_warning(f"{upload_error}, so it came as base64")
+        fits = (inline_size := _inline_size(video.content, answer)) <= budget
+    if fits:
+        return _with_video(answer, video.content)
+    if request.shrink:
+        if upload_error:
+            answer = answer.with_warning(upload_error)
+        smaller = await _shrunk(video, answer, budget)
+        if smaller is not None:
+            return smaller
+    if upload_error:
+        raise JobError("UPLOAD_FAILED", f"{upload_error}, and {_megabytes(inline_size)} is too large for the answer")
+    sentence = (
+        f"the answer would be {_megabytes(inline_size)} and this call carries {_megabytes(budget)}; "
+        "lower the size or the length, raise crf, or configure a bucket"
+    )
+    raise JobError("RESULT_TOO_LARGE", sentence)
+
+
+async def _shrunk(video: Video, answer: VideoAnswer, budget: int) -> VideoAnswer | None:
+    note = f"the video was re-encoded from {_megabytes(len(video.content))} to fit the answer; its quality is lower"
+    answer = answer.with_warning(note)
+    room = (budget - _inline_size(b"", answer)) * 3 // 4
+    smaller = await asyncio.to_thread(shrink_video, video.content, video.suffix, room)
+    if smaller is None or _inline_size(smaller, answer) > budget:
+        return None
+    return _with_video(answer, smaller)
+
+
+def _with_video(answer: VideoAnswer, content: bytes) -> VideoAnswer:
+    return answer.model_copy(update={"video": base64.b64encode(content).decode("ascii")})
+
+
+def _inline_size(content: bytes, answer: VideoAnswer) -> int:
+    """`answer_size` with the video as base64, which JSON does not escape, without building it."""
+    return answer_size(_with_video(answer, b"")) + 4 * ((len(content) + 2) // 3)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

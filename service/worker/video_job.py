@@ -1,0 +1,165 @@
+"""One video: images in, one run of ComfyUI, the answer out, and nothing left behind."""
+
+import asyncio
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+
+from ..contract.errors import JobError
+from ..contract.request import VideoRequest, draw_seed
+from ..contract.video_answer import VideoAnswer
+from ..media.bucket import Bucket
+from ..media.images import load_image
+from ..media.plain_image import PlainImage
+from .comfyui.client import OnProgress, Run, free_memory, planned_switch, upload
+from .comfyui.process import ComfyGoneError, ComfyProcess
+from .delivery import deliver
+from .own_files import OWN_NAME, check_disk, remove, remove_leftovers
+from .progress_updates import ProgressUpdates
+from .result import describe_video
+from .saved_video import find_video
+from .settings import Settings
+from .workflow import LOAD, SAMPLE, Plan, build_plan
+
+Images = tuple[PlainImage | None, PlainImage | None]
+
+
+class VideoJob:
+    """`run` it once, and `clean_up` whatever came of it.
+
+    `started` is when the job came, on time.monotonic's clock; `on_high_noise(workflow, low-noise file)` is called
+    while the high-noise expert samples.
+    """
+
+    def __init__(
+        self,
+        request: VideoRequest,
+        warnings: list[str],
+        job_id: str,
+        settings: Settings,
+        process: ComfyProcess,
+        session: aiohttp.ClientSession,
+        updates: ProgressUpdates,
+        bucket: Bucket | None,
+        on_high_noise: Callable[[str, str], None],
+        started: float,
+    ) -> None:
+        self._request = request
+        self._warnings = warnings
+        self._job_id = job_id
+        self._settings = settings
+        self._process = process
+        self._session = session
+        self._updates = updates
+        self._bucket = bucket
+        self._on_high_noise = on_high_noise
+        self._started = started
+        self._deadline = time.monotonic() + settings.job_timeout_s
+        self._seed = draw_seed(request)
+        self._timings: dict[str, float | None] = {}
+        self._uploaded: list[str] = []
+        self._runs: list[tuple[Run, str]] = []
+
+    async def run(self) -> VideoAnswer:
+        """Raises JobError."""
+        remove_leftovers(self._settings)
+        check_disk(self._settings)
+        images = await self._images_while_booting()
+        plan, outputs = await self._sampled(images)
+        video = await asyncio.to_thread(find_video, outputs, self._settings.output_directory)
+        self._note("total_s", self._started)
+        warnings = [*self._warnings, *(sentence for image in images if image for sentence in image.warnings)]
+        answer = describe_video(video, outputs, plan, self._request, warnings, self._timings)
+        budget = self._settings.result_budget(self._job_id)
+        # Half of what is left stays for the other ways, should the bucket not answer.
+        upload_timeout_s = min(self._settings.upload_timeout_s, (self._deadline - time.monotonic()) / 2)
+        return await deliver(video, answer, self._request, budget, self._bucket, self._job_id, upload_timeout_s)
+
+    async def _images_while_booting(self) -> Images:
+        """A bad image is known, and answered, long before a cold ComfyUI is up."""
+
+        async def one(image: tuple[str, str] | None) -> PlainImage | None:
+            return await load_image(*image, self._settings.image_limits) if image else None
+
+        self._process.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                start = group.create_task(one(self._request.start_image))
+                end = group.create_task(one(self._request.end_image))
+        except ExceptionGroup as faults:
+            raise faults.exceptions[0] from None
+        self._note("image_s", self._started)
+        return start.result(), end.result()
+
+    async def _sampled(self, images: Images) -> tuple[Plan, dict[str, Any]]:
+        """The plan and the outputs of a finished run, which is tried once more when ComfyUI dies in it."""
+        try:
+            try:
+                return await self._run_in_comfyui(images)
+            except ComfyGoneError:
+                print(f"job {self._job_id}: {self._process.last_words()}; once more", file=sys.stderr, flush=True)
+                return await self._run_in_comfyui(images)
+        except ComfyGoneError:
+            raise JobError("COMFYUI_CRASHED", self._process.last_words(), refresh_worker=True) from None
+        except JobError as error:
+            if error.code == "OUT_OF_MEMORY":
+                await free_memory(self._session, self._process)
+            raise
+
+    async def _run_in_comfyui(self, images: Images) -> tuple[Plan, dict[str, Any]]:
+        await self._process.wait_ready()
+        self._note("ready_s", self._started)
+        start, end = [await self._upload(image) if image else None for image in images]
+        token = uuid.uuid4().hex
+        plan = build_plan(self._request, self._seed, start, end, f"{OWN_NAME}{token}/video", self._settings)
+        run = Run(self._session, self._process, plan.graph, await self._follow(plan))
+        self._runs.append((run, token))
+        queued = time.monotonic()
+        entry = await run.finish()
+        self._note("comfyui_s", queued)
+        return plan, entry.get("outputs") or {}
+
+    async def _upload(self, image: PlainImage) -> str:
+        self._uploaded.append(image.name)
+        return await upload(self._session, self._process, image)
+
+    async def _follow(self, plan: Plan) -> OnProgress:
+        sampler, low_noise = plan.node_id(SAMPLE), plan.value(LOAD, "low_noise")
+        inputs = plan.graph[sampler]["inputs"]
+        if "low_noise" not in inputs:
+            switch_step = None
+        elif inputs["switch"] == "step":
+            switch_step = inputs["switch_step"]
+        else:
+            switch_step = await planned_switch(self._session, self._process, inputs)
+
+        def on_progress(node_id: str, step: int, steps: int) -> None:
+            if node_id == sampler:
+                self._updates.step(step, steps, switch_step)
+                self._on_high_noise(self._request.workflow, low_noise)
+
+        return on_progress
+
+    def _note(self, name: str, since: float) -> None:
+        self._timings[name] = rounded(time.monotonic() - since)
+
+    async def clean_up(self) -> None:
+        """Leaves ComfyUI idle and no file behind; also after a failure, a deadline or a cancellation."""
+        for run, token in self._runs:
+            if run.is_done:
+                await run.forget()
+            elif not await run.abandon():
+                # Deaf to an interrupt: only a new process is idle again.
+                self._process.kill()
+            await asyncio.to_thread(remove, self._settings.output_directory / f"{OWN_NAME}{token}")
+        for name in self._uploaded:
+            remove(self._settings.input_directory / name)
+        self._process.start()
+
+
+def rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
