@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .job import Job, Worker
+from .job import PlatformJob, Worker
 from .settings import Settings
 
 
-def send_progress(job: Job, update: dict[str, Any]) -> None:
+def send_progress(job: PlatformJob, update: dict[str, Any]) -> None:
     import runpod
 
     runpod.serverless.progress_update(job, update)
