@@ -45,7 +45,7 @@ def find_model(file: ModelFile, roots: list[dict[str, list[Path]]]) -> Path | No
     return None
 
 
-def free_memory() -> int:
+def available_memory() -> int:
     """Bytes that nobody needs, page cache counted as free: of the machine, and of the container if it is less."""
     available = _meminfo("MemAvailable")
     for folder, limit_name, usage_name, cache_name in (
@@ -74,7 +74,7 @@ def _meminfo(name: str) -> int:
 class ReadAhead:
     """A thread that reads files one after the other, never more than what was free beyond `reserve`."""
 
-    def __init__(self, paths: Iterable[Path], free: Callable[[], int] = free_memory, reserve: int = RESERVE) -> None:
+    def __init__(self, paths: Iterable[Path], free: Callable[[], int] = available_memory, reserve: int = RESERVE) -> None:
         self._paths = list(paths)
         self._free = free
         self._reserve = reserve

@@ -81,7 +81,7 @@ class Settings(BaseModel):
     max_image_megapixels: int = Field(
         50, ge=1, alias="WAN_RELAY_MAX_IMAGE_MEGAPIXELS", description="pixels of one image, checked before decoding"
     )
-    max_volume: int = Field(
+    max_video_pixels: int = Field(
         1280 * 720 * 161, ge=1, alias="WAN_RELAY_MAX_PIXELS", description="width x height x length of one job"
     )
     min_free_disk_mb: Megabytes = Field(

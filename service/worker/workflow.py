@@ -84,7 +84,7 @@ def build_plan(
     graph[find_node(graph, SAMPLE)]["inputs"]["seed"] = seed
     graph[find_node(graph, SAVE)]["inputs"]["filename_prefix"] = prefix
     use_model_files(graph, settings)
-    _check_budget(plan, settings.max_volume)
+    _check_budget(plan, settings.max_video_pixels)
     return plan
 
 
@@ -144,12 +144,12 @@ def _set_images(graph: Graph, start_name: str | None, end_name: str | None) -> N
         prepare[input_name] = [loader, 0]
 
 
-def _check_budget(plan: Plan, max_volume: int) -> None:
+def _check_budget(plan: Plan, max_video_pixels: int) -> None:
     width, height, length = (plan.value(PREPARE, name) for name in ("width", "height", "length"))
-    if width * height * length > max_volume:
+    if width * height * length > max_video_pixels:
         sentence = (
             f"{width} x {height} x {length} is {width * height * length / 1e6:.0f} million pixels; "
-            f"this worker takes at most {max_volume / 1e6:.0f} million, so lower the size or the length"
+            f"this worker takes at most {max_video_pixels / 1e6:.0f} million, so lower the size or the length"
         )
         raise JobError("OUT_OF_RANGE", sentence, "length")
 

@@ -24,7 +24,8 @@ def test_every_tool_and_torch_is_pinned() -> None:
     assert [pin for pin in pins if not re.fullmatch(r"[\w-]+==\d+(\.\d+)+", pin)] == []
 
 
-def test_ruff_and_mypy_check_the_python_that_dev_py_asks_for() -> None:
+def test_the_python_that_is_asked_for_is_the_one_that_is_checked() -> None:
+    assert PROJECT["project"]["requires-python"] == ">=3.11"
     assert PROJECT["tool"]["ruff"]["target-version"] == "py311"
     assert PROJECT["tool"]["mypy"]["python_version"] == "3.11"
 

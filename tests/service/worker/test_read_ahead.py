@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wan_relay.service.worker.read_ahead import CHUNK, ReadAhead, find_model, free_memory, model_roots
+from wan_relay.service.worker.read_ahead import CHUNK, ReadAhead, find_model, available_memory, model_roots
 from wan_relay.service.worker.settings import Settings
 from wan_relay.service.worker.workflow import ModelFile
 
@@ -40,7 +40,7 @@ def test_reading_stops_when_told(tmp_path):
 
 
 def test_free_memory_is_a_sane_number():
-    assert 0 < free_memory() < 1 << 50
+    assert 0 < available_memory() < 1 << 50
 
 
 def test_models_are_found_in_both_volume_layouts(tmp_path):
