@@ -31,7 +31,7 @@ def apply_lora(model: Any, path: Path, strength: float, slot: str) -> tuple[Any,
         some = {name: tensor for name, tensor in renamed.items() if name.endswith(_DIFFERENCES) == differences}
         patched.add_patches(comfy.lora.load_lora(some, key_map, log_missing=False), strength)
     warnings = plan_warnings(slot, path.name, plan) + name_warnings(slot, path)
-    warnings += _remember(patched, path.name, is_distilled(path.name, metadata or {}), slot)
+    warnings += _remember(patched, path.name, is_distilled(path, metadata or {}), slot)
     return patched, {"file": path.name, "strength": strength, **plan.counts()}, warnings
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import FileRefused
 from .expert_kind import I2V, KIND_NAMES, T2V, TI2V_5B, Network, recognise
-from .expert_name import HIGH_NOISE, LOW_NOISE, expert_from_name, is_distilled_name, is_wan_2_1_name
+from .expert_name import HIGH_NOISE, LOW_NOISE, expert_from_name, is_distilled_file, is_distilled_name, is_wan_2_1_name
 from .gguf_header import read_gguf_header
 from .safetensors_header import FileHeader, read_header
 from .same_content import same_content
@@ -68,9 +68,9 @@ def check_pair(high_path: str | Path, low_path: str | Path | None) -> dict[str, 
     }
 
 
-def is_distilled(file: str, metadata: Mapping[str, Any]) -> bool:
-    """Whether a file's name or its title in the metadata says that it is made for a few steps."""
-    return any(is_distilled_name(str(text)) for text in (file, *(metadata.get(key, "") for key in _TITLES)))
+def is_distilled(path: str | Path, metadata: Mapping[str, Any]) -> bool:
+    """Whether a file's name, its folder or its title in the metadata says that it is made for a few steps."""
+    return is_distilled_file(path) or any(is_distilled_name(str(metadata.get(key, ""))) for key in _TITLES)
 
 
 def read_model_header(path: str | Path) -> FileHeader:
@@ -97,7 +97,7 @@ def _read_expert(path: Path) -> Expert:
         dim=network.dim,
         num_layers=network.num_layers,
         named=expert_from_name(path),
-        distilled=is_distilled(path.name, header.metadata),
+        distilled=is_distilled(path, header.metadata),
     )
     return Expert(facts, header, network)
 

@@ -41,9 +41,9 @@ def check_lora_pair(
         refuse_no_match(slot, file, plan)
         report[slot] = {"file": file, **plan.counts()}
         report["warnings"] += plan_warnings(slot, file, plan) + name_warnings(slot, Path(lora))
-        if expert is not None and is_distilled(file, header.metadata):
+        if expert is not None and is_distilled(lora, header.metadata):
             expert_header = read_model_header(expert)
-            if is_distilled(Path(expert).name, expert_header.metadata):
+            if is_distilled(expert, expert_header.metadata):
                 report["warnings"].append(twice_distilled(slot, file, Path(expert).name))
     return report
 

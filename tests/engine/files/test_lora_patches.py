@@ -274,6 +274,9 @@ def test_a_second_distillation_warns_by_checkpoint_and_by_earlier_lora(model: An
     set_origin(plain, ExpertOrigin("DasiwaWAN22_tastysinHighV81.safetensors", True))
     _, _, warnings = apply_lora(plain, titled, 1.0, "high_noise")
     assert warnings[0].startswith("high_noise_lora: b.safetensors and DasiwaWAN22_tastysinHighV81.safetensors are both")
+    (tmp_path / "Lightning").mkdir()
+    in_folder = write_lora(tmp_path / "Lightning" / "high_noise_model.safetensors", lora())
+    assert len(apply_lora(plain, in_folder, 1.0, "high_noise")[2]) == 1
 
 
 def test_a_lora_of_the_other_expert_warns_by_name(model: Any, tmp_path: Path) -> None:

@@ -233,3 +233,12 @@ def test_swapped_names_and_a_second_distillation_warn(tmp_path: Path) -> None:
         "made for a few steps, and the effect must not be applied twice; set high_noise_lora to none.",
     ]
     assert "b.safetensors and DasiwaWAN22" in check_lora_pair(titled, None, merged)["warnings"][0]
+
+
+def test_the_folder_of_a_plain_name_tells_a_second_distillation(tmp_path: Path) -> None:
+    lora = lora_file(tmp_path / "Wan2.2-Lightning" / "high_noise_model.safetensors", low_rank(Q))
+    merged = write_model(tmp_path / "4steps" / "high.safetensors", expert_listing())
+    assert check_lora_pair(lora, None, merged)["warnings"] == [
+        "high_noise_lora: high_noise_model.safetensors and high.safetensors are both made for a few steps, and the "
+        "effect must not be applied twice; set high_noise_lora to none."
+    ]
