@@ -26,7 +26,7 @@ def check_text_encoder(header: FileHeader) -> None:
     if "blocks.0.attn.q.weight" in tensors:
         raise FileRefused(f"{expected}, got {name}, which is in Wan's own layout and cannot be read by ComfyUI.")
     recognised = tensors.get("encoder.block.23.layer.1.DenseReluDense.wi_1.weight")
-    if recognised is None or recognised.shape[0] != 10240:
+    if recognised is None or recognised.shape[:1] != (10240,):
         raise FileRefused(f"{expected}, got {name}, which is another model.")
     if "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight" not in tensors:
         raise FileRefused(f"{expected}, got {name}, which is a T5-XXL, not UMT5.")
@@ -38,7 +38,7 @@ def encoder_config(header: FileHeader) -> dict[str, Any]:
     """Sizes that differ from UMT5-XXL's, from the file's metadata `config.text_encoder`; empty for the real one."""
     try:
         config = json.loads(header.metadata.get("config", "{}")).get("text_encoder", {})
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
 
