@@ -9,7 +9,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .engine.files.lora_patches import LoraFile, apply_lora, read_lora
-from .engine.files.model_files import lora_file, lora_files, state_of
+from .engine.files.model_files import lora_file, lora_files, maps_files, state_of
 from .rules.errors import InvalidInput, WanRelayError
 from .rules.files.expert_files import NO_FILE
 from .rules.files.lora_files import check_lora_pair
@@ -62,7 +62,7 @@ class ApplyLoraPair(io.ComfyNode):
                 None if name in (None, NO_FILE) else lora_file(input_name, name)
                 for input_name, name in (("high_noise_lora", high_noise_lora), ("low_noise_lora", low_noise_lora))
             )
-            check_lora_pair(high, low)
+            check_lora_pair(high, low, mapped=maps_files())
         except WanRelayError as problem:
             return str(problem)
         return True

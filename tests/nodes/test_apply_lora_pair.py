@@ -209,6 +209,22 @@ def test_unknown_files_are_refused_when_queued(
     assert [detail.split(" - ", 1)[1].startswith(sentence) for detail in queue(monkeypatch, **inputs)] == [True, True]
 
 
+def test_among_many_loras_the_closest_name_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_folders(monkeypatch, tmp_path)
+    for name in (*(f"{number:02}" for number in range(20)), "sub/style_high"):
+        write_model(tmp_path / "loras" / f"{name}.safetensors", {"a": ("F16", (1,))})
+    nested = str(Path("sub") / "style_high.safetensors")
+    assert ApplyLoraPair.validate_inputs("sub\\style_high.safetensors", "none") == (
+        "high_noise_lora: 'sub\\style_high.safetensors' not in (list of length 21); the closest name there is "
+        f"'{nested}'"
+    )
+    assert ApplyLoraPair.validate_inputs("none", "style.gguf") == (
+        "low_noise_lora: 'style.gguf' not in (list of length 21)"
+    )
+    with pytest.raises(InvalidInput, match="the closest name there is"):
+        ApplyLoraPair.execute(None, "style_high.safetensors", "none", 1.0, 1.0)
+
+
 def test_good_loras_are_queued_and_strengths_keep_comfyuis_own_check(monkeypatch: pytest.MonkeyPatch) -> None:
     assert queue(monkeypatch, high_noise_lora=LORAS[0], low_noise_lora="none") == []
     names = {"high_noise_lora": LORAS[0], "low_noise_lora": "none"}

@@ -43,19 +43,19 @@ def encoder_config(header: FileHeader) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def encoder_identity(path: Path) -> str:
+def encoder_identity(path: Path, mapped: bool = False) -> str:
     """A digest that two copies of one file share wherever they lie, and two different encoders do not.
 
     safetensors: the header and the middle 256 bytes of every tensor, some 60 KB out of 6.7 GB. Neither path nor
     modification time counts, so that machines which each download the file share one cache. Other formats have
-    no readable header: name, size and modification time.
+    no readable header: name, size and modification time. `mapped` as in `read_header`.
     """
     digest = hashlib.sha256()
     if not is_safetensors(path):
         stat = path.stat()
         digest.update(json.dumps([path.name, stat.st_size, stat.st_mtime_ns]).encode())
         return digest.hexdigest()
-    header = read_header(path)
+    header = read_header(path, mapped)
     with path.open("rb", buffering=0) as file:
         for name, tensor in sorted(header.tensors.items(), key=lambda item: item[1].begin):
             size = min(SAMPLE_BYTES, tensor.end - tensor.begin)
