@@ -39,8 +39,8 @@ def test_the_closest_name(name: str, closest: str | None) -> None:
 
 
 def test_a_name_is_never_answered_with_the_other_expert() -> None:
-    assert closest_name("wan2.2_i2v_high_noise_14B_fp8.safetensors", FILES[1:2]) is None
-    assert closest_name("wan2.2_i2v_low_noise_14B_fp8.safetensors", FILES[:2]) == FILES[1]
+    assert closest_name("wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors", FILES[1:2]) is None
+    assert closest_name("wan2.2_i2v_14B_fp8_scaled.safetensors", FILES[1:2]) == FILES[1]
 
 
 def test_the_sentence_lists_a_few_names_and_counts_many() -> None:

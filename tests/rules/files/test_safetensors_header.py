@@ -65,6 +65,8 @@ REFUSED = {
         "m.safetensors is damaged: its metadata holds something else than text.",
     ),
     "metadata is zero": (raw_file({"__metadata__": 0, "a": entry(0, 1)}, b"0"), "is damaged or of another format."),
+    "a long name": (raw_file({"a" * 501: entry(0, 1)}, b"0"), "is damaged or of another format."),
+    "a long type": (raw_file({"a": entry(0, 1, [1], "a" * 501)}, b"0"), "is damaged or of another format."),
     "a shape of nothing": (raw_file({"a": entry(0, 1, "")}, b"0"), "is damaged or of another format."),
     "bytes left over": (
         raw_file({"a": entry(0, 1)}, b"0" * 17),
