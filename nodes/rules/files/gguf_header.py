@@ -84,7 +84,7 @@ def _place(name: str, shape: tuple[int, ...], number: int, begin: int, pairs: di
     end = begin + -(-math.prod(shape) // block) * block_bytes
     original = pairs.get(_ORIGINAL_SHAPE + name, shape)
     if not are_sizes(shape) or not are_sizes(original) or math.prod(original) != math.prod(shape) or end > MAX_NUMBER:
-        raise ValueError("the original shape holds the same elements")
+        raise ValueError("sizes are whole numbers, and the original shape has as many elements")
     return TensorInfo(dtype, tuple(original), begin, end)
 
 

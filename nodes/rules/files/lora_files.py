@@ -22,10 +22,9 @@ def check_lora_pair(
 ) -> dict[str, Any]:
     """Tell what two LoRA files will do to two expert files.
 
-    Without the experts the keys are matched with the names of any Wan network, and shapes are not compared. `mapped` as
-    in `read_header`. Returns
-    {"high_noise": counts or None, "low_noise": counts or None, "warnings": [sentence, ...]}. Raises FileRefused, one
-    sentence that names the input, for a file that is not a LoRA for Wan.
+    Without the experts the keys are matched with the names of any Wan network, and shapes are not compared; `mapped` as
+    in `read_header`. Returns {"high_noise": counts or None, "low_noise": counts or None, "warnings": [sentence, ...]}.
+    Raises FileRefused, one sentence that names the input, for a file that is not a LoRA for Wan.
     """
     report: dict[str, Any] = {HIGH_NOISE: None, LOW_NOISE: None, "warnings": []}
     for slot, lora, expert in ((HIGH_NOISE, high_lora, high_expert), (LOW_NOISE, low_lora, low_expert)):
@@ -56,7 +55,7 @@ def refuse_no_match(slot: str, file: str, expert: str, plan: LoraPlan) -> None:
     if not plan.applied and plan.misfit:
         raise FileRefused(
             f"{slot}_lora: expected a LoRA made for this model, but the widths differ: "
-            f"{plan.misfit.sentence(file, expert)}."
+            f"{plan.misfit.in_words(file, expert)}."
         )
     if not plan.applied:
         num_keys = len(plan.harmless) + len(plan.unmatched)
@@ -70,7 +69,7 @@ def refuse_no_match(slot: str, file: str, expert: str, plan: LoraPlan) -> None:
 def plan_warnings(slot: str, file: str, expert: str, plan: LoraPlan) -> list[str]:
     if not plan.unmatched:
         return []
-    example = plan.misfit.sentence(file, expert) if plan.misfit else shown(plan.unmatched[0])
+    example = plan.misfit.in_words(file, expert) if plan.misfit else shown(plan.unmatched[0])
     total = len(plan.applied) + len(plan.harmless) + len(plan.unmatched)
     return [
         f"{slot}_lora: {len(plan.unmatched)} of the {total} keys of {file} match nothing in the expert and are not "

@@ -24,7 +24,7 @@ class Misfit:
     made_for: Shape
     found: Shape
 
-    def sentence(self, file: str, expert: str) -> str:
+    def in_words(self, file: str, expert: str) -> str:
         made_for, found = ("x".join(map(str, shape)) for shape in (self.made_for, self.found))
         return f"{shown(self.layer)} is {made_for} in {file} and {found} in {expert}"
 
