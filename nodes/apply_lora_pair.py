@@ -1,12 +1,15 @@
 """The node that puts a LoRA on each of the two experts and says what it did."""
 
 import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
 
-from .engine.files.lora_patches import apply_lora
-from .engine.files.model_files import lora_file, lora_files, state_of
+from .engine.files.lora_patches import LoraFile, apply_lora, read_lora
+from .engine.files.model_files import lora_file, lora_files, maps_files, state_of
 from .rules.errors import InvalidInput, WanRelayError
 from .rules.files.expert_files import NO_FILE
 from .rules.files.lora_files import check_lora_pair
@@ -59,7 +62,7 @@ class ApplyLoraPair(io.ComfyNode):
                 None if name in (None, NO_FILE) else lora_file(input_name, name)
                 for input_name, name in (("high_noise_lora", high_noise_lora), ("low_noise_lora", low_noise_lora))
             )
-            check_lora_pair(high, low)
+            check_lora_pair(high, low, mapped=maps_files())
         except WanRelayError as problem:
             return str(problem)
         return True
@@ -84,14 +87,17 @@ class ApplyLoraPair(io.ComfyNode):
         if low_noise is None and low_noise_lora != NO_FILE:
             raise InvalidInput(f"low_noise_lora: expected none because low_noise has no model, got {low_noise_lora!r}.")
         report: dict[str, Any] = {"high_noise": None, "low_noise": None, "warnings": []}
-        high = _apply(report, "high_noise", high_noise, high_noise_lora, high_noise_strength)
-        low = _apply(report, "low_noise", low_noise, low_noise_lora, low_noise_strength)
+        read = cache(read_lora)  # one file may serve both experts
+        high = _apply(report, "high_noise", high_noise, high_noise_lora, high_noise_strength, read)
+        low = _apply(report, "low_noise", low_noise, low_noise_lora, low_noise_strength, read)
         if high_noise_lora == NO_FILE and low_noise_lora == NO_FILE:
             report["warnings"].append("Both LoRAs are none: the experts pass through unchanged.")
         return io.NodeOutput(high, low, json.dumps(report), ui={"wan_relay": [report]})
 
 
-def _apply(report: dict[str, Any], slot: str, model: Any, name: str, strength: float) -> Any:
+def _apply(
+    report: dict[str, Any], slot: str, model: Any, name: str, strength: float, read: Callable[[Path], LoraFile]
+) -> Any:
     if name == NO_FILE:
         return model
     path = lora_file(f"{slot}_lora", name)
@@ -99,6 +105,6 @@ def _apply(report: dict[str, Any], slot: str, model: Any, name: str, strength: f
         nothing = {"applied": 0, "harmless": 0, "unmatched": 0, "layers": 0, "examples": []}
         report[slot] = {"file": path.name, "strength": strength, **nothing}
         return model
-    model, report[slot], warnings = apply_lora(model, path, strength, slot)
+    model, report[slot], warnings = apply_lora(model, read(path), strength, slot)
     report["warnings"] += warnings
     return model

@@ -1,28 +1,16 @@
 """Node: both prompts -> conditioning, without loading the text encoder for prompts that it has seen."""
 
-from pathlib import Path
+import json
+from typing import Any
 
-import folder_paths
 from comfy_api.latest import io
 
+from .engine.files.model_files import maps_files, state_of, text_encoder_file, text_encoder_files
 from .engine.prompts.prompt_cache import PromptCache
 from .engine.prompts.prompt_encoding import check_prompt, encode_prompts
-from .rules.errors import InvalidInput, WanRelayError
+from .rules.errors import WanRelayError
 from .rules.files.safetensors_header import read_header
 from .rules.files.text_encoder_file import check_text_encoder, is_safetensors
-
-FOLDER = "text_encoders"  # ComfyUI's name for text_encoders and clip together
-
-
-def find_text_encoder(name: str) -> Path:
-    """The path of a listed text encoder. Raises InvalidInput for any other name."""
-    files = folder_paths.get_filename_list(FOLDER)
-    if name not in files:
-        listed = ", ".join(files) or "no file at all"
-        raise InvalidInput(
-            f"text_encoder must be a file in models/text_encoders or models/clip ({listed}), got {name}."
-        )
-    return Path(folder_paths.get_full_path_or_raise(FOLDER, name))
 
 
 class EncodePrompts(io.ComfyNode):
@@ -41,8 +29,11 @@ class EncodePrompts(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "text_encoder",
-                    options=folder_paths.get_filename_list(FOLDER),
-                    tooltip="UMT5-XXL, such as umt5_xxl_fp8_e4m3fn_scaled.safetensors in models/text_encoders.",
+                    options=text_encoder_files(),
+                    tooltip=(
+                        "UMT5-XXL, such as umt5_xxl_fp8_e4m3fn_scaled.safetensors in models/text_encoders. A GGUF file "
+                        "is read by CLIPLoader (GGUF) of ComfyUI-GGUF instead."
+                    ),
                 ),
                 io.String.Input(
                     "prompt", multiline=True, dynamic_prompts=True, default="", tooltip="What the video should show."
@@ -69,16 +60,22 @@ class EncodePrompts(io.ComfyNode):
         if text_encoder is None:  # linked, so not known yet
             return True
         try:
-            path = find_text_encoder(text_encoder)
+            path = text_encoder_file("text_encoder", text_encoder)
             if is_safetensors(path):
-                check_text_encoder(read_header(path))
+                check_text_encoder(read_header(path, maps_files()))
         except WanRelayError as error:
             return str(error)
         return True
 
     @classmethod
+    def fingerprint_inputs(cls, text_encoder: str | None = None, **others: Any) -> str:
+        if text_encoder not in text_encoder_files():
+            return json.dumps(text_encoder)
+        return json.dumps(state_of(text_encoder_file("text_encoder", text_encoder)))
+
+    @classmethod
     def execute(cls, text_encoder: str, prompt: str, negative_prompt: str, type: str = "wan") -> io.NodeOutput:
-        path = find_text_encoder(text_encoder)
+        path = text_encoder_file("text_encoder", text_encoder)
         for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
             check_prompt(name, text)
         (positive, negative), cached = encode_prompts(path, [prompt, negative_prompt], PromptCache.from_environment())

@@ -6,7 +6,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .engine.files.expert_loading import WEIGHT_DTYPES, load_pair
-from .engine.files.model_files import ModelFile, expert_files, find_expert, state_of
+from .engine.files.model_files import ModelFile, expert_files, find_expert, maps_files, state_of
 from .rules.errors import WanRelayError
 from .rules.files.expert_files import NO_FILE, check_pair
 
@@ -81,4 +81,4 @@ class LoadExperts(io.ComfyNode):
 def _check(high_noise: str, low_noise: str) -> tuple[dict[str, Any], ModelFile, ModelFile | None]:
     high = find_expert("high_noise", high_noise)
     low = None if low_noise == NO_FILE else find_expert("low_noise", low_noise)
-    return check_pair(high.path, low.path if low else None), high, low
+    return check_pair(high.path, low.path if low else None, maps_files()), high, low

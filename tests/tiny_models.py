@@ -4,6 +4,7 @@ import json
 import math
 import random
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,23 +45,33 @@ def write_sparse_model(path: Path, listing: Listing) -> Path:
     return path
 
 
-def write_gguf(path: Path, listing: Listing, architecture: str | None = "wan", version: int = 3) -> Path:
-    """Write a GGUF file: F32 and F16 tensors, five-dimensional ones with their original shape as a key-value pair."""
-    pairs = (
+def write_gguf(
+    path: Path,
+    listing: Listing,
+    architecture: str | None = "wan",
+    version: int = 3,
+    pairs: Sequence[bytes] = (),
+) -> Path:
+    """Write a GGUF file: F32 and F16 tensors, five-dimensional ones with their original shape as a key-value pair.
+
+    `pairs`: more key-value pairs, each as the bytes of key, type and value; they come last and so win.
+    """
+    first = (
         []
         if architecture is None
-        else [_gguf_text("general.architecture") + struct.pack("<I", 8) + _gguf_text(architecture)]
+        else [gguf_text("general.architecture") + struct.pack("<I", 8) + gguf_text(architecture)]
     )
     infos, offset = [], 0
     for name, (dtype, shape) in listing.items():
         stored = shape if len(shape) <= 4 else (math.prod(shape[:-3]), *shape[-3:])
         if stored != shape:
             value = struct.pack("<IIQ", 9, 5, len(shape)) + struct.pack(f"<{len(shape)}i", *shape)
-            pairs.append(_gguf_text(f"comfy.gguf.orig_shape.{name}") + value)
+            first.append(gguf_text(f"comfy.gguf.orig_shape.{name}") + value)
         dims = struct.pack(f"<I{len(stored)}Q", len(stored), *reversed(stored))
-        infos.append(_gguf_text(name) + dims + struct.pack("<IQ", {"F32": 0, "F16": 1}[dtype], offset))
+        infos.append(gguf_text(name) + dims + struct.pack("<IQ", {"F32": 0, "F16": 1}[dtype], offset))
         offset += -(-math.prod(shape) * BYTES_PER_ELEMENT[dtype] // 32) * 32
-    head = b"GGUF" + struct.pack("<IQQ", version, len(infos), len(pairs)) + b"".join(pairs) + b"".join(infos)
+    all_pairs = [*first, *pairs]
+    head = b"GGUF" + struct.pack("<IQQ", version, len(infos), len(all_pairs)) + b"".join([*all_pairs, *infos])
     path.write_bytes(head + bytes(-len(head) % 32) + random.Random(path.name).randbytes(offset))
     return path
 
@@ -79,6 +90,6 @@ def _data_bytes(listing: Listing) -> int:
     return sum(math.prod(shape) * BYTES_PER_ELEMENT[dtype] for dtype, shape in listing.values())
 
 
-def _gguf_text(text: str) -> bytes:
+def gguf_text(text: str) -> bytes:
     raw = text.encode()
     return struct.pack("<Q", len(raw)) + raw

@@ -20,7 +20,7 @@ import folder_paths
 from aiohttp import web
 from comfy_api.latest import io
 
-from ..engine.files.model_files import expert_file, lora_file
+from ..engine.files.model_files import expert_file, lora_file, maps_files
 from ..engine.relay.sigma_schedule import plan_schedule
 from ..node_list import NODES
 from ..rules.errors import FileRefused, InvalidInput, WanRelayError
@@ -109,14 +109,14 @@ def experts(query: Query) -> dict[str, Any]:
     """Whether two files are a pair, from their headers."""
     high, low = _expert_paths(query)
     assert high is not None
-    return check_pair(high, low)
+    return check_pair(high, low, maps_files())
 
 
 def loras(query: Query) -> dict[str, Any]:
     """What two LoRA files would do, to the experts below them where those are known."""
     high, low = (_lora_path(query, f"{slot}_lora") for slot in ("high_noise", "low_noise"))
     high_expert, low_expert = _expert_paths(query) if "high_noise" in query else (None, None)
-    return check_lora_pair(high, low, high_expert, low_expert)
+    return check_lora_pair(high, low, high_expert, low_expert, maps_files())
 
 
 def read_inputs(query: Query, node_id: str, names: tuple[str, ...]) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def _multiple_of_vae(file: str) -> int:
     if file not in folder_paths.get_filename_list("vae"):
         return A14B_MULTIPLE
     try:
-        header = read_header(folder_paths.get_full_path_or_raise("vae", file))
+        header = read_header(folder_paths.get_full_path_or_raise("vae", file), maps_files())
     except FileRefused:
         return A14B_MULTIPLE
     return TI2V_5B_MULTIPLE if is_ti2v_5b_vae(header) else A14B_MULTIPLE

@@ -74,7 +74,9 @@ def _meminfo(name: str) -> int:
 class ReadAhead:
     """A thread that reads files one after the other, never more than what was free beyond `reserve`."""
 
-    def __init__(self, paths: Iterable[Path], free: Callable[[], int] = available_memory, reserve: int = RESERVE) -> None:
+    def __init__(
+        self, paths: Iterable[Path], free: Callable[[], int] = available_memory, reserve: int = RESERVE
+    ) -> None:
         self._paths = list(paths)
         self._free = free
         self._reserve = reserve

@@ -4,14 +4,19 @@ import asyncio
 import importlib
 import json
 import os
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import comfy.lora
 import comfy.sd
+import comfy.utils
 import pytest
 from wan_relay.nodes.apply_lora_pair import ApplyLoraPair
 from wan_relay.nodes.load_experts import LoadExperts
 from wan_relay.nodes.rules.errors import InvalidInput
+from wan_relay.nodes.rules.files import lora_keys
 from wan_relay.nodes.rules.files.safetensors_header import read_header
 from wan_relay.tests.nodes.model_folders import use_folders
 from wan_relay.tests.tiny_models import write_model
@@ -114,6 +119,39 @@ def test_each_expert_gets_its_own_lora(pair: tuple[Any, Any], toy_models: Path) 
     assert (pair[0].patches, pair[1].patches) == ({}, {})
 
 
+def count_calls(monkeypatch: pytest.MonkeyPatch, *functions: tuple[Any, str]) -> Counter[str]:
+    """The functions stay what they are; the counter returned says how often each was called."""
+    calls: Counter[str] = Counter()
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            calls[name] += 1
+            return function(*args, **options)
+
+        return call
+
+    for owner, name in functions:
+        monkeypatch.setattr(owner, name, counted(name, getattr(owner, name)))
+    return calls
+
+
+@pytest.mark.parametrize(("low_lora", "num_files"), [(LORAS[1], 2), (LORAS[0], 1)])
+def test_a_job_reads_each_file_once_and_each_key_once(
+    pair: tuple[Any, Any], toy_models: Path, monkeypatch: pytest.MonkeyPatch, low_lora: str, num_files: int
+) -> None:
+    """The two files of a pair have the same keys, so that these are translated once for both."""
+    lora_keys.read_keys.cache_clear()
+    calls = count_calls(
+        monkeypatch,
+        (comfy.utils, "load_torch_file"),
+        (comfy.lora, "load_lora"),
+        (lora_keys.LayerNames, "read_key"),
+    )
+    assert ApplyLoraPair.validate_inputs(LORAS[0], low_lora) is True
+    apply(*pair, low_noise_lora=low_lora)
+    assert calls == {"load_torch_file": num_files, "load_lora": 2, "read_key": num_keys(toy_models, LORAS[0])}
+
+
 def test_none_and_strength_zero_pass_the_model_through(pair: tuple[Any, Any]) -> None:
     high, low, report = apply(*pair, high_noise_lora="none", low_noise_strength=0.0)
     assert (high, low) == pair
@@ -169,6 +207,22 @@ def test_unknown_files_are_refused_when_queued(
     monkeypatch: pytest.MonkeyPatch, inputs: dict[str, str], sentence: str
 ) -> None:
     assert [detail.split(" - ", 1)[1].startswith(sentence) for detail in queue(monkeypatch, **inputs)] == [True, True]
+
+
+def test_among_many_loras_the_closest_name_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_folders(monkeypatch, tmp_path)
+    for name in (*(f"{number:02}" for number in range(20)), "sub/style_high"):
+        write_model(tmp_path / "loras" / f"{name}.safetensors", {"a": ("F16", (1,))})
+    nested = str(Path("sub") / "style_high.safetensors")
+    assert ApplyLoraPair.validate_inputs("sub\\style_high.safetensors", "none") == (
+        "high_noise_lora: 'sub\\style_high.safetensors' not in (list of length 21); the closest name there is "
+        f"'{nested}'"
+    )
+    assert ApplyLoraPair.validate_inputs("none", "style.gguf") == (
+        "low_noise_lora: 'style.gguf' not in (list of length 21)"
+    )
+    with pytest.raises(InvalidInput, match="the closest name there is"):
+        ApplyLoraPair.execute(None, "style_high.safetensors", "none", 1.0, 1.0)
 
 
 def test_good_loras_are_queued_and_strengths_keep_comfyuis_own_check(monkeypatch: pytest.MonkeyPatch) -> None:

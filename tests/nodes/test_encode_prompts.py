@@ -1,5 +1,7 @@
 """The node on the toy encoder, compared whole with ComfyUI's CLIPTextEncode on the same encoder."""
 
+import asyncio
+import importlib
 import json
 import os
 import shutil
@@ -191,9 +193,7 @@ def test_half_a_surrogate_pair_is_refused(encoder: Path) -> None:
 
 def test_files_are_checked_at_queue_time(encoder: Path, toy_models: Path) -> None:
     assert EncodePrompts.validate_inputs(ENCODER) is True
-    assert EncodePrompts.validate_inputs("none.safetensors") == (
-        f"text_encoder must be a file in models/text_encoders or models/clip ({ENCODER}), got none.safetensors."
-    )
+    assert EncodePrompts.validate_inputs("none.safetensors") == f"text_encoder: 'none.safetensors' not in ['{ENCODER}']"
     vae = toy_models / "vae" / "toy_wan_2.1_vae.safetensors"
     shutil.copy(vae, encoder.parent / "vae.safetensors")
     folder_paths.filename_list_cache.clear()
@@ -201,6 +201,72 @@ def test_files_are_checked_at_queue_time(encoder: Path, toy_models: Path) -> Non
     assert "got vae.safetensors, which is another model" in str(refused)
     with pytest.raises(FileRefused, match="which is another model"):
         EncodePrompts.execute("vae.safetensors", "a cat", "")
+
+
+def test_among_many_encoders_the_closest_name_is_offered(encoder: Path) -> None:
+    for number in range(20):
+        (encoder.parent / f"{number:02}.safetensors").write_bytes(b"")
+    sentence = f"text_encoder: 'sub\\{ENCODER}' not in (list of length 21); the closest name there is '{ENCODER}'"
+    assert EncodePrompts.validate_inputs(f"sub\\{ENCODER}") == sentence
+    with pytest.raises(InvalidInput) as refusal:
+        EncodePrompts.execute(f"sub\\{ENCODER}", "a cat", "")
+    assert str(refusal.value) == sentence
+
+
+def test_a_link_to_nowhere_is_not_in_the_list(encoder: Path) -> None:
+    encoder.rename(encoder.parent.parent / "elsewhere")
+    encoder.symlink_to("gone")
+    assert EncodePrompts.validate_inputs(ENCODER) == f"text_encoder: '{ENCODER}' not in []"
+
+
+def test_a_gguf_encoder_is_answered_with_what_reads_it(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = (
+        "text_encoder: 'umt5-xxl-encoder-Q8_0.gguf' is a GGUF file, which ComfyUI-GGUF's CLIPLoader (GGUF) reads: set "
+        "its type to wan and use two CLIP Text Encode nodes instead of this one, or choose a safetensors file here."
+    )
+    assert EncodePrompts.validate_inputs("umt5-xxl-encoder-Q8_0.gguf") == sentence
+    (encoder.parent / "umt5-xxl-encoder-Q8_0.gguf").write_bytes(b"GGUF")
+    listed = ([str(encoder.parent)], {".safetensors", ".gguf"})
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "text_encoders", listed)
+    folder_paths.filename_list_cache.clear()
+    assert EncodePrompts.validate_inputs("umt5-xxl-encoder-Q8_0.gguf") == sentence
+    with pytest.raises(InvalidInput, match=r"^text_encoder: .* is a GGUF file"):
+        EncodePrompts.execute("umt5-xxl-encoder-Q8_0.gguf", "a cat", "")
+
+
+def test_a_replaced_file_changes_the_fingerprint(encoder: Path) -> None:
+    others = {"prompt": "a cat", "negative_prompt": "", "type": "wan"}
+    before = EncodePrompts.fingerprint_inputs(text_encoder=ENCODER, **others)
+    assert EncodePrompts.fingerprint_inputs(text_encoder=ENCODER, **others) == before
+    stat = encoder.stat()
+    os.utime(encoder, ns=(0, stat.st_mtime_ns + 1))
+    touched = EncodePrompts.fingerprint_inputs(text_encoder=ENCODER, **others)
+    encoder.write_bytes(encoder.read_bytes() + b"0")
+    os.utime(encoder, ns=(0, stat.st_mtime_ns))
+    longer = EncodePrompts.fingerprint_inputs(text_encoder=ENCODER, **others)
+    assert len({before, touched, longer}) == 3
+    gone = EncodePrompts.fingerprint_inputs(text_encoder="gone.safetensors", **others)
+    linked = EncodePrompts.fingerprint_inputs(text_encoder=None, **others)
+    assert gone == EncodePrompts.fingerprint_inputs(text_encoder="gone.safetensors", **others)
+    assert linked == EncodePrompts.fingerprint_inputs(**others)
+
+
+def test_comfyui_encodes_again_after_the_file_is_replaced(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ComfyUI's own account of a node's inputs, with which it decides whether the kept result still holds."""
+    execution = importlib.import_module("execution")
+    monkeypatch.setitem(importlib.import_module("nodes").NODE_CLASS_MAPPINGS, "WanRelay_EncodePrompts", EncodePrompts)
+    inputs = {"text_encoder": ENCODER, "prompt": "a cat", "negative_prompt": "", "type": "wan"}
+
+    def account() -> Any:
+        prompt = {"1": {"class_type": "WanRelay_EncodePrompts", "inputs": inputs}}
+        dynamic = importlib.import_module("comfy_execution.graph").DynamicPrompt(prompt)
+        outputs = execution.CacheSet(execution.CacheType.CLASSIC).outputs
+        return asyncio.run(execution.IsChangedCache("job", dynamic, outputs).get("1"))
+
+    before = account()
+    assert account() == before
+    os.utime(encoder, ns=(0, encoder.stat().st_mtime_ns + 1))
+    assert account() != before
 
 
 def test_schema_is_the_contract(encoder: Path) -> None:

@@ -151,6 +151,21 @@ def test_bad_pairs_are_refused_when_queued_and_again_when_run(
     assert str(refusal.value).startswith(sentence)
 
 
+def test_among_many_files_the_closest_name_is_offered(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        write_model(models / "checkpoints" / f"{number:02}.safetensors", {"a": ("F16", (1,))})
+    nested = write_model(models / "diffusion_models" / "wan22" / "wan_high.safetensors", expert_listing(), seed=1)
+    write_model(models / "diffusion_models" / "wan_low.safetensors", expert_listing(), seed=2)
+    assert nested.exists()
+    details = queue(monkeypatch, high_noise="wan22\\wan_high.safetensors", low_noise="wan_low.safetensors")
+    assert details[0] == (
+        "high_noise - high_noise: 'wan22\\wan_high.safetensors' not in (list of length 22); the closest name there is "
+        f"'{Path('wan22') / 'wan_high.safetensors'}'"
+    )
+    with pytest.raises(InvalidInput, match=r"the closest name there is 'wan_low\.safetensors'"):
+        LoadExperts.execute(str(Path("wan22") / "wan_high.safetensors"), "wan-low.safetensors", "default")
+
+
 def test_linked_names_are_checked_when_run(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert LoadExperts.validate_inputs(high_noise=HIGH) is True
     assert LoadExperts.validate_inputs(low_noise=LOW) is True

@@ -19,7 +19,7 @@ import node_helpers
 import numpy as np
 import torch
 
-from ...nodes.engine.files.lora_patches import apply_lora
+from ...nodes.engine.files.lora_patches import apply_lora, read_lora
 from ...nodes.engine.frames.image_conditioning import condition_on_images
 from ...nodes.engine.frames.known_frames import Clip, KnownFrames
 from ...nodes.engine.frames.wan_vae import recognise_wan_vae
@@ -88,7 +88,7 @@ class Family:
         models = []
         for model, slot in ((pair.high, "high_noise"), (pair.low, "low_noise")):
             path = self._models / f"loras/toy_wan2.2_i2v_{slot}_4step_lora.safetensors"
-            models.append(apply_lora(model, path, 1.0, slot)[0])
+            models.append(apply_lora(model, read_lora(path), 1.0, slot)[0])
         return Pair(*models)
 
     @torch.inference_mode()

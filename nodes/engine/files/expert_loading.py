@@ -8,6 +8,7 @@ import torch
 
 from ...rules.errors import FileRefused, InvalidInput
 from ...rules.files.expert_name import HIGH_NOISE, LOW_NOISE
+from ...rules.files.shown_text import shown
 from .expert_origin import ExpertOrigin, set_origin
 from .model_files import ModelFile, gguf_loader
 
@@ -56,7 +57,7 @@ def _load_slot(slot: str, facts: dict[str, Any], file: ModelFile, weight_dtype: 
             else:
                 model = load_prefixed_model(str(file.path), facts["prefix"], options)
         except (KeyError, ValueError) as problem:  # a quantisation format that this ComfyUI does not know
-            raise FileRefused(f"{slot}: ComfyUI cannot load {file.name}: {problem}.") from problem
+            raise FileRefused(f"{slot}: ComfyUI cannot load {file.name}: {shown(str(problem), 200)}.") from problem
     set_origin(model, ExpertOrigin(facts["file"], facts["distilled"]))
     return model
 

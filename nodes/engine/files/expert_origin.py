@@ -31,5 +31,5 @@ def origin_of(model: Any) -> ExpertOrigin | None:
     loader = getattr(model, "cached_patcher_init", None)
     path = loader[1][0] if loader and loader[1] else None
     if isinstance(path, str):
-        return ExpertOrigin(Path(path).name, is_distilled(Path(path).name, {}))
+        return ExpertOrigin(Path(path).name, is_distilled(path, {}))
     return None

@@ -1,55 +1,76 @@
 """Put LoRA files on the two experts with ComfyUI's own patching, and count what each of them does."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import comfy.lora
 import comfy.utils
+import torch
 
 from ...rules.files.expert_files import is_distilled
 from ...rules.files.lora_files import name_warnings, plan_warnings, refuse_no_match, twice_distilled
-from ...rules.files.lora_plan import Shape, plan_lora
+from ...rules.files.lora_plan import LoraPlan, Shape, plan_lora
 from .expert_origin import ExpertOrigin, origin_of, set_origin
 
 _NETWORK = "diffusion_model."
 _DIFFERENCES = (".diff", ".diff_b", ".set_weight", ".w_norm", ".b_norm")
 
 
-def apply_lora(model: Any, path: Path, strength: float, slot: str) -> tuple[Any, dict[str, Any], list[str]]:
+@dataclass(frozen=True)
+class LoraFile:
+    """A LoRA file that is read: its tensors and its metadata."""
+
+    path: Path
+    tensors: Mapping[str, torch.Tensor]
+    metadata: Mapping[str, Any]
+
+
+def read_lora(path: Path) -> LoraFile:
+    tensors, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
+    return LoraFile(path, tensors, metadata or {})
+
+
+def apply_lora(model: Any, lora: LoraFile, strength: float, slot: str) -> tuple[Any, dict[str, Any], list[str]]:
     """Return a patched clone of `model`, the counts for the report, and warnings; `model` itself is not changed.
 
     Raises FileRefused when no key of the file fits the model.
     """
-    tensors, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
-    plan = plan_lora({name: tuple(tensor.shape) for name, tensor in tensors.items()}, network_shapes(model), slot)
-    refuse_no_match(slot, path.name, plan)
+    file, origin = lora.path.name, origin_of(model)
+    expert = origin.file if origin else "the expert"
+    network = network_shapes(model)
+    plan = plan_lora({name: tuple(tensor.shape) for name, tensor in lora.tensors.items()}, network, slot)
+    refuse_no_match(slot, file, expert, plan)
     patched = model.clone()
-    key_map = comfy.lora.model_lora_keys_unet(model.model, {})
-    renamed = {name: tensors[key] for key, name in plan.applied.items()}
-    # Apart, because ComfyUI keeps one patch per weight and file: a difference would replace the LoRA of the same layer.
+    _add_patches(patched, plan, {name: lora.tensors[key] for key, name in plan.applied.items()}, network, strength)
+    warnings = plan_warnings(slot, file, expert, plan) + name_warnings(slot, lora.path)
+    warnings += _remember(patched, file, is_distilled(lora.path, lora.metadata), slot)
+    return patched, {"file": file, "strength": strength, **plan.counts()}, warnings
+
+
+def _add_patches(
+    model: Any, plan: LoraPlan, tensors: dict[str, torch.Tensor], network: Mapping[str, Shape], strength: float
+) -> None:
+    """Patch `model` with tensors that are named as ComfyUI reads them.
+
+    Differences go in apart, because ComfyUI keeps one patch per weight and file: one would replace the LoRA of the same
+    layer.
+    """
+    key_map = {
+        _NETWORK + layer: f"{_NETWORK}{layer}.weight" if f"{layer}.weight" in network else _NETWORK + layer
+        for layer in plan.layers
+    }
     for differences in (False, True):
-        some = {name: tensor for name, tensor in renamed.items() if name.endswith(_DIFFERENCES) == differences}
-        patched.add_patches(comfy.lora.load_lora(some, key_map, log_missing=False), strength)
-    warnings = plan_warnings(slot, path.name, plan) + name_warnings(slot, path)
-    warnings += _remember(patched, path.name, is_distilled(path.name, metadata or {}), slot)
-    return patched, {"file": path.name, "strength": strength, **plan.counts()}, warnings
+        some = {name: tensor for name, tensor in tensors.items() if name.endswith(_DIFFERENCES) == differences}
+        if some:
+            model.add_patches(comfy.lora.load_lora(some, key_map, log_missing=False), strength)
 
 
 def network_shapes(model: Any) -> dict[str, Shape]:
     """The shape of every parameter of a MODEL's network, as the network sees it when the weight is quantised."""
-    names = (name for name in model.model.state_dict() if name.startswith(_NETWORK))
-    shapes = {}
-    for name in names:
-        parameter = _parameter(model.model, name)
-        if parameter is not None:
-            shapes[name.removeprefix(_NETWORK)] = tuple(parameter.shape)
-    return shapes
-
-
-def _parameter(module: Any, name: str) -> Any:
-    for part in name.split("."):
-        module = getattr(module, part, None)
-    return module
+    parameters = model.model.diffusion_model.named_parameters(remove_duplicate=False)
+    return {name: tuple(parameter.shape) for name, parameter in parameters}
 
 
 def _remember(model: Any, file: str, distilled: bool, slot: str) -> list[str]:

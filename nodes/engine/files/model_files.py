@@ -1,4 +1,4 @@
-"""Which model files can be chosen, and where each of them lies."""
+"""Which model files can be chosen, where each of them lies, and how ComfyUI reads them."""
 
 import importlib
 import os
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import comfy.memory_management
 import folder_paths
 
 from ...rules.errors import InvalidInput
+from ...rules.files.close_name import not_in_list
 
 GGUF_LOADER = "UnetLoaderGGUF"  # node of ComfyUI-GGUF
 EXPERT_FOLDERS = ("diffusion_models", "checkpoints")  # ComfyUI reads the folder "unet" as diffusion_models
@@ -25,6 +27,11 @@ class ModelFile:
     @property
     def path(self) -> Path:
         return Path(folder_paths.get_full_path_or_raise(self.folder, self.name))
+
+
+def maps_files() -> bool:
+    """Whether ComfyUI maps safetensors files (dynamic VRAM) instead of reading them with the safetensors library."""
+    return bool(comfy.memory_management.aimdo_enabled)
 
 
 def gguf_loader() -> type[Any] | None:
@@ -60,7 +67,9 @@ def find_expert(input_name: str, name: str) -> ModelFile:
     """The file behind a name of the list; raises InvalidInput, one sentence, when the list does not have it."""
     files = expert_files()
     if name not in files or not _exists(files[name]):
-        raise InvalidInput(_not_in_list(input_name, name, [shown for shown in files if shown != name]))
+        if _is_gguf(name) and gguf_loader() is None:
+            raise InvalidInput(f"{input_name}: {name!r} needs the ComfyUI-GGUF node pack, which is not installed.")
+        raise InvalidInput(not_in_list(input_name, name, [listed for listed in files if listed != name]))
     return files[name]
 
 
@@ -71,10 +80,22 @@ def lora_files() -> list[str]:
 
 def lora_file(input_name: str, name: str) -> Path:
     """The file behind a LoRA's name; raises InvalidInput, one sentence, when the list does not have it."""
-    path = folder_paths.get_full_path("loras", name) if name in lora_files() else None
-    if path is None:
-        raise InvalidInput(_not_in_list(input_name, name, lora_files()))
-    return Path(path)
+    return _listed_file("loras", lora_files(), input_name, name)
+
+
+def text_encoder_files() -> list[str]:
+    """The text encoders that can be chosen; ComfyUI reads the folder "clip" as text_encoders."""
+    return [name for name in folder_paths.get_filename_list("text_encoders") if not _is_gguf(name)]
+
+
+def text_encoder_file(input_name: str, name: str) -> Path:
+    """The file behind a text encoder's name; raises InvalidInput, one sentence, when the list does not have it."""
+    if _is_gguf(name):
+        raise InvalidInput(
+            f"{input_name}: {name!r} is a GGUF file, which ComfyUI-GGUF's CLIPLoader (GGUF) reads: set its type to wan "
+            "and use two CLIP Text Encode nodes instead of this one, or choose a safetensors file here."
+        )
+    return _listed_file("text_encoders", text_encoder_files(), input_name, name)
 
 
 def state_of(path: Path) -> tuple[str, int, int]:
@@ -106,8 +127,12 @@ def _safetensors(folder: str) -> list[str]:
     return [name for name in folder_paths.get_filename_list(folder) if name.lower().endswith(SAFETENSORS)]
 
 
-def _not_in_list(input_name: str, name: str, choices: list[str]) -> str:
-    if name.lower().endswith(".gguf") and gguf_loader() is None:
-        return f"{input_name}: {name!r} needs the ComfyUI-GGUF node pack, which is not installed."
-    shown = str(choices) if len(choices) <= 20 else f"(list of length {len(choices)})"
-    return f"{input_name}: {name!r} not in {shown}"
+def _listed_file(folder: str, names: list[str], input_name: str, name: str) -> Path:
+    path = folder_paths.get_full_path(folder, name) if name in names else None
+    if path is None:
+        raise InvalidInput(not_in_list(input_name, name, [listed for listed in names if listed != name]))
+    return Path(path)
+
+
+def _is_gguf(name: str) -> bool:
+    return name.lower().endswith(".gguf")

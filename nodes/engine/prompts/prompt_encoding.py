@@ -12,6 +12,7 @@ import torch
 from ...rules.errors import InvalidInput
 from ...rules.files.safetensors_header import read_header
 from ...rules.files.text_encoder_file import check_text_encoder, encoder_config, encoder_identity, is_safetensors
+from ..files.model_files import maps_files
 from .prompt_cache import Conditioning, PromptCache, cache_key
 
 EMBEDDING_FILE = "embedding:"  # a prompt that names one depends on a second file, and is not kept
@@ -32,7 +33,7 @@ def load_text_encoder(path: Path) -> comfy.sd.CLIP:
     """The UMT5 encoder in `path`, as ComfyUI's CLIPLoader loads it with type wan."""
     model_options = {}
     if is_safetensors(path):
-        header = read_header(path)
+        header = read_header(path, maps_files())
         check_text_encoder(header)
         config = encoder_config(header)
         if config:
@@ -50,7 +51,7 @@ def encode_prompts(path: Path, texts: list[str], cache: PromptCache) -> tuple[li
 
     Raises InvalidInput for a text that cannot be encoded, FileRefused for a file that is not Wan's encoder.
     """
-    encoder = encoder_identity(path)
+    encoder = encoder_identity(path, maps_files())
     dtype = comfy.model_management.text_encoder_dtype(comfy.model_management.text_encoder_device())
     keys = {
         text: cache_key(encoder=encoder, text=text, comfyui=comfyui_version.__version__, dtype=str(dtype))

@@ -8,11 +8,12 @@ from typing import Any
 
 from ..errors import FileRefused
 from .expert_kind import I2V, KIND_NAMES, T2V, TI2V_5B, Network, recognise
-from .expert_name import HIGH_NOISE, LOW_NOISE, expert_from_name, is_distilled_name, is_wan_2_1_name
+from .expert_name import HIGH_NOISE, LOW_NOISE, expert_from_name, is_distilled_file, is_distilled_name, is_wan_2_1_name
 from .gguf_header import read_gguf_header
 from .safetensors_header import FileHeader, read_header
 from .same_content import same_content
 from .scale_markers import precision, refuse_lost_scales
+from .shown_text import shown
 
 NO_FILE = "none"
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
@@ -44,22 +45,22 @@ class Expert:
     network: Network
 
 
-def check_expert(path: str | Path) -> ExpertFacts:
+def check_expert(path: str | Path, mapped: bool = False) -> ExpertFacts:
     """Check one model file by its header: a complete Wan network whose scales ComfyUI will read.
 
-    Raises FileRefused, one sentence, for anything else.
+    `mapped` as in `read_header`. Raises FileRefused, one sentence, for anything else.
     """
-    return _read_expert(Path(path)).facts
+    return _read_expert(Path(path), mapped).facts
 
 
-def check_pair(high_path: str | Path, low_path: str | Path | None) -> dict[str, Any]:
+def check_pair(high_path: str | Path, low_path: str | Path | None, mapped: bool = False) -> dict[str, Any]:
     """Check that two files can be the high-noise and the low-noise expert of one Wan2.2 model.
 
-    `low_path` is None for TI2V-5B, which is one model. Returns {"high_noise": facts, "low_noise": facts or None,
-    "warnings": [sentence, ...]}. Raises FileRefused, one sentence that names the input.
+    `low_path` is None for TI2V-5B, which is one model; `mapped` as in `read_header`. Returns {"high_noise": facts,
+    "low_noise": facts or None, "warnings": [sentence, ...]}. Raises FileRefused, one sentence that names the input.
     """
-    high = _read_slot(HIGH_NOISE, Path(high_path))
-    low = None if low_path is None else _read_slot(LOW_NOISE, Path(low_path))
+    high = _read_slot(HIGH_NOISE, Path(high_path), mapped)
+    low = None if low_path is None else _read_slot(LOW_NOISE, Path(low_path), mapped)
     _refuse_pair(high, low)
     return {
         HIGH_NOISE: asdict(high.facts),
@@ -68,18 +69,18 @@ def check_pair(high_path: str | Path, low_path: str | Path | None) -> dict[str, 
     }
 
 
-def is_distilled(file: str, metadata: Mapping[str, Any]) -> bool:
-    """Whether a file's name or its title in the metadata says that it is made for a few steps."""
-    return any(is_distilled_name(str(text)) for text in (file, *(metadata.get(key, "") for key in _TITLES)))
+def is_distilled(path: str | Path, metadata: Mapping[str, Any]) -> bool:
+    """Whether a file's name, its folder or its title in the metadata says that it is made for a few steps."""
+    return is_distilled_file(path) or any(is_distilled_name(str(metadata.get(key, ""))) for key in _TITLES)
 
 
-def read_model_header(path: str | Path) -> FileHeader:
+def read_model_header(path: str | Path, mapped: bool = False) -> FileHeader:
     """The header of a model file, safetensors or GGUF by its ending; raises FileRefused for a damaged one."""
-    return read_gguf_header(path) if Path(path).suffix.lower() == ".gguf" else read_header(path)
+    return read_gguf_header(path) if Path(path).suffix.lower() == ".gguf" else read_header(path, mapped)
 
 
-def _read_expert(path: Path) -> Expert:
-    header = read_model_header(path)
+def _read_expert(path: Path, mapped: bool) -> Expert:
+    header = read_model_header(path, mapped)
     if _SHARD.search(path.name):
         raise FileRefused(f"Expected a whole model, but {path.name} is one shard of a diffusers layout.")
     try:
@@ -97,14 +98,14 @@ def _read_expert(path: Path) -> Expert:
         dim=network.dim,
         num_layers=network.num_layers,
         named=expert_from_name(path),
-        distilled=is_distilled(path.name, header.metadata),
+        distilled=is_distilled(path, header.metadata),
     )
     return Expert(facts, header, network)
 
 
-def _read_slot(slot: str, path: Path) -> Expert:
+def _read_slot(slot: str, path: Path, mapped: bool) -> Expert:
     try:
-        expert = _read_expert(path)
+        expert = _read_expert(path, mapped)
     except FileRefused as problem:
         raise FileRefused(f"{slot}: {problem}") from None
     if expert.facts.kind not in (I2V, T2V, TI2V_5B):
@@ -164,7 +165,7 @@ def _warnings(high: Expert, low: Expert | None) -> list[str]:
             unknown = expert.network.unknown
             warnings.append(
                 f"{slot}: {len(unknown)} tensors of {expert.facts.file} belong to no Wan2.2 expert and are not used "
-                f"(first {unknown[0]})."
+                f"(first {shown(unknown[0])})."
             )
     if low and high.facts.distilled != low.facts.distilled:
         few, many = (high, low) if high.facts.distilled else (low, high)

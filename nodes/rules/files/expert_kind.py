@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ..errors import FileRefused
+from .shown_text import shown
 
 I2V = "i2v"
 T2V = "t2v"
@@ -134,7 +135,8 @@ def _find_prefix(names: Collection[str]) -> str:
     if len(prefixes) == 1:
         return prefixes[0]
     if len(prefixes) > 1:
-        raise FileRefused(f"it holds {len(prefixes)} Wan networks ({', '.join(sorted(prefixes))}), and one is expected")
+        listed = shown(", ".join(sorted(prefixes)))
+        raise FileRefused(f"it holds {len(prefixes)} Wan networks ({listed}), and one is expected")
     raise FileRefused(_what_it_is_instead(names))
 
 

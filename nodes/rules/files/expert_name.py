@@ -23,13 +23,19 @@ _OTHER_MEANINGS = {
 }  # fmt: skip
 _LETTERS = {"H": HIGH_NOISE, "L": LOW_NOISE}
 
-_DISTILLED = re.compile(
-    r"(?<!no)(?<!no[\s._-])(?<!non)(?<!non[\s._-])"
-    r"(lightx2v|lightning|light[\s._-]?speed|(?<!\d)[468][\s._-]?steps?(?![a-z])|distill|dasiwa|smooth[\s._-]?mix"
+_REMIX = r"wan[\s._-]?2[._]?2[\s._-]?remix"  # whose "high_lighting" means lightning
+_FEW_STEPS = (
+    r"(?:lightx2v|lightning|light[\s._-]?speed|(?<!\d)[468][\s._-]?steps?(?![a-z])|distill|dasiwa|smooth[\s._-]?mix"
     r"|tastysin|synth[\s._-]?seduction|boundbite|snatchkiss|causvid|accvid|self[\s._-]?forcing|fusionx|rapid"
-    r"|fast[\s._-]?wan|dmd2?(?![a-z])|turbo)",
-    re.IGNORECASE,
+    rf"|fast[\s._-]?wan|fastmove(?!ment|s)|dmd2?(?![a-z])|turbo|(?<![a-z])rcm(?![a-z])|{_REMIX})"
 )
+_IS_DISTILLED = re.compile(_FEW_STEPS, re.IGNORECASE)
+_IS_NOT_DISTILLED = re.compile(rf"(?:(?<![A-Za-z])(?i:no)|No)(?i:[nt]?[\s._-]?{_FEW_STEPS})")
+# A name of nothing but these words, single letters and digits says only which expert it is, or less.
+_PLAIN_WORDS = {
+    "high", "low", "noise", "highnoise", "lownoise", "model", "lora", "expert", "transformer", "diffusion", "pytorch",
+    "weights", "adapter", "rank", "fp", "bf", "int", "fn", "scaled", "safetensors", "sft", "gguf",
+}  # fmt: skip
 _WAN_2_1 = re.compile(r"wan[\s._-]?(video)?[\s._-]?2[._]?1(?!\d)", re.IGNORECASE)
 
 
@@ -39,16 +45,21 @@ def expert_from_name(path: str | PurePath) -> str | None:
     The word must stand alone or begin a camel-case part (`i2vHigh`, `tastysinHighV81`): `slow` and `highway` do not
     count, nor does a word that means something else (`high_res`); a name with both words tells nothing.
     """
-    path = PurePath(str(path).replace("\\", "/"))
-    experts = _experts_in(path.stem)
-    if not experts and len(path.parts) > 1:
-        experts = _experts_in(path.parent.name)
+    *folders, name = _parts(path) or [""]
+    experts = _experts_in(PurePath(name).stem)
+    if not experts and folders:
+        experts = _experts_in(folders[-1])
     return experts.pop() if len(experts) == 1 else None
 
 
 def is_distilled_name(name: str) -> bool:
     """Whether a name or title is that of a checkpoint or LoRA made for a few steps (Lightning, DaSiWa, SmoothMix)."""
-    return _DISTILLED.search(name) is not None
+    return _IS_DISTILLED.search(name) is not None and _IS_NOT_DISTILLED.search(name) is None
+
+
+def is_distilled_file(path: str | PurePath) -> bool:
+    """The same for a file: by its name, or by its folder where the name says no more than `high_noise_model` does."""
+    return is_distilled_name(next((part for part in _parts(path)[::-1] if not _is_plain(part)), ""))
 
 
 def is_wan_2_1_name(name: str) -> bool:
@@ -56,24 +67,34 @@ def is_wan_2_1_name(name: str) -> bool:
     return _WAN_2_1.search(name) is not None
 
 
+def _parts(path: str | PurePath) -> tuple[str, ...]:
+    return PurePath(str(path).replace("\\", "/")).parts
+
+
+def _is_plain(name: str) -> bool:
+    return all(len(word) == 1 or word in _PLAIN_WORDS for word in re.findall(r"[^\W\d_]+", name.lower()))
+
+
 def _experts_in(name: str) -> set[str]:
     both = {f"{word.lower()}_noise" for word in _BOTH_WORDS.findall(name)}
+    is_remix = re.search(_REMIX, name, re.IGNORECASE)
+    other_meanings = _OTHER_MEANINGS - {"lighting"} if is_remix else _OTHER_MEANINGS
     words = [word for part in re.split(r"[^A-Za-z0-9.]+|\.(?!\d)", name) for word in _WORDS.findall(part)]
     for word, following in pairwise([*words, ""]):
         lowered = word.lower()
-        if lowered in ("high", "low") and following.lower() not in _OTHER_MEANINGS:
+        if lowered in ("high", "low") and following.lower() not in other_meanings:
             both.add(f"{lowered}_noise")
     return both or _experts_by_letter(name)
 
 
 def _experts_by_letter(name: str) -> set[str]:
-    """`...FP8H` and `Wan2_2-I2V-H-LS-...`, but not the sizes of GGUF (`Q3_K_L`)."""
+    """`...FP8H`, `...Q4KMH` and `Wan2_2-I2V-H-LS-...`, but not the sizes of GGUF (`Q3_K_L`, `Q3KL`)."""
     parts = re.split(r"[\s._-]+", name)
     found = set()
     for previous, part in zip(["", *parts[:-1]], parts, strict=True):
         if part in _LETTERS and not re.fullmatch(r"K|XL|ViT", previous, re.IGNORECASE):
             found.add(_LETTERS[part])
-        glued = re.search(r"(?i:fp8|fp16|bf16|int8|q\d)([HL])$", part)
+        glued = re.search(r"(?i:fp8|fp16|bf16|int8|q\d|q\dk[sm]|q[26]k)([HL])$", part)
         if glued:
             found.add(_LETTERS[glued.group(1)])
     return found

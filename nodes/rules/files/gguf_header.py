@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from ..errors import FileRefused
-from .safetensors_header import FileHeader, TensorInfo
+from .safetensors_header import MAX_NAME_CHARACTERS, MAX_NUMBER, FileHeader, TensorInfo, are_sizes
+from .shown_text import shown
 
 MAX_TENSORS = 100_000
 MAX_PAIRS = 10_000
@@ -48,18 +49,21 @@ def read_gguf_header(path: str | Path) -> FileHeader:
                 raise ValueError("not a version that is known")
             pairs = dict(_pair(file) for _ in range(num_pairs))
             listed = [_tensor(file) for _ in range(num_tensors)]
-            alignment = pairs.get("general.alignment", 32)
-            data_start = -(-file.tell() // alignment) * alignment
+            data_start = _data_start(file.tell(), pairs)
+            tensors = {
+                name: _place(name, shape, number, offset + data_start, pairs) for name, shape, number, offset in listed
+            }
     except FileRefused:
         raise
     except OSError as error:
         raise FileRefused(f"{path.name} cannot be read: {error.strerror or 'input/output error'}.") from None
-    except (struct.error, ValueError, TypeError, ZeroDivisionError):
+    except (struct.error, ValueError):
         raise FileRefused(f"Expected a GGUF file, but the header of {path.name} is damaged or cut short.") from None
     architecture = pairs.get("general.architecture")
     if architecture not in ("wan", "pig", None):  # ComfyUI-GGUF looks at the tensors of the last two itself
-        raise FileRefused(f"Expected a GGUF file of the architecture wan, but {path.name} is {architecture!r}.")
-    tensors = {name: _place(name, shape, number, offset + data_start, pairs) for name, shape, number, offset in listed}
+        raise FileRefused(
+            f"Expected a GGUF file of the architecture wan, but {path.name} is {shown(repr(architecture))}."
+        )
     end = max((info.end for info in tensors.values()), default=0)
     if not tensors or end > file_bytes:
         raise FileRefused(
@@ -68,11 +72,20 @@ def read_gguf_header(path: str | Path) -> FileHeader:
     return FileHeader(path, file_bytes, MappingProxyType(tensors), MappingProxyType(pairs))
 
 
+def _data_start(header_end: int, pairs: dict[str, Any]) -> int:
+    alignment = pairs.get("general.alignment", 32)
+    if type(alignment) is not int or alignment < 1:
+        raise ValueError("an alignment is a whole number")
+    return -(-header_end // alignment) * alignment
+
+
 def _place(name: str, shape: tuple[int, ...], number: int, begin: int, pairs: dict[str, Any]) -> TensorInfo:
     dtype, block, block_bytes = _TYPES.get(number, (f"ggml type {number}", 1, 0))
-    size = -(-math.prod(shape) // block) * block_bytes
-    original = pairs.get(_ORIGINAL_SHAPE + name)
-    return TensorInfo(dtype, tuple(original) if original else shape, begin, begin + size)
+    end = begin + -(-math.prod(shape) // block) * block_bytes
+    original = pairs.get(_ORIGINAL_SHAPE + name, shape)
+    if not are_sizes(shape) or not are_sizes(original) or math.prod(original) != math.prod(shape) or end > MAX_NUMBER:
+        raise ValueError("sizes are whole numbers, and the original shape has as many elements")
+    return TensorInfo(dtype, tuple(original), begin, end)
 
 
 def _pair(file: BinaryIO) -> tuple[str, Any]:
@@ -107,6 +120,8 @@ def _text(file: BinaryIO) -> str:
 
 def _tensor(file: BinaryIO) -> tuple[str, tuple[int, ...], int, int]:
     name = _text(file)
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise ValueError("a name that is too long")
     (num_dims,) = struct.unpack("<I", file.read(4))
     if num_dims > 8:
         raise ValueError("too many dimensions")

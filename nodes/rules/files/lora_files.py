@@ -6,13 +6,11 @@ from typing import Any
 
 from ..errors import FileRefused
 from .expert_files import is_distilled, read_model_header
-from .expert_kind import recognise, wan_tensors
+from .expert_kind import recognise
 from .expert_name import HIGH_NOISE, LOW_NOISE, expert_from_name
-from .lora_plan import LoraPlan, Shape, plan_lora
-from .safetensors_header import read_header
-
-# Enough blocks for every Wan network; used where the expert itself is not known yet.
-_ANY_WAN: dict[str, Shape | None] = dict.fromkeys(wan_tensors(40))
+from .lora_plan import ANY_WAN, LoraPlan, Shape, plan_lora
+from .safetensors_header import FileHeader, read_header
+from .shown_text import shown
 
 
 def check_lora_pair(
@@ -20,52 +18,62 @@ def check_lora_pair(
     low_lora: str | Path | None,
     high_expert: str | Path | None = None,
     low_expert: str | Path | None = None,
+    mapped: bool = False,
 ) -> dict[str, Any]:
     """Tell what two LoRA files will do to two expert files.
 
-    Without the experts the keys are matched with the names of any Wan network, and shapes are not compared. Returns
-    {"high_noise": counts or None, "low_noise": counts or None, "warnings": [sentence, ...]}. Raises FileRefused, one
-    sentence that names the input, for a file that is not a LoRA for Wan.
+    Without the experts the keys are matched with the names of any Wan network, and shapes are not compared; `mapped` as
+    in `read_header`. Returns {"high_noise": counts or None, "low_noise": counts or None, "warnings": [sentence, ...]}.
+    Raises FileRefused, one sentence that names the input, for a file that is not a LoRA for Wan.
     """
     report: dict[str, Any] = {HIGH_NOISE: None, LOW_NOISE: None, "warnings": []}
     for slot, lora, expert in ((HIGH_NOISE, high_lora, high_expert), (LOW_NOISE, low_lora, low_expert)):
-        if lora is None:
-            continue
-        file = Path(lora).name
-        try:
-            header = read_header(lora)
-        except FileRefused as problem:
-            raise FileRefused(f"{slot}_lora: {problem}") from None
-        network = _ANY_WAN if expert is None else _network_of(expert)
-        plan = plan_lora({name: info.shape for name, info in header.tensors.items()}, network, slot)
-        refuse_no_match(slot, file, plan)
-        report[slot] = {"file": file, **plan.counts()}
-        report["warnings"] += plan_warnings(slot, file, plan) + name_warnings(slot, Path(lora))
-        if expert is not None and is_distilled(file, header.metadata):
-            expert_header = read_model_header(expert)
-            if is_distilled(Path(expert).name, expert_header.metadata):
-                report["warnings"].append(twice_distilled(slot, file, Path(expert).name))
+        if lora is not None:
+            expert_header = None if expert is None else read_model_header(expert, mapped)
+            report[slot], warnings = _check_lora(slot, Path(lora), expert_header, mapped)
+            report["warnings"] += warnings
     return report
 
 
-def refuse_no_match(slot: str, file: str, plan: LoraPlan) -> None:
+def _check_lora(slot: str, lora: Path, expert: FileHeader | None, mapped: bool) -> tuple[dict[str, object], list[str]]:
+    try:
+        header = read_header(lora, mapped)
+    except FileRefused as problem:
+        raise FileRefused(f"{slot}_lora: {problem}") from None
+    expert_name = expert.path.name if expert else "the expert"
+    network = _network_of(expert) if expert else ANY_WAN
+    plan = plan_lora({name: info.shape for name, info in header.tensors.items()}, network, slot)
+    refuse_no_match(slot, lora.name, expert_name, plan)
+    warnings = plan_warnings(slot, lora.name, expert_name, plan) + name_warnings(slot, lora)
+    if expert and is_distilled(lora, header.metadata) and is_distilled(expert.path, expert.metadata):
+        warnings.append(twice_distilled(slot, lora.name, expert_name))
+    return {"file": lora.name, **plan.counts()}, warnings
+
+
+def refuse_no_match(slot: str, file: str, expert: str, plan: LoraPlan) -> None:
     """Raise FileRefused when not one key of a LoRA file applies."""
+    if not plan.applied and plan.misfit:
+        raise FileRefused(
+            f"{slot}_lora: expected a LoRA made for this model, but the widths differ: "
+            f"{plan.misfit.in_words(file, expert)}."
+        )
     if not plan.applied:
         num_keys = len(plan.harmless) + len(plan.unmatched)
         example = (plan.unmatched or plan.harmless)[0]
         raise FileRefused(
             f"{slot}_lora: expected a LoRA for this Wan expert, but none of the {num_keys} keys of {file} fits it "
-            f"(e.g. {example})."
+            f"(e.g. {shown(example)})."
         )
 
 
-def plan_warnings(slot: str, file: str, plan: LoraPlan) -> list[str]:
+def plan_warnings(slot: str, file: str, expert: str, plan: LoraPlan) -> list[str]:
     if not plan.unmatched:
         return []
+    example = plan.misfit.in_words(file, expert) if plan.misfit else shown(plan.unmatched[0])
     total = len(plan.applied) + len(plan.harmless) + len(plan.unmatched)
     return [
         f"{slot}_lora: {len(plan.unmatched)} of the {total} keys of {file} match nothing in the expert and are not "
-        f"applied (e.g. {plan.unmatched[0]})."
+        f"applied (e.g. {example})."
     ]
 
 
@@ -83,8 +91,7 @@ def twice_distilled(slot: str, lora: str, expert: str) -> str:
     )
 
 
-def _network_of(expert: str | Path) -> Mapping[str, Shape | None]:
-    header = read_model_header(expert)
+def _network_of(header: FileHeader) -> Mapping[str, Shape | None]:
     shapes = {name: info.shape for name, info in header.tensors.items()}
     prefix = recognise(shapes).prefix
     packed = {name for name, info in header.tensors.items() if info.dtype in ("U8", "I8")}

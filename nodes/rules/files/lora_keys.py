@@ -5,8 +5,10 @@ style with a log line per key. Here every style that names its layer without dou
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 # Parts of the plain LoRA format under all their names -> the name that is used here.
 _PLAIN_PARTS = {
@@ -85,15 +87,28 @@ _WAN_2_1_ONLY_IN_BLOCK = ("cross_attn.k_img", "cross_attn.v_img", "cross_attn.no
 
 @dataclass(frozen=True, slots=True)
 class LoraKey:
-    """A key of a LoRA file, translated: `layer` is the name in the network, `part` what the tensor is for it."""
+    """A key of a LoRA file, translated: `layer` is the name in the network, `part` what the tensor is for it.
+
+    `leftover`: the layer belongs to Wan2.1's image encoder.
+    """
 
     layer: str
     part: str
-    in_network: bool
+    leftover: bool = False
 
     @property
     def for_comfyui(self) -> str:
         return f"diffusion_model.{self.layer}.{self.part}"
+
+
+@lru_cache(maxsize=8)
+def read_keys(keys: tuple[str, ...], layers: frozenset[str]) -> Mapping[str, LoraKey | None]:
+    """Every key with what it means in the network of these layers (see `LayerNames`); None where it means nothing.
+
+    Kept for the last files, since one is asked about when its job is queued and again when it runs.
+    """
+    names = _layer_names(layers)
+    return MappingProxyType({key: names.read_key(key) for key in keys})
 
 
 class LayerNames:
@@ -101,15 +116,15 @@ class LayerNames:
 
     def __init__(self, layers: Iterable[str]) -> None:
         """`layers`: weight names without `.weight`, and other parameters (modulation, biases) by their full name."""
-        self._in_network = set(layers)
-        names = {name: name for name in self._in_network}
-        blocks = sorted({".".join(name.split(".")[:2]) for name in self._in_network if name.startswith("blocks.")})
+        self._layers = set(layers)
+        names = {name: name for name in self._layers}
+        blocks = sorted({".".join(name.split(".")[:2]) for name in self._layers if name.startswith("blocks.")})
         wan_2_1 = [*_WAN_2_1_ONLY, *(f"{block}.{name}" for block in blocks for name in _WAN_2_1_ONLY_IN_BLOCK)]
         names.update({name: name for name in wan_2_1})
         for alias, name in [*_DIFFUSERS_TRUNK.items(), *_aliases_in(blocks)]:
             if name in names:
                 names.setdefault(alias, name)
-        owners = {name.removesuffix(".modulation"): name for name in self._in_network if name.endswith(".modulation")}
+        owners = {name.removesuffix(".modulation"): name for name in self._layers if name.endswith(".modulation")}
         self._names = {**owners, **names}  # blocks.0.diff_m speaks of blocks.0.modulation
         self._glued = _unambiguous((name.replace(".", "_"), layer) for name, layer in self._names.items())
 
@@ -117,7 +132,7 @@ class LayerNames:
         """Translate a key; None when it does not name a layer of a Wan network and a known part."""
         path, part = _split_part(key)
         layer = self._layer(path) if part else None
-        return LoraKey(layer, part, layer in self._in_network) if layer else None
+        return LoraKey(layer, part, layer not in self._layers) if layer else None
 
     def _layer(self, path: str) -> str | None:
         for prefix in _GLUED_PREFIXES:
@@ -129,6 +144,11 @@ class LayerNames:
                 return None
             path = shorter
         return self._names[path]
+
+
+@lru_cache(maxsize=2)
+def _layer_names(layers: frozenset[str]) -> LayerNames:
+    return LayerNames(layers)
 
 
 def _split_part(key: str) -> tuple[str, str]:

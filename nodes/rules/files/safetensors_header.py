@@ -16,6 +16,10 @@ from ..errors import FileRefused
 
 # The limit of the safetensors library: a file with a longer header cannot be loaded anyway.
 MAX_HEADER_BYTES = 100_000_000
+# Far above every real file, and low enough that names are cheap to compare and sizes to multiply.
+MAX_NAME_CHARACTERS = 500
+MAX_DIMENSIONS = 64
+MAX_NUMBER = 2**63 - 1
 
 BITS_PER_ELEMENT = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32,
@@ -55,10 +59,12 @@ class FileHeader:
     metadata: Mapping[str, Any]
 
 
-def read_header(path: str | Path) -> FileHeader:
+def read_header(path: str | Path, mapped: bool = False) -> FileHeader:
     """Read the header of a safetensors file and check that the file holds what the header lists.
 
-    Raises FileRefused, one sentence, for anything that is not a complete safetensors file.
+    `mapped` is for a ComfyUI with dynamic VRAM: it maps the file and takes each tensor by its own offsets
+    (comfy/utils.py load_safetensors), so that bytes of no tensor do no harm. Any other reads it with the safetensors
+    library, which refuses them. Raises FileRefused, one sentence, for what cannot be loaded.
     """
     path = Path(path)
     if path.is_dir():
@@ -86,7 +92,9 @@ def read_header(path: str | Path) -> FileHeader:
     except OSError as error:
         raise FileRefused(f"{path.name} cannot be read: {error.strerror or 'input/output error'}.") from None
     tensors, metadata = _parse(path.name, raw, 8 + header_bytes)
-    _check_extent(path.name, tensors, 8 + header_bytes, file_bytes)
+    _refuse_cut(path.name, tensors, file_bytes)
+    if not mapped:
+        _refuse_as_the_library(path.name, tensors, metadata, 8 + header_bytes, file_bytes)
     return FileHeader(path, file_bytes, MappingProxyType(tensors), MappingProxyType(metadata))
 
 
@@ -101,42 +109,65 @@ def _refuse_foreign(name: str, file_bytes: int, start: bytes) -> None:
         raise FileRefused(f"Expected a safetensors file, but {name} has only {file_bytes} bytes.")
 
 
-def _parse(name: str, raw: bytes, data_start: int) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+def are_sizes(values: object) -> bool:
+    """Whether `values` is a list of at most 64 whole numbers of at most 63 bits."""
+    return (
+        isinstance(values, list | tuple)
+        and len(values) <= MAX_DIMENSIONS
+        and all(type(number) is int and 0 <= number <= MAX_NUMBER for number in values)
+    )
+
+
+def _parse(name: str, raw: bytes, data_start: int) -> tuple[dict[str, TensorInfo], dict[str, Any]]:
     damaged = FileRefused(f"Expected a safetensors file, but the header of {name} is damaged or of another format.")
     try:
         header = json.loads(raw)
-        metadata = header.pop("__metadata__", None) or {}
+        metadata = header.pop("__metadata__", None)
         tensors = {key: _tensor_info(entry, data_start) for key, entry in header.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise damaged from None
-    if not isinstance(metadata, dict):
+    if not isinstance(metadata, dict | None) or any(len(key) > MAX_NAME_CHARACTERS for key in tensors):
         raise damaged
     if not tensors:
         raise FileRefused(f"{name} is a safetensors file without any tensor.")
-    return tensors, metadata
+    return tensors, metadata or {}
 
 
 def _tensor_info(entry: dict[str, Any], data_start: int) -> TensorInfo:
-    begin, end = entry["data_offsets"]
-    shape = tuple(entry["shape"])
-    dtype = entry["dtype"]
-    if type(dtype) is not str or not all(type(n) is int and n >= 0 for n in (begin, end, *shape)) or begin > end:
+    (begin, end), shape, dtype = entry["data_offsets"], entry["shape"], entry["dtype"]
+    if not are_sizes(shape) or not are_sizes([begin, end]) or begin > end:
         raise ValueError("offsets and sizes are whole numbers")
+    if not isinstance(dtype, str) or len(dtype) > MAX_NAME_CHARACTERS:
+        raise ValueError("a type is a short text")
     bits = BITS_PER_ELEMENT.get(dtype)
     if bits is not None and math.prod(shape) * bits != (end - begin) * 8:
         raise ValueError("a tensor's bytes do not match its shape")
-    return TensorInfo(dtype, shape, data_start + begin, data_start + end)
+    return TensorInfo(dtype, tuple(shape), data_start + begin, data_start + end)
 
 
-def _check_extent(name: str, tensors: dict[str, TensorInfo], data_start: int, file_bytes: int) -> None:
+def _refuse_cut(name: str, tensors: dict[str, TensorInfo], file_bytes: int) -> None:
     listed = max(info.end for info in tensors.values())
     if listed > file_bytes:
         raise FileRefused(
             f"{name} is cut short: it should have {listed} bytes and has {file_bytes} "
             f"({listed - file_bytes} are missing); download it again."
         )
-    stored = sum(info.end - info.begin for info in tensors.values())
-    if listed != file_bytes or data_start + stored != listed:
+
+
+def _refuse_as_the_library(
+    name: str, tensors: dict[str, TensorInfo], metadata: dict[str, Any], data_start: int, file_bytes: int
+) -> None:
+    """Refuse bytes that belong to no tensor or to two, and metadata that is not text."""
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise FileRefused(f"{name} is damaged: its metadata holds something else than text.")
+    end = data_start
+    for info in sorted(tensors.values(), key=lambda info: (info.begin, info.end)):
+        if info.begin != end:
+            raise FileRefused(
+                f"{name} is damaged: its header does not describe exactly the {file_bytes} bytes of the file."
+            )
+        end = info.end
+    if end != file_bytes:
         raise FileRefused(
-            f"{name} is damaged: its header does not describe exactly the {file_bytes} bytes of the file."
+            f"{name} cannot be loaded: {file_bytes - end} bytes follow the last tensor; download it again."
         )

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ..errors import FileRefused
 from .expert_kind import Network
 from .safetensors_header import FileHeader, TensorInfo
+from .shown_text import shown
 
 _PRECISIONS = {
     "F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8_e4m3fn", "F8_E5M2": "fp8_e5m2",
@@ -55,7 +56,7 @@ def refuse_lost_scales(header: FileHeader, network: Network) -> None:
             problems.setdefault(problem, []).append(layer)
     if problems:
         problem, layers = max(problems.items(), key=lambda item: len(item[1]))
-        raise FileRefused(f"{problem} ({len(layers)} layers, first {layers[0]})")
+        raise FileRefused(f"{problem} ({len(layers)} layers, first {shown(layers[0])})")
 
 
 class _StoredLayer(NamedTuple):
@@ -92,5 +93,5 @@ def _described_layers(metadata: Mapping[str, str], prefix: str) -> set[str]:
     try:
         layers = json.loads(metadata["_quantization_metadata"])["layers"]
         return {layer if layer.startswith(prefix) else prefix + layer for layer in layers}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise FileRefused("its metadata _quantization_metadata is damaged") from None

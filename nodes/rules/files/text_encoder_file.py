@@ -26,7 +26,7 @@ def check_text_encoder(header: FileHeader) -> None:
     if "blocks.0.attn.q.weight" in tensors:
         raise FileRefused(f"{expected}, got {name}, which is in Wan's own layout and cannot be read by ComfyUI.")
     recognised = tensors.get("encoder.block.23.layer.1.DenseReluDense.wi_1.weight")
-    if recognised is None or recognised.shape[0] != 10240:
+    if recognised is None or recognised.shape[:1] != (10240,):
         raise FileRefused(f"{expected}, got {name}, which is another model.")
     if "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight" not in tensors:
         raise FileRefused(f"{expected}, got {name}, which is a T5-XXL, not UMT5.")
@@ -38,24 +38,24 @@ def encoder_config(header: FileHeader) -> dict[str, Any]:
     """Sizes that differ from UMT5-XXL's, from the file's metadata `config.text_encoder`; empty for the real one."""
     try:
         config = json.loads(header.metadata.get("config", "{}")).get("text_encoder", {})
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
 
 
-def encoder_identity(path: Path) -> str:
+def encoder_identity(path: Path, mapped: bool = False) -> str:
     """A digest that two copies of one file share wherever they lie, and two different encoders do not.
 
     safetensors: the header and the middle 256 bytes of every tensor, some 60 KB out of 6.7 GB. Neither path nor
     modification time counts, so that machines which each download the file share one cache. Other formats have
-    no readable header: name, size and modification time.
+    no readable header: name, size and modification time. `mapped` as in `read_header`.
     """
     digest = hashlib.sha256()
     if not is_safetensors(path):
         stat = path.stat()
         digest.update(json.dumps([path.name, stat.st_size, stat.st_mtime_ns]).encode())
         return digest.hexdigest()
-    header = read_header(path)
+    header = read_header(path, mapped)
     with path.open("rb", buffering=0) as file:
         for name, tensor in sorted(header.tensors.items(), key=lambda item: item[1].begin):
             size = min(SAMPLE_BYTES, tensor.end - tensor.begin)

@@ -1,6 +1,7 @@
 """ComfyUI's refusals and failures in our codes: the node's title, ComfyUI's own sentence, the request's field."""
 
 import re
+from difflib import get_close_matches
 from typing import Any
 
 from ...contract.errors import JobError
@@ -17,8 +18,8 @@ _GPU_FAULTS = (
     "cuda kernel errors",
     "acceleratorerror",
 )
-# The two ways in which the pack's loaders say that a file is not in any models folder.
-_ABSENT_FILE = re.compile(r"'([^']+)' not in \[|must be a file in .*, got (\S+)$")
+# How the pack's loaders say that a file is not in any models folder, and which one is called nearly so.
+_ABSENT_FILE = re.compile(r"'([^']+)' not in [\[(].*?(?:; the closest name there is '([^']+)')?$")
 _DISK_FAULTS = ("no space left on device", "errno 28", "read-only file system", "disk quota exceeded")
 
 
@@ -46,18 +47,26 @@ def _refused_input(graph: Graph, node_id: str, class_type: str, fault: dict[str,
     if kind == "custom_validation_failed":
         sentence = (details.partition(" - ")[2] or details).rstrip(".")
         if (class_type, name) in MODEL_INPUTS and (absent := _ABSENT_FILE.search(sentence)):
-            return JobError("MODEL_MISSING", f"{absent[1] or absent[2]} is not on this worker (node {title})")
+            return _absent_model(absent[1], absent[2], title)
         if class_type in (LOAD, LORAS):
             return JobError("MODEL_REFUSED", f"{sentence} (node {title})")
         return JobError("INVALID_VALUE", f"{sentence} (node {title})", _named_field(sentence) or field)
     if kind == "value_not_in_list" and (class_type, name) in MODEL_INPUTS:
-        return JobError("MODEL_MISSING", f"{extra.get('received_value')} is not on this worker (node {title})")
+        file = str(extra.get("received_value"))
+        choices = (extra.get("input_config") or [[]])[0]  # ComfyUI sends up to 20
+        closest = get_close_matches(file.replace("\\", "/"), choices, 1, 0.8) if isinstance(choices, list) else []
+        return _absent_model(file, closest[0] if closest else None, title)
     if kind == "value_not_in_list" and field:
         sentence = f"{field} must be one that this worker's ComfyUI knows, got {str(extra.get('received_value'))[:40]}"
         return JobError("INVALID_VALUE", sentence, field)
     if kind in ("value_smaller_than_min", "value_bigger_than_max") and field:
         return JobError("OUT_OF_RANGE", f"{fault.get('message')} (node {title})", field)
     return JobError("INVALID_INPUT", f"{fault.get('message')}: {details} (node {title})", field)
+
+
+def _absent_model(file: str, closest: str | None, title: str) -> JobError:
+    hint = f", where the closest name is {closest}" if closest else ""
+    return JobError("MODEL_MISSING", f"{file} is not on this worker{hint} (node {title})")
 
 
 def failed_execution(message: dict[str, Any], graph: Graph) -> JobError:

@@ -170,6 +170,13 @@ def test_a_format_that_comfyui_does_not_know_is_one_sentence(tmp_path: Path, par
         load(path, partner)
 
 
+def test_a_long_name_of_a_format_is_cut(tmp_path: Path, partner: Path) -> None:
+    path = write_expert(tmp_path / "high.safetensors", quantised(INT8, algorithm="x" * 500))
+    with pytest.raises(FileRefused) as refusal:
+        load(path, partner)
+    assert str(refusal.value) == f"high_noise: ComfyUI cannot load high.safetensors: '{'x' * 198}…."
+
+
 def test_the_origin_of_a_model_follows_its_clones(tmp_path: Path, partner: Path) -> None:
     high, low = load(write_expert(tmp_path / "wan_high_4step.safetensors"), partner)
     assert origin_of(high.clone().clone()) == ExpertOrigin("wan_high_4step.safetensors", True)

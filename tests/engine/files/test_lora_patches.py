@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from wan_relay.nodes.engine.files.expert_origin import ExpertOrigin, origin_of, set_origin
-from wan_relay.nodes.engine.files.lora_patches import apply_lora
+from wan_relay.nodes.engine.files.lora_patches import apply_lora, read_lora
 from wan_relay.nodes.rules.errors import FileRefused
 from wan_relay.tests.engine.files.expert_variants import (
     WEIGHTS,
@@ -123,6 +123,10 @@ STYLES: dict[str, tuple[Tensors, bool]] = {
 }
 
 
+def patch(model: Any, path: Path, strength: float, slot: str) -> tuple[Any, dict[str, Any], list[str]]:
+    return apply_lora(model, read_lora(path), strength, slot)
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return comfy.sd.load_diffusion_model(str(write_expert(tmp_path_factory.mktemp("model") / "wan_high.safetensors")))
@@ -136,9 +140,7 @@ def write_lora(path: Path, tensors: Tensors, **metadata: str) -> Path:
 @pytest.mark.parametrize("style", STYLES)
 def test_every_key_style_gives_the_same_weights(style: str, model: Any, tmp_path: Path) -> None:
     tensors, read_by_core = STYLES[style]
-    patched, report, warnings = apply_lora(
-        model, write_lora(tmp_path / "a.safetensors", tensors), STRENGTH, "high_noise"
-    )
+    patched, report, warnings = patch(model, write_lora(tmp_path / "a.safetensors", tensors), STRENGTH, "high_noise")
     assert_equal_weights(patched, expected_weights(STRENGTH * ALPHA / RANK))
     assert report == {
         "file": "a.safetensors",
@@ -155,14 +157,14 @@ def test_every_key_style_gives_the_same_weights(style: str, model: Any, tmp_path
 
 
 def test_without_alpha_the_scale_is_one(model: Any, tmp_path: Path) -> None:
-    patched, _, _ = apply_lora(model, write_lora(tmp_path / "a.safetensors", lora(alpha=False)), STRENGTH, "high_noise")
+    patched, _, _ = patch(model, write_lora(tmp_path / "a.safetensors", lora(alpha=False)), STRENGTH, "high_noise")
     assert_equal_weights(patched, expected_weights(STRENGTH))
 
 
 def test_the_network_runs_like_one_with_the_lora_merged(model: Any, tmp_path: Path) -> None:
     path = write_lora(tmp_path / "a.safetensors", STYLES["diffusers"][0])
     merged = write_expert(tmp_path / "merged.safetensors", expected_weights(ALPHA / RANK))
-    patched, _, _ = apply_lora(model, path, 1.0, "high_noise")
+    patched, _, _ = patch(model, path, 1.0, "high_noise")
     plain, expected = predict(model), predict(comfy.sd.load_diffusion_model(str(merged)))
     assert relative_error(predict(patched), expected) < 2e-3
     assert relative_error(plain, expected) > 0.05
@@ -171,9 +173,9 @@ def test_the_network_runs_like_one_with_the_lora_merged(model: Any, tmp_path: Pa
 def test_the_input_model_is_not_changed_and_chains_add_up(model: Any, tmp_path: Path) -> None:
     path = write_lora(tmp_path / "a.safetensors", lora())
     before = (dict(model.patches), model.patches_uuid, dict(model.attachments))
-    once, _, _ = apply_lora(model, path, 0.5, "high_noise")
+    once, _, _ = patch(model, path, 0.5, "high_noise")
     patches_of_once = {name: list(patches) for name, patches in once.patches.items()}
-    twice, _, _ = apply_lora(once, path, -1.5, "high_noise")
+    twice, _, _ = patch(once, path, -1.5, "high_noise")
     assert (dict(model.patches), model.patches_uuid, dict(model.attachments)) == before
     assert {name: list(patches) for name, patches in once.patches.items()} == patches_of_once
     assert_equal_weights(twice, expected_weights(-1.0 * ALPHA / RANK))
@@ -198,7 +200,7 @@ def test_differences_norms_biases_and_modulations_add_to_the_lora_of_the_same_la
         "transformer.blocks.1.scale_shift_table.diff": change["blocks.1.modulation"],
         "diffusion_model.head.modulation.diff": change["head.modulation"],
     }
-    patched, report, _ = apply_lora(model, write_lora(tmp_path / "a.safetensors", tensors), STRENGTH, "high_noise")
+    patched, report, _ = patch(model, write_lora(tmp_path / "a.safetensors", tensors), STRENGTH, "high_noise")
     expected = expected_weights(STRENGTH * ALPHA / RANK)
     assert_equal_weights(patched, {n: w + STRENGTH * change[n] if n in change else w for n, w in expected.items()})
     assert report["applied"] == len(tensors)
@@ -219,7 +221,7 @@ def test_the_counts_are_what_comfyui_leaves_out(model: Any, tmp_path: Path, capl
         comfy.sd.load_lora_for_models(model, None, dict(tensors), 1.0, 0)
     logged = {message.removeprefix("lora key not loaded: ") for message in caplog.messages if "lora key" in message}
     assert logged == left_out.keys()
-    _, report, warnings = apply_lora(model, path, 1.0, "low_noise")
+    _, report, warnings = patch(model, path, 1.0, "low_noise")
     assert (report["applied"], report["harmless"], report["unmatched"]) == (60, 4, 2)
     assert sorted(report["examples"]) == sorted(name for name in left_out if "blocks.7" in name)
     assert len(warnings) == 1
@@ -228,17 +230,22 @@ def test_the_counts_are_what_comfyui_leaves_out(model: Any, tmp_path: Path, capl
 
 def test_shapes_that_do_not_fit_are_not_applied(model: Any, tmp_path: Path) -> None:
     tensors = {**lora(), "diffusion_model.patch_embedding.diff": torch.ones(64, 16, 1, 2, 2)}
-    patched, report, _ = apply_lora(model, write_lora(tmp_path / "a.safetensors", tensors), STRENGTH, "high_noise")
+    patched, report, _ = patch(model, write_lora(tmp_path / "a.safetensors", tensors), STRENGTH, "high_noise")
     assert (report["applied"], report["examples"]) == (60, ["diffusion_model.patch_embedding.diff"])
     assert_equal_weights(patched, expected_weights(STRENGTH * ALPHA / RANK))
 
 
 def test_a_lora_that_fits_nothing_is_refused(model: Any, tmp_path: Path) -> None:
     wide = {name: tensor.repeat(1, 2) if "down" in name else tensor for name, tensor in lora().items()}
-    with pytest.raises(
-        FileRefused, match=r"^low_noise_lora: expected .* none of the 60 keys of wide\.safetensors fits it"
-    ):
-        apply_lora(model, write_lora(tmp_path / "wide.safetensors", wide), 1.0, "low_noise")
+    with pytest.raises(FileRefused) as refusal:
+        patch(model, write_lora(tmp_path / "wide.safetensors", wide), 1.0, "low_noise")
+    assert str(refusal.value) == (
+        "low_noise_lora: expected a LoRA made for this model, but the widths differ: blocks.0.cross_attn.k is "
+        "64x128 in wide.safetensors and 64x64 in wan_high.safetensors."
+    )
+    other = {name.replace("blocks", "single_blocks"): tensor for name, tensor in lora().items()}
+    with pytest.raises(FileRefused, match=r"none of the 60 keys of flux\.safetensors fits it"):
+        patch(model, write_lora(tmp_path / "flux.safetensors", other), 1.0, "low_noise")
 
 
 @pytest.mark.parametrize(
@@ -248,7 +255,7 @@ def test_quantised_experts_take_loras(dtype: torch.dtype, algorithm: str, tmp_pa
     path = write_expert(tmp_path / "q.safetensors", quantised(dtype, algorithm=algorithm))
     merged = write_expert(tmp_path / "merged.safetensors", fp16(expected_weights(ALPHA / RANK)))
     expert = comfy.sd.load_diffusion_model(str(path))
-    patched, report, _ = apply_lora(expert, write_lora(tmp_path / "a.safetensors", lora()), 1.0, "high_noise")
+    patched, report, _ = patch(expert, write_lora(tmp_path / "a.safetensors", lora()), 1.0, "high_noise")
     assert (report["applied"], report["unmatched"]) == (60, 0)
     expected = predict(comfy.sd.load_diffusion_model(str(merged)))
     assert relative_error(predict(patched), expected) < 0.06
@@ -259,9 +266,9 @@ def test_a_second_distillation_warns_by_checkpoint_and_by_earlier_lora(model: An
     style = write_lora(tmp_path / "style.safetensors", lora())
     plain = model.clone()
     set_origin(plain, ExpertOrigin("wan2.2_high.safetensors", False))
-    once, _, first = apply_lora(plain, path, 1.0, "high_noise")
-    styled, _, second = apply_lora(once, style, 1.0, "high_noise")
-    _, _, third = apply_lora(styled, path, 1.0, "high_noise")
+    once, _, first = patch(plain, path, 1.0, "high_noise")
+    styled, _, second = patch(once, style, 1.0, "high_noise")
+    _, _, third = patch(styled, path, 1.0, "high_noise")
     assert (first, second) == ([], [])
     assert third == [
         "high_noise_lora: lightx2v_4steps_high.safetensors and wan2.2_high.safetensors are both made for a few steps, "
@@ -272,13 +279,16 @@ def test_a_second_distillation_warns_by_checkpoint_and_by_earlier_lora(model: An
     assert origin_of(plain) == ExpertOrigin("wan2.2_high.safetensors", False)
     titled = write_lora(tmp_path / "b.safetensors", lora(), **{"modelspec.title": "Wan2.2 Lightning"})
     set_origin(plain, ExpertOrigin("DasiwaWAN22_tastysinHighV81.safetensors", True))
-    _, _, warnings = apply_lora(plain, titled, 1.0, "high_noise")
+    _, _, warnings = patch(plain, titled, 1.0, "high_noise")
     assert warnings[0].startswith("high_noise_lora: b.safetensors and DasiwaWAN22_tastysinHighV81.safetensors are both")
+    (tmp_path / "Lightning").mkdir()
+    in_folder = write_lora(tmp_path / "Lightning" / "high_noise_model.safetensors", lora())
+    assert len(patch(plain, in_folder, 1.0, "high_noise")[2]) == 1
 
 
 def test_a_lora_of_the_other_expert_warns_by_name(model: Any, tmp_path: Path) -> None:
     path = write_lora(tmp_path / "style_high_noise.safetensors", lora())
-    assert apply_lora(model, path, 1.0, "high_noise")[2] == []
-    assert apply_lora(model, path, 1.0, "low_noise")[2] == [
+    assert patch(model, path, 1.0, "high_noise")[2] == []
+    assert patch(model, path, 1.0, "low_noise")[2] == [
         "low_noise_lora: the name style_high_noise.safetensors speaks of the high-noise expert."
     ]

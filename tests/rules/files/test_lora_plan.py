@@ -7,7 +7,7 @@ import pytest
 from wan_relay.nodes.rules.errors import FileRefused
 from wan_relay.nodes.rules.files.lora_files import check_lora_pair
 from wan_relay.nodes.rules.files.lora_keys import LayerNames
-from wan_relay.nodes.rules.files.lora_plan import LoraPlan, Shape, plan_lora
+from wan_relay.nodes.rules.files.lora_plan import LoraPlan, Misfit, Shape, plan_lora
 from wan_relay.tests.tiny_models import Listing, expert_listing, write_model
 
 NETWORK: dict[str, Shape | None] = {name: shape for name, (_, shape) in expert_listing().items()}
@@ -86,7 +86,7 @@ def test_every_name_of_the_two_factors(down: str, up: str) -> None:
         },
         [],
         [],
-        1,
+        [Q],
     )
 
 
@@ -112,7 +112,9 @@ APPLIED: dict[str, dict[str, Shape]] = {
 @pytest.mark.parametrize("case", APPLIED)
 def test_parts_that_apply(case: str) -> None:
     lora = APPLIED[case]
-    assert plan(lora) == LoraPlan({key: f"diffusion_model.{key}" for key in lora}, [], [], 1)
+    layer = next(iter(lora)).removesuffix(".diff").removesuffix(".w_norm").removesuffix(".set_weight")
+    layer = layer.split(".lo")[0].split(".hada")[0]
+    assert plan(lora) == LoraPlan({key: f"diffusion_model.{key}" for key in lora}, [], [], [layer])
 
 
 UNMATCHED: dict[str, dict[str, Shape]] = {
@@ -218,8 +220,45 @@ def test_a_lora_of_another_width_is_refused_when_the_expert_is_known(tmp_path: P
     wide = lora_file(tmp_path / "wide.safetensors", low_rank(Q, 3072, 3072))
     expert = write_model(tmp_path / "wan.safetensors", expert_listing())
     assert check_lora_pair(wide, None)["high_noise"]["applied"] == 3
-    with pytest.raises(FileRefused, match=r"none of the 3 keys of wide\.safetensors fits it"):
+    with pytest.raises(FileRefused) as refusal:
         check_lora_pair(wide, None, expert)
+    assert str(refusal.value) == (
+        "high_noise_lora: expected a LoRA made for this model, but the widths differ: blocks.0.self_attn.q is "
+        "3072x3072 in wide.safetensors and 8x8 in wan.safetensors."
+    )
+
+
+MISFITS: dict[str, tuple[dict[str, Shape], Misfit]] = {
+    "lora": (low_rank("blocks.0.ffn.0", 14336, 3072, 64), Misfit("blocks.0.ffn.0", (14336, 3072), (FFN, DIM))),
+    "input channels": (
+        {"patch_embedding.lora_A.weight": (2, 16, 1, 2, 2), "patch_embedding.lora_B.weight": (DIM, 2, 1, 1, 1)},
+        Misfit("patch_embedding", (DIM, 64), (DIM, 144)),
+    ),
+    "difference": ({f"{Q}.diff": (16, 16)}, Misfit(Q, (16, 16), (DIM, DIM))),
+    "bias": ({f"{Q}.diff_b": (16,)}, Misfit(f"{Q}.bias", (16,), (DIM,))),
+    "modulation": ({"head.modulation.diff": (1, 2, 16)}, Misfit("head.modulation", (1, 2, 16), (1, 2, DIM))),
+    "lokr": ({f"{Q}.lokr_w1": (2, 2), f"{Q}.lokr_w2": (8, 8)}, Misfit(Q, (16, 16), (DIM, DIM))),
+    "loha": (
+        {f"{Q}.hada_w{n}_{side}": (16, 2) if side == "a" else (2, 16) for n in "12" for side in "ab"},
+        Misfit(Q, (16, 16), (DIM, DIM)),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_the_first_layer_of_another_shape_is_told(case: str) -> None:
+    lora, misfit = MISFITS[case]
+    found = plan({**low_rank("blocks.1.self_attn.q"), **lora, **low_rank("blocks.1.ffn.2", 99, 99)})
+    assert (found.misfit, found.layers) == (misfit, ["blocks.1.self_attn.q"])
+
+
+def test_a_lora_that_fits_in_part_warns_with_the_shapes(tmp_path: Path) -> None:
+    part = lora_file(tmp_path / "t2v.safetensors", {**low_rank(Q), "patch_embedding.diff": (DIM, 16, 1, 2, 2)})
+    expert = write_model(tmp_path / "wan.safetensors", expert_listing())
+    assert check_lora_pair(None, part, None, expert)["warnings"] == [
+        "low_noise_lora: 1 of the 4 keys of t2v.safetensors match nothing in the expert and are not applied "
+        "(e.g. patch_embedding is 8x16x1x2x2 in t2v.safetensors and 8x36x1x2x2 in wan.safetensors)."
+    ]
 
 
 def test_swapped_names_and_a_second_distillation_warn(tmp_path: Path) -> None:
@@ -233,3 +272,12 @@ def test_swapped_names_and_a_second_distillation_warn(tmp_path: Path) -> None:
         "made for a few steps, and the effect must not be applied twice; set high_noise_lora to none.",
     ]
     assert "b.safetensors and DasiwaWAN22" in check_lora_pair(titled, None, merged)["warnings"][0]
+
+
+def test_the_folder_of_a_plain_name_tells_a_second_distillation(tmp_path: Path) -> None:
+    lora = lora_file(tmp_path / "Wan2.2-Lightning" / "high_noise_model.safetensors", low_rank(Q))
+    merged = write_model(tmp_path / "4steps" / "high.safetensors", expert_listing())
+    assert check_lora_pair(lora, None, merged)["warnings"] == [
+        "high_noise_lora: high_noise_model.safetensors and high.safetensors are both made for a few steps, and the "
+        "effect must not be applied twice; set high_noise_lora to none."
+    ]

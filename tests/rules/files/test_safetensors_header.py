@@ -60,7 +60,22 @@ REFUSED = {
     "bool for a number": (raw_file({"a": entry(0, 1, [True])}, b"0"), "is damaged or of another format."),
     "shape and bytes differ": (raw_file({"a": entry(0, 2)}, b"00"), "is damaged or of another format."),
     "cut in the data": (raw_file({"a": entry(0, 9, [9])}, b"0"), "is cut short: it should have "),
-    "bytes left over": (raw_file({"a": entry(0, 1)}, b"00"), "its header does not describe exactly the "),
+    "metadata of a number": (
+        raw_file({"__metadata__": {"step": 1}, "a": entry(0, 1)}, b"0"),
+        "m.safetensors is damaged: its metadata holds something else than text.",
+    ),
+    "metadata is zero": (raw_file({"__metadata__": 0, "a": entry(0, 1)}, b"0"), "is damaged or of another format."),
+    "a long name": (raw_file({"a" * 501: entry(0, 1)}, b"0"), "is damaged or of another format."),
+    "a long type": (raw_file({"a": entry(0, 1, [1], "a" * 501)}, b"0"), "is damaged or of another format."),
+    "a shape of nothing": (raw_file({"a": entry(0, 1, "")}, b"0"), "is damaged or of another format."),
+    "bytes left over": (
+        raw_file({"a": entry(0, 1)}, b"0" * 17),
+        "m.safetensors cannot be loaded: 16 bytes follow the last tensor; download it again.",
+    ),
+    "a gap and an overlap": (
+        raw_file({"a": entry(0, 2, [2]), "b": entry(1, 2), "c": entry(3, 4)}, b"0000"),
+        "its header does not describe exactly the ",
+    ),
     "a gap": (raw_file({"a": entry(0, 1), "b": entry(2, 3)}, b"000"), "its header does not describe exactly the "),
 }
 

@@ -37,14 +37,66 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
             "MODEL_MISSING: n.safetensors is not on this worker (node Wan Relay: Load Experts)",
         ),
         (
+            "VAELoader",
+            fault(
+                "value_not_in_list",
+                "vae_name",
+                "vae_name: 'sub\\\\wan_2.1_vae.safetensors' not in ['a', 'sub/wan_2.1_vae.safetensors']",
+                input_config=[["a", "sub/wan_2.1_vae.safetensors"], {}],
+                received_value="sub\\wan_2.1_vae.safetensors",
+            ),
+            "MODEL_MISSING: sub\\wan_2.1_vae.safetensors is not on this worker, where the closest name is "
+            "sub/wan_2.1_vae.safetensors (node VAE)",
+        ),
+        (
+            "VAELoader",
+            fault(
+                "value_not_in_list",
+                "vae_name",
+                "vae_name: 'wan_2.1_vae' not in (list of length 21)",
+                input_config=None,
+                received_value="wan_2.1_vae",
+            ),
+            "MODEL_MISSING: wan_2.1_vae is not on this worker (node VAE)",
+        ),
+        (
             "WanRelay_EncodePrompts",
             fault(
                 "custom_validation_failed",
                 "text_encoder",
-                "text_encoder - text_encoder must be a file in models/text_encoders or models/clip (toy.safetensors), "
-                "got nope.safetensors.",
+                "text_encoder - text_encoder: 'nope.safetensors' not in ['toy.safetensors']",
             ),
             "MODEL_MISSING: nope.safetensors is not on this worker (node Wan Relay: Encode Prompts)",
+        ),
+        (
+            "WanRelay_LoadExperts",
+            fault(
+                "custom_validation_failed",
+                "low_noise",
+                "low_noise - low_noise: 'n.safetensors' not in (list of length 21)",
+            ),
+            "MODEL_MISSING: n.safetensors is not on this worker (node Wan Relay: Load Experts)",
+        ),
+        (
+            "WanRelay_LoadExperts",
+            fault(
+                "custom_validation_failed",
+                "low_noise",
+                "low_noise - low_noise: 'wan22\\low.sft' not in (list of length 21); the closest name there is "
+                "'wan22/low.sft'",
+            ),
+            "MODEL_MISSING: wan22\\low.sft is not on this worker, where the closest name is wan22/low.sft "
+            "(node Wan Relay: Load Experts)",
+        ),
+        (
+            "WanRelay_LoadExperts",
+            fault(
+                "custom_validation_failed",
+                "high_noise",
+                "high_noise - high_noise: 'n.sft' not in ['m.sft']; the closest name there is 'm.sft'",
+            ),
+            "MODEL_MISSING: n.sft is not on this worker, where the closest name is m.sft "
+            "(node Wan Relay: Load Experts)",
         ),
         (
             "WanRelay_LoadExperts",
