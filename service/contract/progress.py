@@ -4,17 +4,19 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Expert = Literal["high_noise", "low_noise"]
+
 
 class Progress(BaseModel):
     """One step of the sampler."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stage: Literal["sampling"] = Field("sampling", description="what is being done")
+    stage: Literal["sampling"] = Field(default="sampling", description="what is being done")
     step: int = Field(description="steps done")
     steps: int = Field(description="steps in all")
     progress: float = Field(description="the share that is done, 0 to 1")
-    expert: Literal["high_noise", "low_noise"] | None = Field(None, description="whose step it was, of a pair")
+    expert: Expert | None = Field(default=None, description="whose step it was, of a pair")
 
     def to_wire(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude_none=True)

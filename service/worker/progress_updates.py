@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from ..contract.progress import Progress
+from ..contract.progress import Expert, Progress
 
 EVERY_S = 2.0
 
@@ -26,6 +26,8 @@ class ProgressUpdates:
         if step >= steps or now - self._last < EVERY_S:
             return
         self._last = now
-        expert = None if switch_step is None else "high_noise" if step <= switch_step else "low_noise"
+        expert: Expert | None = None
+        if switch_step is not None:
+            expert = "high_noise" if step <= switch_step else "low_noise"
         with contextlib.suppress(Exception):
             self._send(Progress(step=step, steps=steps, progress=round(step / steps, 3), expert=expert))

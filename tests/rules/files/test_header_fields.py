@@ -4,7 +4,7 @@ import json
 import math
 import random
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +157,14 @@ def test_safetensors_fields_of_any_type(
 def test_sizes_are_bounded_before_they_are_multiplied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: list[int]
 ) -> None:
-    products = []
+    products: list[object] = []
     multiply = math.prod
-    monkeypatch.setattr(math, "prod", lambda factors: products.append(factors) or multiply(list(factors)[:9]))
+
+    def counted(factors: Iterable[int]) -> int:
+        products.append(factors)
+        return multiply(list(factors)[:9])
+
+    monkeypatch.setattr(math, "prod", counted)
     path = tmp_path / "a.safetensors"
     raw = json.dumps({"a": {"dtype": "U8", "shape": shape, "data_offsets": [0, 1]}}).encode()
     path.write_bytes(struct.pack("<Q", len(raw)) + raw + b"0")

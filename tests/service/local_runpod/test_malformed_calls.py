@@ -256,7 +256,7 @@ def test_an_odd_wait(wait: str) -> None:
 GOOD = b'{"input": {"prompt": "a", "n": [1, 2.5e3, null, true, "\\u00e9"]}, "policy": {"ttl": 20000}, "s3Config": {}}'
 PIECES = [b"[", b"]", b"{", b"}", b'"', b"\\", b"\\u", b",", b":", b"1e999", b"NaN", b"\xff", b"\x00", b"\xed\xa0\x80"]
 PIECES += [b"[" * 300, b'{"a":' * 300, b"9" * 500, b"-", b"null", b"\r\n", b"\\ud83d", b'"input":1,', b"\xef\xbb\xbf"]
-VALUES = [
+VALUES: list[Any] = [
     None,
     True,
     -1,

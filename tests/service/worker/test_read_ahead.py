@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wan_relay.service.worker.read_ahead import CHUNK, ReadAhead, find_model, available_memory, model_roots
+from wan_relay.service.worker.read_ahead import CHUNK, ReadAhead, available_memory, find_model, model_roots
 from wan_relay.service.worker.settings import Settings
 from wan_relay.service.worker.workflow import ModelFile
 

@@ -25,7 +25,9 @@ PINK = (200, 30, 90)
 
 def lab(colour: tuple[int, int, int]) -> Image.Image:
     srgb, space = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-    return ImageCms.profileToProfile(picture(colour=colour), srgb, space, outputMode="LAB")
+    converted = ImageCms.profileToProfile(picture(colour=colour), srgb, space, outputMode="LAB")
+    assert converted is not None
+    return converted
 
 
 @pytest.mark.parametrize(
