@@ -195,7 +195,7 @@ def test_ti2v_5b_runs_as_one_model() -> None:
     [
         ({"scheduler": "linear_quadratic"}, "The linear_quadratic scheduler ignores shift."),
         ({"boundary": 0.6}, "Every step is the high-noise expert's; the low-noise expert is not used."),
-        ({"boundary": 0.875}, "boundary is 0.875; the Wan2.2 reference uses 0.9 for a Wan2.2 I2V-A14B expert."),
+        ({"boundary": 0.875}, "boundary is 0.875; the Wan2.2 reference uses 0.9 for a Wan2.2 I2V expert."),
         ({"scheduler": "beta", "steps": 200}, "The beta scheduler gave"),
         (
             {"latent": {"samples": torch.zeros(1, 16, 3, 4, 6)}},

@@ -15,12 +15,14 @@ from .shown_text import shown
 I2V = "i2v"
 T2V = "t2v"
 TI2V_5B = "ti2v_5b"
+WAN_2_1_I2V = "wan2.1_i2v"
+OTHER_WAN = "other_wan"
 
 KIND_NAMES = {
     I2V: "a Wan2.2 I2V expert",
     T2V: "a Wan T2V expert",
     TI2V_5B: "the Wan2.2 TI2V-5B model",
-    "wan2.1_i2v": "a Wan2.1 I2V model (it has an image encoder)",
+    WAN_2_1_I2V: "a Wan2.1 I2V model (it has an image encoder)",
     "fun_camera": "a Wan Fun-Camera model",
     "fun_control": "a Wan Fun-Control model",
     "animate": "a Wan Animate model",
@@ -29,7 +31,7 @@ KIND_NAMES = {
     "humo": "a HuMo model",
     "scail": "a SCAIL model",
     "wandancer": "a WanDancer model",
-    "other_wan": "a Wan variant that is not known here",
+    OTHER_WAN: "a Wan variant that is not known here",
 }
 
 # The tensor that marks each variant; the order is ComfyUI's.
@@ -172,9 +174,9 @@ def _kind(own: Mapping[str, tuple[int, ...]], in_dim: int, out_dim: int) -> str:
         if mark in own:
             return kind
     if "img_emb.proj.0.bias" in own:
-        return "wan2.1_i2v" if in_dim == 36 else "fun_control"
+        return WAN_2_1_I2V if in_dim == 36 else "fun_control"
     kinds = {(36, 16): I2V, (16, 16): T2V, (48, 48): TI2V_5B, (48, 16): "fun_control", (52, 16): "fun_control"}
-    return kinds.get((in_dim, out_dim), "other_wan")
+    return kinds.get((in_dim, out_dim), OTHER_WAN)
 
 
 def _unknown(own: Collection[str], expected: Collection[str]) -> tuple[str, ...]:

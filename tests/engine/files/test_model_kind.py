@@ -47,10 +47,10 @@ def test_kinds_of_models_that_comfyui_loaded(kind: str) -> None:
 @pytest.mark.parametrize(
     ("loaded", "kind"),
     [
-        (WAN21_I2V, "i2v_2.1"),
+        (WAN21_I2V, "wan2.1_i2v"),
         (VACE, "vace"),
         (model("animate"), "animate"),
-        (model(in_dim=52), "t2v_variant"),
+        (model(in_dim=52), "other_wan"),
         (FLUX, "other"),
         (SimpleNamespace(model=SimpleNamespace()), "other"),
     ],
@@ -69,14 +69,18 @@ def test_pairs_that_belong_together(high: Any, low: Any, kind: str) -> None:
 @pytest.mark.parametrize(
     ("high", "low", "sentence"),
     [
-        (I2V, T2V, "high_noise is a Wan2.2 I2V-A14B expert and low_noise is a Wan2.2 T2V-A14B expert."),
-        (T2V, VACE, "high_noise is a Wan2.2 T2V-A14B expert and low_noise is a Wan model of type vace."),
-        (I2V, TI2V_5B, "high_noise is a Wan2.2 I2V-A14B expert and low_noise is Wan2.2 TI2V-5B."),
-        (TI2V_5B, I2V, "low_noise must be left empty: high_noise is Wan2.2 TI2V-5B, which is one model."),
+        (I2V, T2V, "high_noise is a Wan2.2 I2V expert and low_noise is a Wan T2V expert."),
+        (T2V, VACE, "high_noise is a Wan T2V expert and low_noise is a Wan VACE model."),
+        (I2V, TI2V_5B, "high_noise is a Wan2.2 I2V expert and low_noise is the Wan2.2 TI2V-5B model."),
+        (TI2V_5B, I2V, "low_noise must be left empty: high_noise is the Wan2.2 TI2V-5B model, which runs alone."),
         (I2V, FLUX, "low_noise is not a Wan model."),
-        (I2V, None, "low_noise is missing: high_noise is a Wan2.2 I2V-A14B expert"),
+        (I2V, None, "low_noise is missing: high_noise is a Wan2.2 I2V expert"),
         (FLUX, FLUX, "high_noise must be a Wan2.2 model, and this one is not a Wan model."),
-        (WAN21_I2V, WAN21_I2V, "high_noise must be a Wan2.2 model, and this one is a Wan2.1 I2V model."),
+        (
+            WAN21_I2V,
+            WAN21_I2V,
+            "high_noise must be a Wan2.2 model, and this one is a Wan2.1 I2V model (it has an image encoder).",
+        ),
     ],
 )
 def test_pairs_that_do_not(high: Any, low: Any, sentence: str) -> None:
@@ -104,9 +108,9 @@ def test_conditioning_and_latents_that_fit(kind: str, positive: list, shape: tup
     [
         ("i2v", WITHOUT, (1, 16, 3, 4, 4), "positive must carry a start or end image for an I2V pair"),
         ("t2v", WITH_IMAGE, (1, 16, 3, 4, 4), "positive carries an image, which a T2V pair ignores"),
-        ("i2v", WITH_IMAGE, (1, 48, 3, 4, 4), "16 channels for a Wan2.2 I2V-A14B expert, not one of shape (1, 48, 3"),
+        ("i2v", WITH_IMAGE, (1, 48, 3, 4, 4), "16 channels for a Wan2.2 I2V expert, not one of shape (1, 48, 3"),
         ("i2v", WITH_IMAGE, (1, 16, 5, 4, 4), "as many latent frames as the image conditioning in positive, 3, not 5"),
-        ("ti2v_5b", WITHOUT, (1, 16, 3, 4, 4), "latent must be a video latent with 48 channels for Wan2.2 TI2V-5B"),
+        ("ti2v_5b", WITHOUT, (1, 16, 3, 4, 4), "a video latent with 48 channels for the Wan2.2 TI2V-5B model"),
         ("t2v", WITHOUT, (1, 4, 64, 64), "latent must be a video latent with 16 channels"),
     ],
 )
