@@ -38,24 +38,6 @@ WORKFLOW_IMAGES: dict[str, Literal["one", "both", "none", "optional"]] = {
     "wan22_t2v_4step": "none",
     "wan22_ti2v_5b": "optional",
 }
-AREAS = {
-    "480p": {
-        "auto": (832, 480),
-        "16:9": (832, 480),
-        "9:16": (480, 832),
-        "4:3": (736, 544),
-        "3:4": (544, 736),
-        "1:1": (624, 624),
-    },
-    "720p": {
-        "auto": (1280, 720),
-        "16:9": (1280, 720),
-        "9:16": (720, 1280),
-        "4:3": (1104, 832),
-        "3:4": (832, 1104),
-        "1:1": (960, 960),
-    },
-}
 Container = Literal["mp4 h264", "mp4 h265", "mp4 av1", "webm vp9", "webm av1"]
 
 
@@ -78,7 +60,7 @@ class VideoRequest(BaseModel):
     length: Whole = Field(81, ge=5, le=257, description="frames, goes to the nearest 4n+1")
     fps: Whole = Field(16, ge=1, le=60, description="frames a second of the file; duration = length / fps")
     resolution: Annotated[Literal["480p", "720p"], BeforeValidator(lower_case)] | None = Field(
-        None, description="in place of width and height"
+        None, description="in place of width and height; 720p is 1280x720 (5B: 1280x704) or another aspect of that area"
     )
     aspect_ratio: (
         Annotated[Literal["auto", "16:9", "9:16", "4:3", "3:4", "1:1"], BeforeValidator(lower_case)] | None

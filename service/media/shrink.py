@@ -1,49 +1,116 @@
-"""A video re-encoded once to a number of bytes, without ComfyUI and without torch."""
+"""A video re-encoded to a number of bytes, without ComfyUI and without torch."""
 
 import io
+import math
+from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import NamedTuple
 
 import av
 
-ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9"}
+MIN_ROOM = 10_000
+TRIES = 5
+HALF_FULL, AIM = -1.0, -0.5  # doublings of bytes from a full room: what is enough, and what a new try aims at
 HEADROOM = 0.9
 MIN_BIT_RATE = 20_000
+FIRST_CRF, MAX_CRF, CRF_PER_DOUBLING = 40, 63, 8  # of AV1 and VP9
+SMALL_SIDE = 64
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """How one codec is written. `small_options` are for a side shorter than 64 pixels, where libx265 may crash and
+    libsvtav1 wait for ever without them."""
+
+    name: str
+    keeps_bit_rate: bool
+    options: dict[str, str] = field(default_factory=dict)
+    small_options: dict[str, str] = field(default_factory=dict)
+
+
+ENCODERS = {
+    "h264": Encoder("libx264", keeps_bit_rate=True),
+    "hevc": Encoder(
+        "libx265",
+        keeps_bit_rate=True,
+        options={"preset": "fast", "x265-params": "log-level=error"},
+        small_options={"x265-params": "log-level=error:no-cutree=1"},
+    ),
+    "av1": Encoder("libsvtav1", keeps_bit_rate=False, options={"preset": "8"}, small_options={"svtav1-params": "lp=1"}),
+    "vp9": Encoder("libvpx-vp9", keeps_bit_rate=False, options={"deadline": "good", "cpu-used": "4", "row-mt": "1"}),
+}
+
+
+class Try(NamedTuple):
+    """One encoding: how full of it the room was asked to be, and was. 0 is to the brim, -1 half, 1 twice too much."""
+
+    asked: float
+    fullness: float
+    content: bytes
+
+    @property
+    def fits(self) -> bool:
+        return self.fullness <= 0
 
 
 def shrink_video(content: bytes, suffix: str, room: int) -> bytes | None:
     """The same frames in the same codec and container, in at most `room` bytes; None if that cannot be.
 
-    The bit rate follows from the room, with a rate cap, so that one pass is enough.
+    Encoded until half of the room is used, five times at most. libx264 and libx265 keep to a bit rate and mostly need
+    one try; libsvtav1 and libvpx do not, so that their quality is moved by what the tries before weighed.
     """
-    if room < 10_000:
+    if room < MIN_ROOM:
         return None
+    tries: list[Try] = []
     try:
-        smaller = _encode(content, suffix, int(room * HEADROOM))
+        while len(tries) < TRIES and not _settled(tries):
+            asked = _next_ask(tries)
+            smaller = _encode(content, suffix, room * 2**asked, FIRST_CRF - asked * CRF_PER_DOUBLING)
+            tries.append(Try(asked, math.log2(len(smaller) / room), smaller))
     except (av.FFmpegError, ValueError, IndexError, KeyError):
-        return None
-    return smaller if len(smaller) <= room else None
+        pass
+    return max((each.content for each in tries if each.fits), key=len, default=None)
 
 
-def _encode(content: bytes, suffix: str, target: int) -> bytes:
+def _settled(tries: list[Try]) -> bool:
+    """Half of the room is used, or asking for more or less no longer changes anything."""
+    if not tries:
+        return False
+    fullness = tries[-1].fullness
+    return HALF_FULL <= fullness <= 0 or (len(tries) > 1 and abs(fullness - tries[-2].fullness) < 0.01)
+
+
+def _next_ask(tries: list[Try]) -> float:
+    """Where the line through the last try that fitted and the last that did not crosses AIM; with one kind alone, as
+    far from the last as that was from AIM."""
+    if not tries:
+        return 0.0
+    fitted, exceeded = ([each for each in tries if each.fits is fits] for fits in (True, False))
+    if fitted and exceeded:
+        (low, below, _), (high, above, _) = fitted[-1], exceeded[-1]
+        return low + (high - low) * (AIM - below) / (above - below)
+    return tries[-1].asked + AIM - tries[-1].fullness
+
+
+def _encode(content: bytes, suffix: str, size: float, crf: float) -> bytes:
+    """The whole video, for about `size` bytes where the encoder keeps a bit rate, else at quality `crf`."""
     out = io.BytesIO()
     with av.open(io.BytesIO(content)) as source, av.open(out, "w", format=suffix.lstrip(".")) as sink:
         video = source.streams.video[0]
-        rate = video.average_rate or Fraction(16)
-        duration = float(source.duration or av.time_base) / av.time_base
-        # A rate-capped file has at most rate x duration plus one full buffer.
-        buffer_s = min(1.0, duration / 4)
-        bit_rate = max(MIN_BIT_RATE, int(target * 8 / (duration + buffer_s)))
         codec = video.codec_context
         encoder = ENCODERS[codec.codec.canonical_name]
-        stream = sink.add_stream(encoder, rate=rate)
+        stream = sink.add_stream(encoder.name, rate=video.average_rate or Fraction(16))
         stream.width, stream.height, stream.pix_fmt = codec.width, codec.height, codec.pix_fmt
         stream.time_base = video.time_base
-        cap = {"maxrate": str(bit_rate), "bufsize": str(int(bit_rate * buffer_s))}
-        if encoder == "libsvtav1":  # takes a rate cap in its constant-quality mode only
-            stream.options = {"crf": "40"} | cap
+        small = encoder.small_options if min(codec.width, codec.height) < SMALL_SIDE else {}
+        if encoder.keeps_bit_rate:
+            duration_s = float(source.duration or av.time_base) / av.time_base
+            stream.bit_rate, quality = _capped_rate(size, duration_s)
         else:
-            stream.bit_rate, stream.options = bit_rate, cap
+            quality = {"crf": str(min(MAX_CRF, max(1, round(crf))))}
+        stream.options = encoder.options | small | quality
         context = stream.codec_context
+        context.codec_tag = codec.codec_tag  # Apple's players want the hvc1 that was there
         context.color_range, context.colorspace = codec.color_range, codec.colorspace
         context.color_primaries, context.color_trc = codec.color_primaries, codec.color_trc
         for frame in source.decode(video):
@@ -51,3 +118,10 @@ def _encode(content: bytes, suffix: str, target: int) -> bytes:
             sink.mux(stream.encode(frame))
         sink.mux(stream.encode(None))
     return out.getvalue()
+
+
+def _capped_rate(size: float, duration_s: float) -> tuple[int, dict[str, str]]:
+    """Bits a second, and the cap that holds them: such a file has at most rate x duration plus one full buffer."""
+    buffer_s = min(1.0, duration_s / 4)
+    bit_rate = max(MIN_BIT_RATE, int(size * HEADROOM * 8 / (duration_s + buffer_s)))
+    return bit_rate, {"maxrate": str(bit_rate), "bufsize": str(int(bit_rate * buffer_s))}

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..contract.errors import JobError
-from ..contract.request import AREAS, VideoRequest, field_range
+from ..contract.request import VideoRequest, field_range
+from ..contract.sizes import offered_size
 from .settings import Settings
 
 Graph = dict[str, dict[str, Any]]
@@ -95,8 +96,9 @@ def _values(request: VideoRequest, plan: Plan) -> dict[str, Any]:
     if "cfg" in sent:
         values = {"high_noise_cfg": request.cfg, "low_noise_cfg": request.cfg} | values
     if request.resolution is not None:
-        width, height = AREAS[request.resolution][request.aspect_ratio or "auto"]
-        follow = (request.aspect_ratio or "auto") == "auto" and (request.start_image or request.end_image)
+        aspect_ratio = request.aspect_ratio or "auto"
+        width, height = offered_size(request.workflow, request.resolution, aspect_ratio)
+        follow = aspect_ratio == "auto" and (request.start_image or request.end_image)
         values |= {"width": width, "height": height, "sizing": "match image" if follow else "fixed"}
     if request.duration is not None:
         values["length"] = round(request.duration * values.get("fps", plan.value(SAVE, "fps"))) + 1

@@ -111,7 +111,8 @@ def _add_video_stream(
     video.width, video.height = width, height
     video.pix_fmt = pixel_format(spec.bit_depth, alpha)
     video.time_base = 1 / spec.rate
-    video.options = {**spec.format.options, "crf": str(spec.crf), "chroma_sample_location": "left"}
+    options = spec.format.encoder_options(width, height)
+    video.options = {**options, "crf": str(spec.crf), "chroma_sample_location": "left"}
     context = video.codec_context
     context.color_primaries = context.color_trc = context.colorspace = BT709
     context.color_range = LIMITED_RANGE

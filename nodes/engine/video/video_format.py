@@ -19,7 +19,18 @@ class VideoFormat:
     alpha: bool = False
     codec_tag: str | None = None
     options: dict[str, str] = field(default_factory=dict)
+    small_options: dict[str, str] = field(default_factory=dict)
 
+    def encoder_options(self, width: int, height: int) -> dict[str, str]:
+        """The encoder's own options for a picture of this size in pixels."""
+        return self.options | (self.small_options if min(width, height) < SMALL_SIDE else {})
+
+
+SMALL_SIDE = 64
+# libx265 4.2's AVX2 code for cutree writes past its buffer where a picture is at most 48 wide: it may end the process.
+X265_SMALL = {"x265-params": "log-level=error:no-cutree=1"}
+# libSvtAv1Enc 4.1 with several threads waits for ever where one side is at most 24 and the other more than 64.
+SVT_AV1_SMALL = {"svtav1-params": "lp=1"}
 
 # x264's AVX-512 code gives other bits for the same frames from run to run (PyAV 18.1, 1 run in 8); AVX2 does not.
 SAME_BITS = {"x264-params": "asm=avx2"} if torch.backends.cpu.get_cpu_capability() == "AVX512" else {}
@@ -28,9 +39,15 @@ FORMATS = {
     # x264's medium looks 40 frames ahead and takes 155 MB for 720x1280; 30 frames take 130 MB and the file is as good.
     "mp4 h264": VideoFormat("mp4", "libx264", (0, 51), "aac", options={"rc-lookahead": "30", **SAME_BITS}),
     "mp4 h265": VideoFormat(
-        "mp4", "libx265", (0, 51), "aac", codec_tag="hvc1", options={"preset": "fast", "x265-params": "log-level=error"}
+        "mp4",
+        "libx265",
+        (0, 51),
+        "aac",
+        codec_tag="hvc1",
+        options={"preset": "fast", "x265-params": "log-level=error"},
+        small_options=X265_SMALL,
     ),
-    "mp4 av1": VideoFormat("mp4", "libsvtav1", (1, 63), "aac", options={"preset": "8"}),
+    "mp4 av1": VideoFormat("mp4", "libsvtav1", (1, 63), "aac", options={"preset": "8"}, small_options=SVT_AV1_SMALL),
     "webm vp9": VideoFormat(
         "webm",
         "libvpx-vp9",
@@ -39,7 +56,9 @@ FORMATS = {
         alpha=True,
         options={"deadline": "good", "cpu-used": "4", "row-mt": "1"},
     ),
-    "webm av1": VideoFormat("webm", "libsvtav1", (1, 63), "libopus", options={"preset": "8"}),
+    "webm av1": VideoFormat(
+        "webm", "libsvtav1", (1, 63), "libopus", options={"preset": "8"}, small_options=SVT_AV1_SMALL
+    ),
 }
 
 NTSC_RATES = tuple(Fraction(nominal * 1000, 1001) for nominal in (24, 30, 48, 60, 120))

@@ -2,11 +2,15 @@
 
 import copy
 import json
+import math
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from wan_relay.nodes.rules.frames.frame_size import A14B_MULTIPLE, TI2V_5B_MULTIPLE, nearest_multiple, plan_size
 from wan_relay.service.contract.errors import JobError
-from wan_relay.service.contract.request import VideoRequest, parse_request
+from wan_relay.service.contract.request import VideoRequest, WorkflowName, parse_request
+from wan_relay.service.contract.sizes import SIZES
 from wan_relay.service.worker.settings import Settings
 from wan_relay.service.worker.workflow import (
     ENCODE,
@@ -33,7 +37,7 @@ def bundled(name: str) -> dict:
 
 
 def plan(settings: Settings = SETTINGS, end: str | None = None, **fields):
-    takes_image = fields.get("workflow") not in ("wan22_t2v_4step", "wan22_ti2v_5b")
+    takes_image = fields.get("workflow") not in ("wan22_t2v_4step", "wan22_ti2v_5b") or "image_base64" in fields
     request, _ = parse_request((IMAGE if takes_image else TEXT) | fields)
     return build_plan(request, 77, "start.png" if takes_image else None, end, "wan_relay_1/video", settings)
 
@@ -143,11 +147,45 @@ def test_hand_over(sent, switch, switch_step, warnings):
         ({"resolution": "720p", "aspect_ratio": "auto"}, (1280, 720, "match image")),
         ({"resolution": "480p", "aspect_ratio": "9:16"}, (480, 832, "fixed")),
         ({"resolution": "720p", "aspect_ratio": "4:3"}, (1104, 832, "fixed")),
+        ({"resolution": "720p", "workflow": "wan22_t2v_4step"}, (1280, 720, "fixed")),
+        ({"resolution": "720p", "workflow": "wan22_ti2v_5b"}, (1280, 704, "fixed")),
+        ({"resolution": "720p", "workflow": "wan22_ti2v_5b", "image_base64": "AAAA"}, (1280, 704, "match image")),
+        ({"resolution": "720p", "workflow": "wan22_ti2v_5b", "aspect_ratio": "9:16"}, (704, 1280, "fixed")),
+        ({"resolution": "480p", "workflow": "wan22_ti2v_5b", "aspect_ratio": "1:1"}, (640, 640, "fixed")),
     ],
 )
 def test_resolution(sent, size):
     made = plan(**sent)
     assert tuple(made.value(PREPARE, name) for name in ("width", "height", "sizing")) == size
+
+
+@pytest.mark.parametrize("workflow", get_args(WorkflowName))
+@pytest.mark.parametrize("resolution", ["480p", "720p"])
+@pytest.mark.parametrize("aspect_ratio", ["auto", "16:9", "9:16", "4:3", "3:4", "1:1"])
+def test_no_size_that_is_offered_is_changed_by_the_nodes(workflow, resolution, aspect_ratio):
+    end = {"end": "end.png", "end_image_base64": "AAAA"} if workflow == "wan22_flf2v_4step" else {}
+    made = plan(workflow=workflow, resolution=resolution, aspect_ratio=aspect_ratio, **end)
+    width, height, sizing = (made.value(PREPARE, name) for name in ("width", "height", "sizing"))
+    multiple = TI2V_5B_MULTIPLE if workflow == "wan22_ti2v_5b" else A14B_MULTIPLE
+    done = plan_size(width, height, sizing, (width, height), multiple)
+    assert done == {"width": width, "height": height, "warnings": []}
+
+
+@pytest.mark.parametrize(
+    ("family", "multiple", "areas"),
+    [
+        ("A14B", A14B_MULTIPLE, {"480p": 832 * 480, "720p": 1280 * 720}),
+        ("TI2V-5B", TI2V_5B_MULTIPLE, {"480p": 832 * 480, "720p": 1280 * 704}),
+    ],
+)
+def test_offered_sizes_have_the_familys_number_of_pixels(family, multiple, areas):
+    """Each side is the multiple nearest to the exact aspect at that area; 832x480 is what A14B was trained at."""
+    for resolution, area in areas.items():
+        for aspect_ratio, size in SIZES[family][resolution].items():
+            across, down = map(int, aspect_ratio.split(":"))
+            sides = math.isqrt(area * across // down), math.isqrt(area * down // across)
+            if sorted(size) != [480, 832]:
+                assert size == tuple(nearest_multiple(side, multiple) for side in sides), aspect_ratio
 
 
 @pytest.mark.parametrize(
