@@ -137,7 +137,11 @@ class RelayGuider(comfy.samplers.CFGGuider):
         seed: int | None,
         latent_shapes: list | None = None,
     ) -> torch.Tensor:
-        """Keeps the baton, and watches the sampler's steps through its callback."""
+        """Keeps the baton, and watches the sampler's steps through its callback.
+
+        The sampler gets copies, because some write into what they are given: uni_pc into the last sigma, FreeNoise into
+        the noise.
+        """
         self.baton = Baton(noise, latent_image, denoise_mask, seed, sigmas, latent_shapes)
         function_name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
         self.route.stepping = STEPPING.get(function_name, "schedule")
@@ -151,7 +155,16 @@ class RelayGuider(comfy.samplers.CFGGuider):
                 callback(step, denoised, x, total_steps)
 
         samples = super().inner_sample(
-            noise, latent_image, device, sampler, sigmas, denoise_mask, on_step, disable_pbar, seed, latent_shapes
+            noise.clone(),
+            latent_image.clone(),
+            device,
+            sampler,
+            sigmas.clone(),
+            None if denoise_mask is None else denoise_mask.clone(),
+            on_step,
+            disable_pbar,
+            seed,
+            latent_shapes,
         )
         self.clock.finish()
         return samples

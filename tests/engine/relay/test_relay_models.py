@@ -9,6 +9,7 @@ import comfy.model_management
 import comfy.patcher_extension
 import pytest
 import torch
+from comfy.samplers import KSAMPLER
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras import nodes_easycache
 from comfy_extras.nodes_context_windows import WanContextWindowsManualNode
@@ -265,5 +266,41 @@ def test_nothing_is_kept_after_a_run(pair: Any) -> None:
     del guider
     comfy.model_management.unload_all_models()
     pair.high = pair.low = None
+    assert given["low"]["latent_shapes"] == given["low"]["shapes on the model"] == [LATENT_SHAPE]
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_sampler_that_writes_into_what_it_is_given_changes_nothing_for_others(
+    pair: Any, monkeypatch: pytest.MonkeyPatch, empty: bool
+) -> None:
+    """Neither for the expert that joins after it, nor for the caller, whose tensors ComfyUI keeps for the next run."""
+    generator = torch.Generator().manual_seed(1)
+    noise, latent = (torch.randn(LATENT_SHAPE, generator=generator) for _ in range(2))
+    latent = torch.zeros(LATENT_SHAPE) if empty else latent
+    mask, sigmas = torch.rand(LATENT_SHAPE, generator=generator), pair.sigmas(4)
+    given = {"noise": noise, "latent_image": latent, "denoise_mask": mask, "sigmas": sigmas}
+    before = {name: tensor.clone() for name, tensor in given.items()}
+    joined: dict[str, torch.Tensor] = {}
+    network = pair.low.model
+
+    def keep(own: Any = network.extra_conds, **options: Any) -> dict:
+        joined.update({name: options[name].clone() for name in ("noise", "latent_image", "denoise_mask")})
+        return own(**options)
+
+    def scribble(model: Any, x: torch.Tensor, sigmas: torch.Tensor, extra_args: dict, **_: Any) -> torch.Tensor:
+        for sigma in sigmas.tolist()[:-1]:
+            x = model(x, x.new_full((1,), sigma), **extra_args)
+            for tensor in (model.noise, model.latent_image, extra_args["denoise_mask"], sigmas):
+                tensor.fill_(7.0)
+        return x
+
+    monkeypatch.setattr(network, "extra_conds", keep)
+    with torch.inference_mode():
+        pair.guider().sample(noise, latent, KSAMPLER(scribble), sigmas, denoise_mask=mask, disable_pbar=True)
+    assert [name for name, _ in pair.asked] == ["high", "high", "low", "low"]
+    assert {name: torch.equal(tensor, before[name]) for name, tensor in given.items()} == dict.fromkeys(given, True)
+    if not empty:  # ComfyUI leaves an empty latent as it is
+        before["latent_image"] = network.process_latent_in(before["latent_image"])
+    assert {name: torch.equal(tensor, before[name]) for name, tensor in joined.items()} == dict.fromkeys(joined, True)
     gc.collect()
     assert [ref() for ref in alive] == [None, None]
