@@ -24,6 +24,7 @@ from ...rules.relay.expert_boundary import ExpertRoute
 from .expert_clock import ExpertClock
 from .run_display import show_text
 from .sigma_schedule import make_route
+from .step_counts import replay_context_windows, replay_keyframes
 from .waiting_expert import Baton, WaitingExpert, WrappedSampler
 
 log = logging.getLogger("wan_relay")
@@ -44,6 +45,7 @@ class RelayGuider(comfy.samplers.CFGGuider):
     first: str  # the expert that this guider plays itself
     running: str | None  # the expert that answered last
     inner_model: Any
+    conds: Any
     waiting: Any = None  # the other one, a WaitingExpert, while a run of both lasts
     baton: Any = None  # a Baton, while a run lasts
 
@@ -195,22 +197,36 @@ class RelayGuider(comfy.samplers.CFGGuider):
         """Hands the baton to `name`: has its model loaded, where ComfyUI does not hold it already."""
         if name != self.running:
             self.clock.start(f"load_{name}")
+            asked = self.route.asked[:-1]
+            if self.running is None:
+                replay_keyframes(self.conds, self.baton.sigmas, asked)
+            else:
+                self._take_hooks_off(self.running)
             if name != self.first:
-                self.waiting.load(self.baton)
+                self.waiting.load(self.baton, asked)
             elif self.running is not None:
-                self._return_to_first()
+                self._return_to_first(asked)
             self.running = name
             text = f"{name.replace('_', '-')} expert from sigma {sigma:.4f}"
             log.info("Wan Relay: %s", text)
             show_text(text)
         self.clock.start(name)
 
-    def _return_to_first(self) -> None:
+    def _take_hooks_off(self, name: str) -> None:
+        """Frees an expert's weights of the hook LoRAs on them: their strengths may change until it returns, and the
+        expert that comes may be another clone of the same model."""
+        options = self.model_options if name == self.first else self.waiting.model_options
+        alone = {None: self.experts[name].model_patcher}
+        for patcher in options.get("multigpu_clones", alone).values():
+            patcher.clean_hooks()
+
+    def _return_to_first(self, asked: list[float]) -> None:
         """For schedules that rise above the boundary again: the first expert may have been unloaded meanwhile."""
         comfy.sampler_helpers.prepare_sampling(
             self.model_patcher, self.baton.noise.shape, self.conds, self.model_options
         )
         self.inner_model.current_patcher = self.model_patcher
+        replay_context_windows(self.model_options, self.baton.sigmas, asked)
 
     def _with_waiting_wrappers(self, sampler: Any) -> Any:
         """`sampler` inside the wrappers around the sampler that only the waiting expert has. One sampler runs, so
