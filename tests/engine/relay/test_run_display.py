@@ -203,13 +203,32 @@ def test_one_progress_bar_over_all_steps(monkeypatch: pytest.MonkeyPatch) -> Non
     assert moves == sorted(moves)
 
 
-def test_the_expert_is_named_on_the_node_and_in_the_log(server: FakeServer, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("sampler", "settings", "expected"),
+    [
+        ("euler", {}, [("high", "1.0000"), ("low", "0.8333")]),
+        ("heun", {}, [("high", "1.0000"), ("low", "0.8333")]),
+        ("euler", {"boundary": 0.9375}, [("high", "1.0000"), ("low", "0.8333")]),
+        ("euler", {"switch": "step", "switch_step": 1}, [("high", "1.0000"), ("low", "0.9375")]),
+        ("euler", {"switch": "step", "switch_step": 3}, [("high", "1.0000"), ("low", "0.6250")]),
+        ("euler", {"switch": "step", "switch_step": 0}, [("low", "1.0000")]),
+        ("euler", {"switch": "step", "switch_step": 4}, [("high", "1.0000")]),
+    ],
+)
+def test_the_expert_is_named_on_the_node_and_in_the_log(
+    server: FakeServer,
+    caplog: pytest.LogCaptureFixture,
+    sampler: str,
+    settings: dict[str, Any],
+    expected: list[tuple[str, str]],
+) -> None:
     pair = Pair()
     with CurrentNodeContext("prompt", "6"), caplog.at_level("INFO", "wan_relay"):
-        run(pair.guider(), "euler", pair.sigmas(4))
-    texts = ["high-noise expert from sigma 1.0000", "low-noise expert from sigma 0.8333"]
+        run(pair.guider(**settings), sampler, pair.sigmas(4))
+    texts = [f"{name}-noise expert from sigma {sigma}" for name, sigma in expected]
     assert server.sent == [(text, "6", WATCHER) for text in texts]
-    assert [record.getMessage() for record in caplog.records] == [f"Wan Relay: {text}" for text in texts]
+    logged = [record.getMessage() for record in caplog.records if record.name == "wan_relay"]
+    assert logged == [f"Wan Relay: {text}" for text in texts]
 
 
 def test_text_without_a_server_or_a_node_goes_nowhere(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
