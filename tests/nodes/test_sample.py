@@ -2,14 +2,18 @@
 
 import json
 import re
+import time
 from itertools import pairwise
 from typing import Any
 
 import comfy.samplers
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
+from wan_relay.nodes.engine.relay.flow_solvers import sampler_names
 from wan_relay.nodes.rules.errors import InvalidInput
 from wan_relay.nodes.sample import Sample
+from wan_relay.nodes.schedule import Schedule
 from wan_relay.tests.engine.relay.relay_runs import largest_difference, noise_for
 from wan_relay.tests.engine.tiny_wan import LATENT_SHAPE, conditioning, tiny_wan
 
@@ -88,6 +92,39 @@ def test_the_report_of_a_four_step_run(models: dict[str, Any]) -> None:
     assert report == {**DEFAULTS, "seed": 7, "switch_step": 2, "warnings": [], "found": []}
 
 
+@pytest.mark.parametrize(
+    ("inputs", "steps"),
+    [
+        ({}, {"high_noise": 2, "low_noise": 2}),
+        ({"switch": "step", "switch_step": 1}, {"high_noise": 1, "low_noise": 3}),
+        ({"switch": "step", "switch_step": 3, "steps": 8}, {"high_noise": 3, "low_noise": 5}),
+        ({"switch": "step", "switch_step": 0}, {"high_noise": 0, "low_noise": 4}),
+        ({"switch": "step", "switch_step": 4}, {"high_noise": 4, "low_noise": 0}),
+        ({"boundary": 0.9375}, {"high_noise": 2, "low_noise": 2}),
+        ({"denoise": 0.6}, {"high_noise": 1, "low_noise": 3}),
+    ],
+)
+def test_each_expert_is_told_its_own_steps_and_seconds(
+    monkeypatch: pytest.MonkeyPatch, inputs: dict[str, Any], steps: dict[str, int]
+) -> None:
+    """On a clock that goes on by 3 seconds in each high-noise evaluation and by 5 in each low-noise one."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    pair = {"high_noise": tiny_wan(seed=1), "low_noise": tiny_wan(seed=2)}
+    pace = {"high_noise": 3.0, "low_noise": 5.0}
+    for name, model in pair.items():
+
+        def wait(executor: Any, *args: Any, seconds: float = pace[name], **options: Any) -> torch.Tensor:
+            now[0] += seconds
+            return executor(*args, **options)
+
+        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "wait", wait)
+    _, report = sample(pair, **inputs)
+    seconds = {name: steps[name] * pace[name] for name in pair}
+    assert report["switch_step"] == steps["high_noise"]
+    assert (report["seconds"], report["load_seconds"]) == (seconds, dict.fromkeys(pair, 0.0))
+
+
 def test_the_seed_decides_and_core_agrees(models: dict[str, Any]) -> None:
     """The same noise as ComfyUI's KSampler, and all of it from the seed."""
     first, again, other = (sample(models, seed=seed)[0]["samples"] for seed in (5, 5, 6))
@@ -132,6 +169,18 @@ def test_switch_step_and_sigmas_are_what_ran(
     assert all(a > b for a, b in pairwise(report["sigmas"]))
     assert report["shift"] == (inputs.get("shift", 5.0) or 8.0)
     assert (report["seconds"]["high_noise"] > 0) == (switch_step > 0)
+
+
+@pytest.mark.parametrize("denoise", [1.0, 0.5])
+def test_the_report_has_the_sigmas_that_were_asked_for_whatever_a_sampler_does_to_them(
+    models: dict[str, Any], denoise: float
+) -> None:
+    """uni_pc writes 0.001 over the last sigma that it is given."""
+    for sampler in sampler_names():
+        asked = {"scheduler": "simple", "sampler": sampler, "steps": 3, "shift": 5.0, "denoise": denoise}
+        _, report = sample(models, **asked)
+        assert report["sigmas"] == Schedule.execute(models["high_noise"], **asked).args[0].tolist(), sampler
+        assert report["sigmas"][-1] == 0, sampler
 
 
 @pytest.mark.parametrize("switch", ["boundary", "step"])

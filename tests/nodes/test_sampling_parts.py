@@ -135,6 +135,15 @@ def test_the_guider_refuses_a_pair_that_does_not_belong_together(models: dict[st
         guider(models, positive=conditioning(3, image=False))
 
 
+@pytest.mark.parametrize("sampler", ["uni_pc", "uni_pc_bh2"])
+def test_the_sigmas_that_come_in_stay_as_they_are_for_the_next_run(models: dict[str, Any], sampler: str) -> None:
+    """ComfyUI keeps a node's output, and gives the same tensor to the run after."""
+    sigmas = Schedule.execute(models["high_noise"], **{**SCHEDULE, "sampler": sampler}).args[0]
+    before = sigmas.clone()
+    sample(guider(models), KSamplerSelect.execute(sampler).result[0], sigmas)
+    assert torch.equal(sigmas, before)
+
+
 def test_a_switch_step_beyond_the_sigmas_is_refused_when_they_are_known(models: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="switch_step must be between 0 and the number of steps, which is 3, not 4"):
         sample(

@@ -7,7 +7,7 @@ import comfy.utils
 import torch
 
 from ...rules.errors import FileRefused, InvalidInput
-from ...rules.files.expert_name import HIGH_NOISE, LOW_NOISE
+from ...rules.experts import HIGH_NOISE, LOW_NOISE
 from ...rules.files.shown_text import shown
 from .expert_origin import ExpertOrigin, set_origin
 from .model_files import ModelFile, gguf_loader

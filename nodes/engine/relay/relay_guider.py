@@ -20,14 +20,14 @@ import comfy.samplers
 import torch
 from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
+from ...rules.experts import HIGH_NOISE, LOW_NOISE
 from ...rules.relay.expert_boundary import ExpertRoute
 from .expert_clock import ExpertClock
 from .sigma_schedule import make_route
+from .step_counts import replay_context_windows, replay_keyframes
 from .waiting_expert import Baton, WaitingExpert, WrappedSampler
 
 log = logging.getLogger("wan_relay")
-
-HIGH, LOW = "high_noise", "low_noise"
 
 STEPPING = {"dpm_fast_function": "own", "dpm_adaptive_function": "adaptive"}
 """ComfyUI's two samplers that take only the ends of a schedule, by the name of their function."""
@@ -43,6 +43,7 @@ class RelayGuider(comfy.samplers.CFGGuider):
     first: str  # the expert that this guider plays itself
     running: str | None  # the expert that answered last
     inner_model: Any
+    conds: Any
     waiting: Any = None  # the other one, a WaitingExpert, while a run of both lasts
     baton: Any = None  # a Baton, while a run lasts
     show: Callable[[str], None] | None = None  # told which expert answers from now on
@@ -57,24 +58,24 @@ class RelayGuider(comfy.samplers.CFGGuider):
     ):
         super().__init__(high_noise)
         self.switch, self.boundary, self.switch_step = switch, boundary, switch_step
-        self.experts = {HIGH: WaitingExpert(high_noise)}
+        self.experts = {HIGH_NOISE: WaitingExpert(high_noise)}
         if low_noise is not None:
-            self.experts[LOW] = WaitingExpert(low_noise)
+            self.experts[LOW_NOISE] = WaitingExpert(low_noise)
         self.route = make_route([], "boundary", boundary, 0)
         self.clock = ExpertClock()
-        self._start_with(HIGH)
+        self._start_with(HIGH_NOISE)
 
     def inner_set_conds(self, conds: dict[str, list]) -> None:
         for expert in self.experts.values():
             expert.inner_set_conds(conds)
-            expert.original_conds = self.experts[HIGH].original_conds
-        self._start_with(HIGH)
+            expert.original_conds = self.experts[HIGH_NOISE].original_conds
+        self._start_with(HIGH_NOISE)
 
     def set_cfg(self, high_noise_cfg: float, low_noise_cfg: float | None = None) -> None:
         """Sets each expert's guidance scale; one value sets both. At 1.0 ComfyUI skips the negative pass."""
         for name, expert in self.experts.items():
-            expert.set_cfg(high_noise_cfg if name == HIGH or low_noise_cfg is None else low_noise_cfg)
-        self._start_with(HIGH)
+            expert.set_cfg(high_noise_cfg if name == HIGH_NOISE or low_noise_cfg is None else low_noise_cfg)
+        self._start_with(HIGH_NOISE)
 
     def make_route(self, sigmas: list[float]) -> ExpertRoute:
         """Which expert takes which part of a schedule (steps + 1 sigmas)."""
@@ -99,7 +100,7 @@ class RelayGuider(comfy.samplers.CFGGuider):
         self.clock = ExpertClock()
         self.route = self.make_route(sigmas.tolist())
         begins_high = self.route.starts_high[0] if self.route.starts_high else True
-        first = HIGH if begins_high else LOW
+        first = HIGH_NOISE if begins_high else LOW_NOISE
         self.waiting = self.experts[_other(first)] if self.route.n_high and self.route.n_low else None
         self._start_with(first)
         self.clock.start(f"load_{first}")
@@ -112,7 +113,7 @@ class RelayGuider(comfy.samplers.CFGGuider):
                 self.waiting.release()
             self.waiting = self.baton = self.inner_model = self.conds = self.loaded_models = None
             self.clock.stop()
-            self._start_with(HIGH)
+            self._start_with(HIGH_NOISE)
 
     def outer_sample(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Runs the waiting expert's own OUTER_SAMPLE wrappers inside the first expert's: they see their own guider."""
@@ -137,7 +138,11 @@ class RelayGuider(comfy.samplers.CFGGuider):
         seed: int | None,
         latent_shapes: list | None = None,
     ) -> torch.Tensor:
-        """Keeps the baton, and watches the sampler's steps through its callback."""
+        """Keeps the baton, and watches the sampler's steps through its callback.
+
+        The sampler gets copies, because some write into what they are given: uni_pc into the last sigma, FreeNoise into
+        the noise.
+        """
         self.baton = Baton(noise, latent_image, denoise_mask, seed, sigmas, latent_shapes)
         function_name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
         self.route.stepping = STEPPING.get(function_name, "schedule")
@@ -151,7 +156,16 @@ class RelayGuider(comfy.samplers.CFGGuider):
                 callback(step, denoised, x, total_steps)
 
         samples = super().inner_sample(
-            noise, latent_image, device, sampler, sigmas, denoise_mask, on_step, disable_pbar, seed, latent_shapes
+            noise.clone(),
+            latent_image.clone(),
+            device,
+            sampler,
+            sigmas.clone(),
+            None if denoise_mask is None else denoise_mask.clone(),
+            on_step,
+            disable_pbar,
+            seed,
+            latent_shapes,
         )
         self.clock.finish()
         return samples
@@ -163,7 +177,7 @@ class RelayGuider(comfy.samplers.CFGGuider):
         model_options = model_options or {}
         comfy.model_management.throw_exception_if_processing_interrupted()
         sigma = float(timestep.max())
-        self._take_over(HIGH if self.route.ask(sigma) else LOW, sigma)
+        self._take_over(HIGH_NOISE if self.route.ask(sigma) else LOW_NOISE, sigma)
         if self.running == self.first:
             return super().outer_predict_noise(x, timestep, model_options, seed)
         own_options = comfy.patcher_extension.merge_nested_dicts(
@@ -182,10 +196,15 @@ class RelayGuider(comfy.samplers.CFGGuider):
         """Hands the baton to `name`: has its model loaded, where ComfyUI does not hold it already."""
         if name != self.running:
             self.clock.start(f"load_{name}")
+            asked = self.route.asked[:-1]
+            if self.running is None:
+                replay_keyframes(self.conds, self.baton.sigmas, asked)
+            else:
+                self._take_hooks_off(self.running)
             if name != self.first:
-                self.waiting.load(self.baton)
+                self.waiting.load(self.baton, asked)
             elif self.running is not None:
-                self._return_to_first()
+                self._return_to_first(asked)
             self.running = name
             text = f"{name.replace('_', '-')} expert from sigma {sigma:.4f}"
             log.info("Wan Relay: %s", text)
@@ -193,12 +212,21 @@ class RelayGuider(comfy.samplers.CFGGuider):
                 self.show(text)
         self.clock.start(name)
 
-    def _return_to_first(self) -> None:
+    def _take_hooks_off(self, name: str) -> None:
+        """Frees an expert's weights of the hook LoRAs on them: their strengths may change until it returns, and the
+        expert that comes may be another clone of the same model."""
+        options = self.model_options if name == self.first else self.waiting.model_options
+        alone = {None: self.experts[name].model_patcher}
+        for patcher in options.get("multigpu_clones", alone).values():
+            patcher.clean_hooks()
+
+    def _return_to_first(self, asked: list[float]) -> None:
         """For schedules that rise above the boundary again: the first expert may have been unloaded meanwhile."""
         comfy.sampler_helpers.prepare_sampling(
             self.model_patcher, self.baton.noise.shape, self.conds, self.model_options
         )
         self.inner_model.current_patcher = self.model_patcher
+        replay_context_windows(self.model_options, self.baton.sigmas, asked)
 
     def _with_waiting_wrappers(self, sampler: Any) -> Any:
         """`sampler` inside the wrappers around the sampler that only the waiting expert has. One sampler runs, so
@@ -222,14 +250,14 @@ class RelayGuider(comfy.samplers.CFGGuider):
         if any(functions.values()):
 
             def mask_function(sigma: torch.Tensor, mask: torch.Tensor, extra_options: dict) -> torch.Tensor:
-                function = functions[HIGH if self.route.is_high(float(sigma.max())) else LOW]
+                function = functions[HIGH_NOISE if self.route.is_high(float(sigma.max())) else LOW_NOISE]
                 return mask if function is None else function(sigma, mask, extra_options=extra_options)
 
             self.model_options["denoise_mask_function"] = mask_function
 
 
 def _other(name: str) -> str:
-    return LOW if name == HIGH else HIGH
+    return LOW_NOISE if name == HIGH_NOISE else HIGH_NOISE
 
 
 def _additions(given: dict, base: dict) -> dict:

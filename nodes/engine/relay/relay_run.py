@@ -10,6 +10,7 @@ import comfy.utils
 import torch
 
 from ...rules.errors import InvalidInput
+from ...rules.experts import HIGH_NOISE, LOW_NOISE
 from ...rules.relay.expert_boundary import BOUNDARIES
 from ..files.model_kind import (
     check_images,
@@ -20,7 +21,7 @@ from ..files.model_kind import (
     used_conditioning,
 )
 from .flow_solvers import make_sampler, sampler_names
-from .relay_guider import HIGH, LOW, RelayGuider
+from .relay_guider import RelayGuider
 from .run_display import RunDisplay
 from .sigma_schedule import NOTES, make_sigmas, schedule_notes, shift_of, with_shift
 
@@ -112,7 +113,7 @@ def run_relay(
     )
     notes = schedule_notes(route, settings.scheduler, settings.shift, len(guider.experts))
     found = [
-        *replaced_shifts({HIGH: high_noise, LOW: low_noise}, settings.shift),
+        *replaced_shifts({HIGH_NOISE: high_noise, LOW_NOISE: low_noise}, settings.shift),
         *relay_warnings(guider, settings, sigmas, kind),
         *conditioning_warnings(positive, samples),
     ]
@@ -131,16 +132,17 @@ def run_relay(
 
 
 def _rounded(guider: RelayGuider, phase: str) -> dict[str, float]:
-    return {name: round(guider.clock.seconds.get(phase.format(name), 0.0), 3) for name in (HIGH, LOW)}
+    return {name: round(guider.clock.seconds.get(phase.format(name), 0.0), 3) for name in (HIGH_NOISE, LOW_NOISE)}
 
 
 def relay_warnings(guider: RelayGuider, settings: RelaySettings, sigmas: torch.Tensor, kind: str) -> list[str]:
     """Sentences about what works but may not be meant."""
     warnings = []
-    if LOW in guider.experts:
+    if LOW_NOISE in guider.experts:
         warnings += _boundary_warnings(settings, kind)
         high, low = (
-            shift_of(guider.experts[name].model_patcher.get_model_object("model_sampling")) for name in (HIGH, LOW)
+            shift_of(guider.experts[name].model_patcher.get_model_object("model_sampling"))
+            for name in (HIGH_NOISE, LOW_NOISE)
         )
         if high != low and None not in (high, low):
             warnings.append(

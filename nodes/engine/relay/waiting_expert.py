@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import comfy.hooks
@@ -13,6 +13,8 @@ import comfy.sampler_helpers
 import comfy.samplers
 import torch
 from comfy.patcher_extension import WrapperExecutor
+
+from .step_counts import replay_context_windows, replay_keyframes
 
 
 class Baton(NamedTuple):
@@ -52,14 +54,19 @@ class WaitingExpert(comfy.samplers.CFGGuider):
         comfy.sampler_helpers.prepare_model_patcher(patcher, self.conds, self.model_options)
         comfy.samplers.filter_registered_hooks_on_conds(self.conds, self.model_options)
 
-    def load(self, baton: Baton) -> None:
-        """Lets ComfyUI load the model, the first time or again, and processes the conditioning for it once."""
+    def load(self, baton: Baton, asked: Sequence[float]) -> None:
+        """Lets ComfyUI load the model, the first time or again, and processes the conditioning for it once.
+
+        asked: the sigmas that the run has evaluated so far.
+        """
         first_time = not self.entered
         self.entered = True
         self.inner_model, self.conds, self.loaded_models = comfy.sampler_helpers.prepare_sampling(
             self.model_patcher, baton.noise.shape, self.conds, self.model_options
         )
         self.inner_model.current_patcher = self.model_patcher
+        self.inner_model.latent_shapes = baton.latent_shapes  # newer ComfyUI sets it on the first expert's
+        replay_context_windows(self.model_options, baton.sigmas, asked)
         if not first_time:
             return
         patcher, device = self.model_patcher, self.model_patcher.load_device
@@ -85,6 +92,7 @@ class WaitingExpert(comfy.samplers.CFGGuider):
             baton.seed,
             latent_shapes=baton.latent_shapes,
         )
+        replay_keyframes(self.conds, baton.sigmas, asked)
 
     def predict(self, x: torch.Tensor, timestep: torch.Tensor, model_options: dict, seed: int | None) -> torch.Tensor:
         """The denoised latent for x, (batch, channels, frames, height, width), at sigma `timestep`, (batch,)."""

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileRefused
+from ..experts import HIGH_NOISE, LOW_NOISE
 from .expert_kind import I2V, KIND_NAMES, T2V, TI2V_5B, Network, recognise
-from .expert_name import HIGH_NOISE, LOW_NOISE, expert_from_name, is_distilled_file, is_distilled_name, is_wan_2_1_name
+from .expert_name import expert_from_name, is_distilled_file, is_distilled_name, is_wan_2_1_name
 from .gguf_header import read_gguf_header
 from .safetensors_header import FileHeader, read_header
 from .same_content import same_content

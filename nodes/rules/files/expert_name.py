@@ -4,8 +4,7 @@ import re
 from itertools import pairwise
 from pathlib import PurePath
 
-HIGH_NOISE = "high_noise"
-LOW_NOISE = "low_noise"
+from ..experts import HIGH_NOISE, LOW_NOISE
 
 _BOTH_WORDS = re.compile(r"(?<![a-z])(high|low)[\s._-]?noise", re.IGNORECASE)
 _WORDS = re.compile(

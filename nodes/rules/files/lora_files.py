@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileRefused
+from ..experts import HIGH_NOISE, LOW_NOISE
 from .expert_files import is_distilled, read_model_header
 from .expert_kind import recognise
-from .expert_name import HIGH_NOISE, LOW_NOISE, expert_from_name
+from .expert_name import expert_from_name
 from .lora_plan import ANY_WAN, LoraPlan, Shape, plan_lora
 from .safetensors_header import FileHeader, read_header
 from .shown_text import shown

@@ -38,7 +38,8 @@ class ExpertRoute:
     the schedule crosses the boundary: once. A run whose steps all start on one side never needs the other expert.
 
     The sampler's evaluations go through `ask` and its step reports through `reported`. `starts_high` has one value a
-    step; `above` is the rule for a sigma on its own; `stepping` says whose steps the sampler takes:
+    step; `above` is the rule for a sigma on its own; `asked` holds the sigma of every evaluation so far; `stepping`
+    says whose steps the sampler takes:
 
         "schedule"   the schedule's, as nearly every sampler does. Checked with every report: a sampler that was not
                      at the schedule's sigma (a restart sampler) goes by its own sigmas until it is there again.
@@ -53,9 +54,9 @@ class ExpertRoute:
         self.starts_high = list(starts_high)
         self.above = above
         self.stepping = "schedule"
+        self.asked: list[float] = []
         self._step: int | None = None
         self._attempt: bool | None = None
-        self._last_sigma = math.nan
         self._between_steps = True
 
     @property
@@ -72,14 +73,15 @@ class ExpertRoute:
         if self._between_steps and self.stepping == "adaptive":
             self._attempt = self.above(sigma)
         self._between_steps = False
-        self._last_sigma = sigma
+        self.asked.append(sigma)
         return self.is_high(sigma)
 
     def reported(self, step: int) -> None:
         """Notes that the sampler reports `step`, which samplers do once a step, after its first evaluation or its
         last one."""
         self._between_steps = True
-        there = 0 <= step < len(self.starts_high) and abs(self._last_sigma - self.sigmas[step]) < SAME_SIGMA
+        last_sigma = self.asked[-1] if self.asked else math.nan
+        there = 0 <= step < len(self.starts_high) and abs(last_sigma - self.sigmas[step]) < SAME_SIGMA
         self._step = step if there and self.stepping == "schedule" else None
 
     def is_high(self, sigma: float) -> bool:

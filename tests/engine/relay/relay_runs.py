@@ -13,6 +13,9 @@ from wan_relay.tests.engine.tiny_wan import LATENT_SHAPE, conditioning, tiny_wan
 
 Asked = list[tuple[str, float]]
 
+RISING = [1.0, 0.92, 0.6, 0.95, 0.5, 0.0]
+"""A schedule that comes back to the first expert, as restart samplers do."""
+
 
 class Pair:
     """Two tiny experts with shift 5, their conditioning, and what each was asked: (expert, sigma) in order."""
@@ -69,6 +72,21 @@ class Pair:
                 seed=5,
             )
         return latent
+
+
+def twins() -> Pair:
+    """A pair whose experts have the same weights: the relay of these is ComfyUI's own run of one of them."""
+    pair = Pair()
+    pair.low = pair._recorded("low", with_shift(tiny_wan(seed=1), 5.0))
+    return pair
+
+
+def alone(pair: Pair, cfg: float = 1.0) -> comfy.samplers.CFGGuider:
+    """ComfyUI's own guider over the high-noise expert."""
+    guider = comfy.samplers.CFGGuider(pair.high)
+    guider.set_conds(pair.positive, pair.negative)
+    guider.set_cfg(cfg)
+    return guider
 
 
 def noise_for(latent: torch.Tensor, seed: int = 5) -> torch.Tensor:

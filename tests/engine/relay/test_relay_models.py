@@ -4,17 +4,18 @@ import gc
 import weakref
 from typing import Any
 
-import comfy.hooks
+import comfy.ldm.modules.attention
 import comfy.model_management
 import comfy.patcher_extension
 import pytest
 import torch
+from comfy.samplers import KSAMPLER
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras import nodes_easycache
 from comfy_extras.nodes_context_windows import WanContextWindowsManualNode
 from comfy_extras.nodes_custom_sampler import CFGOverride
 from wan_relay.nodes.engine.relay.sigma_schedule import with_shift
-from wan_relay.tests.engine.relay.relay_runs import Pair, largest_difference, run
+from wan_relay.tests.engine.relay.relay_runs import RISING, Pair, alone, largest_difference, run, twins
 from wan_relay.tests.engine.tiny_wan import LATENT_SHAPE, tiny_wan
 
 pytestmark = pytest.mark.comfy
@@ -91,6 +92,21 @@ def test_cfg_functions_run_for_their_expert_beside_the_samplers_own(pair: Any, n
     assert largest_difference(changed, pair.chain(sampler, pair.sigmas(4), 2)) < SAME * float(changed.std())
 
 
+class CountedAttention:
+    """An attention override that keeps the shape of every q. Newer ComfyUI has q, k and v in containers, which it
+    gives to `container_function` where an override has one."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __call__(self, attention: Any, q: Any, *args: Any, **options: Any) -> torch.Tensor:
+        self.shapes.append(tuple((q.peek() if hasattr(q, "peek") else q).shape))
+        return attention(q, *args, **options)
+
+    def container_function(self, *args: Any, **options: Any) -> torch.Tensor:
+        return self(comfy.ldm.modules.attention.optimized_attention, *args, **options)
+
+
 @pytest.mark.parametrize("name", ["high", "low"])
 def test_block_replacements_and_attention_overrides(pair: Any, name: str) -> None:
     called: list[float] = []
@@ -102,15 +118,12 @@ def test_block_replacements_and_attention_overrides(pair: Any, name: str) -> Non
     model = getattr(pair, name).clone()
     model.set_model_patch_replace(block, "dit", "double_block", 0)
 
-    def attention(function: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        called.append(-1.0)
-        return function(*args, **kwargs)
-
+    attention = CountedAttention()
     model.model_options["transformer_options"]["optimized_attention_override"] = attention
     setattr(pair, name, model)
     pair.relay("euler", pair.sigmas(4))
-    assert [sigma for sigma in called if sigma > 0] == ([1.0, 0.938] if name == "high" else [0.833, 0.625])
-    assert called.count(-1.0) == 4  # self- and cross-attention, two steps
+    assert called == ([1.0, 0.938] if name == "high" else [0.833, 0.625])
+    assert attention.shapes == [(1, 12, 128)] * 4  # self- and cross-attention, two steps
 
 
 @pytest.mark.parametrize("name", ["high", "low"])
@@ -197,20 +210,21 @@ def test_context_windows(pair: Any, names: tuple[str, ...], freenoise: bool) -> 
         assert chain_difference(pair) < SAME
 
 
-def test_hooks_on_the_conditioning_apply_to_both_experts(pair: Any) -> None:
-    plain = pair.relay("euler", pair.sigmas(4))
-    generator = torch.Generator().manual_seed(2)
-    lora = {
-        "diffusion_model.blocks.0.ffn.0.lora_down.weight": torch.randn(4, 128, generator=generator),
-        "diffusion_model.blocks.0.ffn.0.lora_up.weight": torch.randn(64, 4, generator=generator),
-    }
-    hooks = comfy.hooks.create_hook_lora(lora, 1.0, 0.0)
-    pair.positive = [[cond, {**options, "hooks": hooks}] for cond, options in pair.positive]
-    hooked = pair.relay("euler", pair.sigmas(4))
-    assert largest_difference(hooked, plain) > 1e-3
-    assert chain_difference(pair) < SAME
-    pair.positive = [[cond, {k: v for k, v in options.items() if k != "hooks"}] for cond, options in pair.positive]
-    assert torch.equal(pair.relay("euler", pair.sigmas(4)), plain)
+@pytest.mark.parametrize("levels", [[1.0, 0.95, 0.85, 0.5, 0.0], [1.0, 0.92, 0.85, 0.99, 0.5, 0.0]])
+@pytest.mark.parametrize("sampler", ["euler", "dpm_2"])
+def test_context_windows_that_move_with_the_steps(sampler: str, levels: list[float]) -> None:
+    """dpm_2 looks inside each step, and changes the expert there, at 0.899, and 0.917 on the way up. Its windows there
+    are those of the step's start."""
+    pair = twins()
+    for name in ("high", "low"):
+        windows = WanContextWindowsManualNode.execute(
+            getattr(pair, name), 5, 0, "looped_uniform", 2, closed_loop=False, fuse_method="pyramid", freenoise=False
+        ).result[0]
+        setattr(pair, name, windows)
+    sigmas = torch.tensor(levels)
+    relay = pair.relay(sampler, sigmas)
+    assert {name for name, _ in pair.asked} == {"high", "low"}
+    assert torch.equal(relay, run(alone(pair), sampler, sigmas))
 
 
 def test_torch_compile_wrappers(pair: Any) -> None:
@@ -222,7 +236,7 @@ def test_torch_compile_wrappers(pair: Any) -> None:
     torch.testing.assert_close(pair.relay("euler", pair.sigmas(4)), plain, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("sigmas", [[1.0, 0.95, 0.8, 0.5, 0.0], [1.0, 0.92, 0.6, 0.95, 0.5, 0.0]])
+@pytest.mark.parametrize("sigmas", [[1.0, 0.95, 0.8, 0.5, 0.0], RISING])
 def test_two_clones_of_one_model_with_different_patches(pair: Any, sigmas: list[float]) -> None:
     """One base model with a LoRA for each part is one set of weights, patched anew whenever the expert changes."""
     base, twin = pair.high, pair._recorded("low", with_shift(tiny_wan(seed=1), 5.0))
@@ -240,8 +254,8 @@ def test_both_experts_get_the_same_inputs_for_their_conditioning(pair: Any, monk
     for name in ("high", "low"):
         network = getattr(pair, name).model
 
-        def keep(name: str = name, own: Any = network.extra_conds, **options: Any) -> dict:
-            given.setdefault(name, options)
+        def keep(name: str = name, network: Any = network, own: Any = network.extra_conds, **options: Any) -> dict:
+            given.setdefault(name, options | {"shapes on the model": getattr(network, "latent_shapes", None)})
             return own(**options)
 
         monkeypatch.setattr(network, "extra_conds", keep)
@@ -252,6 +266,42 @@ def test_both_experts_get_the_same_inputs_for_their_conditioning(pair: Any, monk
         assert torch.equal(given["high"][key], given["low"][key]), key
     assert given["high"].keys() == given["low"].keys()
     assert (given["low"]["seed"], given["low"]["width"]) == (5, given["high"]["width"])
+    assert given["low"]["latent_shapes"] == given["low"]["shapes on the model"] == [LATENT_SHAPE]
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_sampler_that_writes_into_what_it_is_given_changes_nothing_for_others(
+    pair: Any, monkeypatch: pytest.MonkeyPatch, empty: bool
+) -> None:
+    """Neither for the expert that joins after it, nor for the caller, whose tensors ComfyUI keeps for the next run."""
+    generator = torch.Generator().manual_seed(1)
+    noise, latent = (torch.randn(LATENT_SHAPE, generator=generator) for _ in range(2))
+    latent = torch.zeros(LATENT_SHAPE) if empty else latent
+    mask, sigmas = torch.rand(LATENT_SHAPE, generator=generator), pair.sigmas(4)
+    given = {"noise": noise, "latent_image": latent, "denoise_mask": mask, "sigmas": sigmas}
+    before = {name: tensor.clone() for name, tensor in given.items()}
+    joined: dict[str, torch.Tensor] = {}
+    network = pair.low.model
+
+    def keep(own: Any = network.extra_conds, **options: Any) -> dict:
+        joined.update({name: options[name].clone() for name in ("noise", "latent_image", "denoise_mask")})
+        return own(**options)
+
+    def scribble(model: Any, x: torch.Tensor, sigmas: torch.Tensor, extra_args: dict, **_: Any) -> torch.Tensor:
+        for sigma in sigmas.tolist()[:-1]:
+            x = model(x, x.new_full((1,), sigma), **extra_args)
+            for tensor in (model.noise, model.latent_image, extra_args["denoise_mask"], sigmas):
+                tensor.fill_(7.0)
+        return x
+
+    monkeypatch.setattr(network, "extra_conds", keep)
+    with torch.inference_mode():
+        pair.guider().sample(noise, latent, KSAMPLER(scribble), sigmas, denoise_mask=mask, disable_pbar=True)
+    assert [name for name, _ in pair.asked] == ["high", "high", "low", "low"]
+    assert {name: torch.equal(tensor, before[name]) for name, tensor in given.items()} == dict.fromkeys(given, True)
+    if not empty:  # ComfyUI leaves an empty latent as it is
+        before["latent_image"] = network.process_latent_in(before["latent_image"])
+    assert {name: torch.equal(tensor, before[name]) for name, tensor in joined.items()} == dict.fromkeys(joined, True)
 
 
 def test_nothing_is_kept_after_a_run(pair: Any) -> None:

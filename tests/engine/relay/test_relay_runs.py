@@ -14,8 +14,8 @@ import torch
 from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
 from wan_relay.nodes.engine.relay.flow_solvers import make_sampler, sampler_names
 from wan_relay.nodes.engine.relay.sigma_schedule import with_shift
-from wan_relay.tests.engine.relay.relay_runs import LATENT_SHAPE, Pair, noise_for, run
-from wan_relay.tests.engine.tiny_wan import conditioning, tiny_wan
+from wan_relay.tests.engine.relay.relay_runs import LATENT_SHAPE, Pair, alone, noise_for, run, twins
+from wan_relay.tests.engine.tiny_wan import conditioning
 
 pytestmark = pytest.mark.comfy
 
@@ -25,19 +25,9 @@ def pair() -> Any:
     return Pair()
 
 
-@pytest.fixture(scope="module")
-def twins() -> Any:
-    """A pair whose experts have the same weights: the relay of these is ComfyUI's own run of one of them."""
-    twins = Pair()
-    twins.low = twins._recorded("low", with_shift(tiny_wan(seed=1), 5.0))
-    return twins
-
-
-def alone(twins: Any, cfg: float) -> Any:
-    guider = comfy.samplers.CFGGuider(twins.high)
-    guider.set_conds(twins.positive, twins.negative)
-    guider.set_cfg(cfg)
-    return guider
+@pytest.fixture(scope="module", name="twins")
+def lasting_twins() -> Any:
+    return twins()
 
 
 def check_like_alone(twins: Any, sampler: str, sigmas: torch.Tensor, cfg: float = 1.0, **inputs: Any) -> torch.Tensor:

@@ -7,7 +7,7 @@ import comfy.model_management
 import pytest
 import torch
 from wan_relay.nodes.engine.relay.flow_solvers import make_sampler, sampler_names
-from wan_relay.tests.engine.relay.relay_runs import Pair, largest_difference, run
+from wan_relay.tests.engine.relay.relay_runs import RISING, Pair, largest_difference, run
 
 pytestmark = pytest.mark.comfy
 
@@ -126,6 +126,6 @@ def test_sigmas_that_begin_below_the_boundary_start_with_the_low_noise_expert(pa
 
 
 def test_a_schedule_that_rises_comes_back_to_the_first_expert(pair: Any) -> None:
-    sigmas = torch.tensor([1.0, 0.92, 0.6, 0.95, 0.5, 0.0])
+    sigmas = torch.tensor(RISING)
     pair.relay("euler", sigmas)
     assert [name for name, _ in pair.asked] == ["high", "high", "low", "high", "low"]

@@ -206,18 +206,36 @@ def test_one_progress_bar_over_all_steps(monkeypatch: pytest.MonkeyPatch) -> Non
     assert moves == sorted(moves)
 
 
+@pytest.mark.parametrize(
+    ("sampler", "settings", "expected"),
+    [
+        ("euler", {}, [("high", "1.0000"), ("low", "0.8333")]),
+        ("heun", {}, [("high", "1.0000"), ("low", "0.8333")]),
+        ("euler", {"boundary": 0.9375}, [("high", "1.0000"), ("low", "0.8333")]),
+        ("euler", {"switch": "step", "switch_step": 1}, [("high", "1.0000"), ("low", "0.9375")]),
+        ("euler", {"switch": "step", "switch_step": 3}, [("high", "1.0000"), ("low", "0.6250")]),
+        ("euler", {"switch": "step", "switch_step": 0}, [("low", "1.0000")]),
+        ("euler", {"switch": "step", "switch_step": 4}, [("high", "1.0000")]),
+    ],
+)
 def test_the_expert_is_named_in_the_log_and_under_a_sampler_without_a_panel(
-    server: FakeServer, caplog: pytest.LogCaptureFixture
+    server: FakeServer,
+    caplog: pytest.LogCaptureFixture,
+    sampler: str,
+    settings: dict[str, Any],
+    expected: list[tuple[str, str]],
 ) -> None:
     pair = Pair()
     models = {"high_noise": pair.high, "low_noise": pair.low}
     inputs = {"positive": pair.positive, "negative": pair.negative, "high_noise_cfg": 1.0, "low_noise_cfg": 1.0}
-    guider = Guider.execute(**models, **inputs, switch="boundary", boundary=0.9, switch_step=2, shift=5.0).args[0]
+    inputs |= {"switch": "boundary", "boundary": 0.9, "switch_step": 2, "shift": 5.0} | settings
+    guider = Guider.execute(**models, **inputs).args[0]
     with CurrentNodeContext("prompt", "6"), caplog.at_level("INFO", "wan_relay"):
-        run(guider, "euler", pair.sigmas(4))
-    texts = ["high-noise expert from sigma 1.0000", "low-noise expert from sigma 0.8333"]
+        run(guider, sampler, pair.sigmas(4))
+    texts = [f"{name}-noise expert from sigma {sigma}" for name, sigma in expected]
     assert server.sent == [(text, "6", WATCHER) for text in texts]
-    assert [record.getMessage() for record in caplog.records] == [f"Wan Relay: {text}" for text in texts]
+    logged = [record.getMessage() for record in caplog.records if record.name == "wan_relay"]
+    assert logged == [f"Wan Relay: {text}" for text in texts]
 
 
 def test_sample_sends_no_text_because_its_panel_says_it(server: FakeServer, caplog: pytest.LogCaptureFixture) -> None:
