@@ -28,7 +28,7 @@ import torch
 
 import nodes as comfyui_nodes
 
-from ..nodes.engine.relay.relay_run import RelaySettings, run_relay
+from ..nodes.engine.relay.relay_run import RelaySettings, SamplingReport, run_relay
 from ..nodes.engine.relay.sigma_schedule import with_shift
 from ..toy import layout
 from ..toy.sizes import ExpertSize
@@ -75,7 +75,7 @@ def random_pair(size: ExpertSize, latent_shape: tuple[int, ...], dtype: torch.dt
     return Pair(high, low, positive, negative, {"samples": torch.zeros(latent_shape)})
 
 
-def relay(pair: Pair, seed: int, steps: int, cfg: float = 1.0) -> tuple[torch.Tensor, dict]:
+def relay(pair: Pair, seed: int, steps: int, cfg: float = 1.0) -> tuple[torch.Tensor, SamplingReport]:
     settings = RelaySettings(seed, steps, cfg, cfg, "euler", "simple", SHIFT, "boundary", 0.9, 0, 1.0)
     latent, report = run_relay(pair.high, pair.low, pair.positive, pair.negative, pair.latent, settings)
     return latent["samples"], report

@@ -35,7 +35,7 @@ import requests
 from aiohttp import ClientSession, web
 from PIL import Image
 
-from ..service.contract.request import parse_request
+from ..service.contract.video_request import parse_request
 from ..service.local_runpod.endpoint import Endpoint
 from ..service.local_runpod.jobs import Limits
 from ..service.worker import video_job

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from .engine.files.expert_loading import WEIGHT_DTYPES, load_pair
 from .engine.files.model_files import ModelFile, expert_files, find_expert, maps_files, state_of
 from .rules.errors import WanRelayError
-from .rules.files.expert_files import NO_FILE, check_pair
+from .rules.files.expert_files import NO_FILE, PairReport, check_pair
 
 
 class LoadExperts(io.ComfyNode):
@@ -78,7 +78,7 @@ class LoadExperts(io.ComfyNode):
         return io.NodeOutput(high, low, json.dumps(report), ui={"wan_relay": [report]})
 
 
-def _check(high_noise: str, low_noise: str) -> tuple[dict[str, Any], ModelFile, ModelFile | None]:
+def _check(high_noise: str, low_noise: str) -> tuple[PairReport, ModelFile, ModelFile | None]:
     high = find_expert("high_noise", high_noise)
     low = None if low_noise == NO_FILE else find_expert("low_noise", low_noise)
     return check_pair(high.path, low.path if low else None, maps_files()), high, low

@@ -7,8 +7,8 @@ from pydantic import BaseModel
 
 from ..service.contract.failure import CODES
 from ..service.contract.progress import Progress
-from ..service.contract.request import VideoRequest, field_range
 from ..service.contract.video_answer import Timings, VideoAnswer
+from ..service.contract.video_request import VideoRequest, field_range
 from ..service.worker.settings import PACKAGE, Settings
 
 README = PACKAGE / "service" / "worker" / "README.md"

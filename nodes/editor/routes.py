@@ -21,11 +21,11 @@ from aiohttp import web
 from comfy_api.latest import io
 
 from ..engine.files.model_files import expert_file, lora_file, maps_files
-from ..engine.relay.sigma_schedule import plan_schedule
+from ..engine.relay.sigma_schedule import SchedulePlan, plan_schedule
 from ..node_list import NODES
 from ..rules.errors import FileRefused, InvalidInput, WanRelayError
-from ..rules.files.expert_files import NO_FILE, check_pair
-from ..rules.files.lora_files import check_lora_pair
+from ..rules.files.expert_files import NO_FILE, PairReport, check_pair
+from ..rules.files.lora_files import LoraPairReport, check_lora_pair
 from ..rules.files.safetensors_header import read_header
 from ..rules.files.vae_file import is_ti2v_5b_vae
 from ..rules.frames.frame_count import NATIVE_FPS, plan_length
@@ -49,7 +49,7 @@ def add_routes(routes: web.RouteTableDef) -> None:
         routes.get(f"/wan_relay/{answer.__name__}")(_handler(answer))
 
 
-def _handler(answer: Callable[[Query], dict[str, Any]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _handler(answer: Callable[[Query], Mapping[str, Any]]) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
         try:
             return web.json_response(await asyncio.to_thread(answer, request.query))
@@ -61,7 +61,7 @@ def _handler(answer: Callable[[Query], dict[str, Any]]) -> Callable[[web.Request
     return handle
 
 
-def schedule(query: Query) -> dict[str, Any]:
+def schedule(query: Query) -> SchedulePlan:
     """The sigmas that WanRelay_Sample would run and who takes which step; `experts` is 1 for TI2V-5B, else 2."""
     names = ("steps", "scheduler", "sampler", "shift", "denoise", "switch", "boundary", "switch_step")
     num_experts = _number(query.get("experts", "2"), "experts", int, 1, 2)
@@ -105,14 +105,14 @@ def size(query: Query) -> dict[str, Any]:
     }
 
 
-def experts(query: Query) -> dict[str, Any]:
+def experts(query: Query) -> PairReport:
     """Whether two files are a pair, from their headers."""
     high, low = _expert_paths(query)
     assert high is not None
     return check_pair(high, low, maps_files())
 
 
-def loras(query: Query) -> dict[str, Any]:
+def loras(query: Query) -> LoraPairReport:
     """What two LoRA files would do, to the experts below them where those are known."""
     high, low = (_lora_path(query, f"{slot}_lora") for slot in ("high_noise", "low_noise"))
     high_expert, low_expert = _expert_paths(query) if "high_noise" in query else (None, None)

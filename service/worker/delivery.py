@@ -7,8 +7,8 @@ import time
 import uuid
 
 from ..contract.errors import JobError
-from ..contract.request import VideoRequest
 from ..contract.video_answer import VideoAnswer
+from ..contract.video_request import VideoRequest
 from ..media.bucket import Bucket, UploadFailed, upload_video
 from ..media.shrink import shrink_video
 from .saved_video import Video

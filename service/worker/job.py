@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from ..contract.errors import JobError
-from ..contract.request import WORKFLOW_IMAGES, is_ping, parse_request
+from ..contract.video_request import WORKFLOW_IMAGES, is_ping, parse_request
 from .comfyui.client import ask
 from .comfyui.process import PACK, ComfyGoneError, ComfyProcess, http_session
 from .progress_updates import ProgressUpdates

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..contract.request import VideoRequest
 from ..contract.video_answer import Timings, VideoAnswer
+from ..contract.video_request import VideoRequest
 from .saved_video import Video
 from .workflow import LOAD, LORAS, PREPARE, SAMPLE, SAVE, Plan
 

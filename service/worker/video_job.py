@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 
 from ..contract.errors import JobError
-from ..contract.request import VideoRequest, draw_seed
 from ..contract.video_answer import VideoAnswer
+from ..contract.video_request import VideoRequest, draw_seed
 from ..media.bucket import Bucket
 from ..media.images import load_image
 from ..media.plain_image import PlainImage

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..contract.errors import JobError
-from ..contract.request import VideoRequest, field_range
 from ..contract.sizes import offered_size
+from ..contract.video_request import VideoRequest, field_range
 from .settings import Settings
 
 Graph = dict[str, dict[str, Any]]

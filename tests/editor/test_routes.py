@@ -121,9 +121,9 @@ async def test_files_are_reported_from_their_headers(listed: None, toy_models: P
     assert await ask("experts", pair) == (200, json.loads(json.dumps(report)))
 
     lora = toy_models / "loras" / TOY_HIGH_LORA
-    report = check_lora_pair(lora, None, folder / TOY_HIGH, folder / TOY_LOW)
+    loras = check_lora_pair(lora, None, folder / TOY_HIGH, folder / TOY_LOW)
     query = {"high_noise_lora": TOY_HIGH_LORA, "low_noise_lora": "none"}
-    assert await ask("loras", query | pair) == (200, json.loads(json.dumps(report)))
+    assert await ask("loras", query | pair) == (200, json.loads(json.dumps(loras)))
     assert (await ask("loras", query))[1]["high_noise"]["file"] == TOY_HIGH_LORA
 
 

@@ -8,6 +8,7 @@ import torch
 
 from ...rules.errors import FileRefused, InvalidInput
 from ...rules.experts import HIGH_NOISE, LOW_NOISE
+from ...rules.files.expert_files import PairReport
 from ...rules.files.shown_text import shown
 from .expert_origin import ExpertOrigin, set_origin
 from .model_files import ModelFile, gguf_loader
@@ -18,7 +19,7 @@ PREFIXES_OF_CORE = ("", "model.", "model.diffusion_model.", "model.model.", "net
 
 
 def load_pair(
-    report: dict[str, Any], high_file: ModelFile, low_file: ModelFile | None, weight_dtype: str
+    report: PairReport, high_file: ModelFile, low_file: ModelFile | None, weight_dtype: str
 ) -> tuple[Any, Any]:
     """Load a checked pair; returns (high_noise MODEL, low_noise MODEL or None).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import comfy.model_management
 import comfy.sample
@@ -24,6 +24,27 @@ from .flow_solvers import make_sampler, sampler_names
 from .relay_guider import RelayGuider
 from .run_display import RunDisplay
 from .sigma_schedule import NOTES, make_sigmas, schedule_notes, shift_of, with_shift
+
+
+class SamplingReport(TypedDict):
+    """What ran: the values that were used, the sigmas (steps + 1), seconds of each expert, and sentences."""
+
+    sigmas: list[float]
+    seed: int
+    steps: int
+    high_noise_cfg: float
+    low_noise_cfg: float
+    sampler: str
+    scheduler: str
+    shift: float | None
+    switch: str
+    boundary: float
+    switch_step: int
+    denoise: float
+    seconds: dict[str, float]
+    load_seconds: dict[str, float]
+    warnings: list[str]
+    found: list[str]  # those of the warnings that the panel in the editor did not say before the run
 
 
 class RelaySettings(NamedTuple):
@@ -69,7 +90,7 @@ def run_relay(
     negative: list,
     latent: dict,
     settings: RelaySettings,
-) -> tuple[dict, dict]:
+) -> tuple[dict, SamplingReport]:
     """Samples `latent` and returns the new latent and the report, with progress shown while it runs.
 
     Raises InvalidInput for inputs that do not fit each other, before anything is loaded.
@@ -95,7 +116,6 @@ def run_relay(
     )
     sampling = guider.model_patcher.get_model_object("model_sampling")
     sigmas = make_sigmas(sampling, settings.scheduler, settings.sampler, settings.steps, settings.denoise)
-    route = guider.make_route(sigmas.tolist())
     noise = comfy.sample.prepare_noise(samples, settings.seed, latent.get("batch_index"))
     with RunDisplay(len(sigmas) - 1, guider.model_patcher.model.latent_format) as display:
         sampled = guider.sample(
@@ -111,21 +131,29 @@ def run_relay(
     sampled = sampled.to(
         device=comfy.model_management.intermediate_device(), dtype=comfy.model_management.intermediate_dtype()
     )
-    notes = schedule_notes(route, settings.scheduler, settings.shift, len(guider.experts))
+    notes = schedule_notes(guider.route, settings.scheduler, settings.shift, len(guider.experts))
     found = [
         *replaced_shifts({HIGH_NOISE: high_noise, LOW_NOISE: low_noise}, settings.shift),
         *relay_warnings(guider, settings, sigmas, kind),
         *conditioning_warnings(positive, samples),
     ]
-    report = {
+    report: SamplingReport = {
         "sigmas": sigmas.tolist(),
-        **settings._asdict(),
-        "switch_step": route.n_high,
+        "seed": settings.seed,
+        "steps": settings.steps,
+        "high_noise_cfg": settings.high_noise_cfg,
+        "low_noise_cfg": settings.low_noise_cfg,
+        "sampler": settings.sampler,
+        "scheduler": settings.scheduler,
         "shift": shift_of(sampling),
+        "switch": settings.switch,
+        "boundary": settings.boundary,
+        "switch_step": guider.route.n_high,
+        "denoise": settings.denoise,
         "seconds": _rounded(guider, "{}"),
         "load_seconds": _rounded(guider, "load_{}"),
         "warnings": [NOTES[note] for note in notes] + found,
-        "found": found,  # without what the panel in the editor said before the run
+        "found": found,
     }
     finished = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio")}
     return {**finished, "samples": sampled}, report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import comfy.model_sampling
 import comfy.samplers
@@ -131,6 +131,19 @@ def schedule_notes(route: ExpertRoute, scheduler: str, shift: float, num_experts
     return notes
 
 
+class SchedulePlan(TypedDict):
+    """steps + 1 sigmas, and which of the steps are whose."""
+
+    sigmas: list[float]
+    switch_step: int  # the first low-noise step
+    n_high: int
+    n_low: int
+    boundary: float
+    switch: str
+    warnings: list[str]
+    notes: list[dict[str, Any]]  # the warnings as keys of NOTES, for the panel to say in the user's language
+
+
 def plan_schedule(
     steps: int,
     scheduler: str,
@@ -141,12 +154,10 @@ def plan_schedule(
     boundary: float = 0.9,
     switch_step: int = 2,
     num_experts: int = 2,
-) -> dict[str, Any]:
+) -> SchedulePlan:
     """What `WanRelay_Sample` would run, without a model: for the plot in the graph editor.
 
-    Returns sigmas, switch_step (the first low-noise step), n_high, n_low, boundary, switch and warnings; `notes` are
-    the warnings as keys of NOTES, for the panel to say in the user's language. Shift 0 means the models' own, which
-    is not known here: ComfyUI's default for Wan is shown and said in a warning.
+    Shift 0 means the models' own, which is not known here: ComfyUI's default for Wan is shown and said in a warning.
     """
     sigmas = make_sigmas(sampling_with_shift(shift or COMFYUI_WAN_SHIFT), scheduler, sampler, steps, denoise).tolist()
     route = make_route(sigmas, switch, boundary, switch_step)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ..errors import FileRefused
 from ..experts import HIGH_NOISE, LOW_NOISE
@@ -46,6 +46,14 @@ class Expert:
     network: Network
 
 
+class PairReport(TypedDict):
+    """The fields of ExpertFacts for each file, and sentences about what works but may not be meant."""
+
+    high_noise: dict[str, Any]
+    low_noise: dict[str, Any] | None
+    warnings: list[str]
+
+
 def check_expert(path: str | Path, mapped: bool = False) -> ExpertFacts:
     """Check one model file by its header: a complete Wan network whose scales ComfyUI will read.
 
@@ -54,18 +62,18 @@ def check_expert(path: str | Path, mapped: bool = False) -> ExpertFacts:
     return _read_expert(Path(path), mapped).facts
 
 
-def check_pair(high_path: str | Path, low_path: str | Path | None, mapped: bool = False) -> dict[str, Any]:
+def check_pair(high_path: str | Path, low_path: str | Path | None, mapped: bool = False) -> PairReport:
     """Check that two files can be the high-noise and the low-noise expert of one Wan2.2 model.
 
-    `low_path` is None for TI2V-5B, which is one model; `mapped` as in `read_header`. Returns {"high_noise": facts,
-    "low_noise": facts or None, "warnings": [sentence, ...]}. Raises FileRefused, one sentence that names the input.
+    `low_path` is None for TI2V-5B, which is one model; `mapped` as in `read_header`. Raises FileRefused, one sentence that
+    names the input.
     """
     high = _read_slot(HIGH_NOISE, Path(high_path), mapped)
     low = None if low_path is None else _read_slot(LOW_NOISE, Path(low_path), mapped)
     _refuse_pair(high, low)
     return {
-        HIGH_NOISE: asdict(high.facts),
-        LOW_NOISE: None if low is None else asdict(low.facts),
+        "high_noise": asdict(high.facts),
+        "low_noise": None if low is None else asdict(low.facts),
         "warnings": _warnings(high, low),
     }
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ..errors import FileRefused
 from ..experts import HIGH_NOISE, LOW_NOISE
@@ -14,29 +14,40 @@ from .safetensors_header import FileHeader, read_header
 from .shown_text import shown
 
 
+class LoraPairReport(TypedDict):
+    """For each expert the file and the counts of LoraPlan, None without a LoRA; and sentences."""
+
+    high_noise: dict[str, Any] | None
+    low_noise: dict[str, Any] | None
+    warnings: list[str]
+
+
 def check_lora_pair(
     high_lora: str | Path | None,
     low_lora: str | Path | None,
     high_expert: str | Path | None = None,
     low_expert: str | Path | None = None,
     mapped: bool = False,
-) -> dict[str, Any]:
+) -> LoraPairReport:
     """Tell what two LoRA files will do to two expert files.
 
     Without the experts the keys are matched with the names of any Wan network, and shapes are not compared; `mapped` as
-    in `read_header`. Returns {"high_noise": counts or None, "low_noise": counts or None, "warnings": [sentence, ...]}.
-    Raises FileRefused, one sentence that names the input, for a file that is not a LoRA for Wan.
+    in `read_header`. Raises FileRefused, one sentence that names the input, for a file that is not a LoRA for Wan.
     """
-    report: dict[str, Any] = {HIGH_NOISE: None, LOW_NOISE: None, "warnings": []}
+    found: list[dict[str, Any] | None] = []
+    warnings: list[str] = []
     for slot, lora, expert in ((HIGH_NOISE, high_lora, high_expert), (LOW_NOISE, low_lora, low_expert)):
-        if lora is not None:
-            expert_header = None if expert is None else read_model_header(expert, mapped)
-            report[slot], warnings = _check_lora(slot, Path(lora), expert_header, mapped)
-            report["warnings"] += warnings
-    return report
+        if lora is None:
+            found.append(None)
+            continue
+        expert_header = None if expert is None else read_model_header(expert, mapped)
+        counts, said = _check_lora(slot, Path(lora), expert_header, mapped)
+        found.append(counts)
+        warnings += said
+    return {"high_noise": found[0], "low_noise": found[1], "warnings": warnings}
 
 
-def _check_lora(slot: str, lora: Path, expert: FileHeader | None, mapped: bool) -> tuple[dict[str, object], list[str]]:
+def _check_lora(slot: str, lora: Path, expert: FileHeader | None, mapped: bool) -> tuple[dict[str, Any], list[str]]:
     try:
         header = read_header(lora, mapped)
     except FileRefused as problem:

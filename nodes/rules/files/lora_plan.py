@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..experts import HIGH_NOISE
 from .expert_kind import QUANT_PARTS, wan_tensors
-from .expert_name import HIGH_NOISE
 from .lora_keys import BOTH_EXPERTS_IN_ONE, LoraKey, read_keys
 from .shown_text import shown
 

@@ -9,8 +9,8 @@ import re
 import av
 import pytest
 from wan_relay.service.contract.errors import JobError
-from wan_relay.service.contract.request import parse_request
 from wan_relay.service.contract.video_answer import Timings, VideoAnswer
+from wan_relay.service.contract.video_request import parse_request
 from wan_relay.service.media.addresses import TrustedHosts
 from wan_relay.service.media.bucket import Bucket
 from wan_relay.service.worker.delivery import answer_size, deliver

@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 from wan_relay.nodes.rules.frames.frame_size import A14B_MULTIPLE, TI2V_5B_MULTIPLE, nearest_multiple, plan_size
 from wan_relay.service.contract.errors import JobError
-from wan_relay.service.contract.request import VideoRequest, WorkflowName, parse_request
 from wan_relay.service.contract.sizes import SIZES
+from wan_relay.service.contract.video_request import VideoRequest, WorkflowName, parse_request
 from wan_relay.service.worker.settings import Settings
 from wan_relay.service.worker.workflow import (
     ENCODE,
