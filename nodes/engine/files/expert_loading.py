@@ -25,8 +25,9 @@ def load_pair(
 
     `report` is what `check_pair` gave for the same files. Nothing is kept here: ComfyUI owns the models.
     """
-    high = _load_slot(HIGH_NOISE, report[HIGH_NOISE], high_file, weight_dtype)
-    low = None if low_file is None else _load_slot(LOW_NOISE, report[LOW_NOISE], low_file, weight_dtype)
+    high = _load_slot(HIGH_NOISE, report["high_noise"], high_file, weight_dtype)
+    low_facts = report["low_noise"]
+    low = _load_slot(LOW_NOISE, low_facts, low_file, weight_dtype) if low_facts and low_file else None
     return high, low
 
 

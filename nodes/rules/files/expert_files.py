@@ -65,8 +65,8 @@ def check_expert(path: str | Path, mapped: bool = False) -> ExpertFacts:
 def check_pair(high_path: str | Path, low_path: str | Path | None, mapped: bool = False) -> PairReport:
     """Check that two files can be the high-noise and the low-noise expert of one Wan2.2 model.
 
-    `low_path` is None for TI2V-5B, which is one model; `mapped` as in `read_header`. Raises FileRefused, one sentence that
-    names the input.
+    `low_path` is None for TI2V-5B, which is one model; `mapped` as in `read_header`. Raises FileRefused, one sentence
+    that names the input.
     """
     high = _read_slot(HIGH_NOISE, Path(high_path), mapped)
     low = None if low_path is None else _read_slot(LOW_NOISE, Path(low_path), mapped)
