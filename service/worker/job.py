@@ -25,7 +25,7 @@ from .settings import Settings
 from .workflow import LOAD, SAMPLE, ModelFile, Plan, build_plan, model_files
 
 PROGRESS_EVERY_S = 2.0
-LAST_ANSWER_S = 5.0
+LAST_ANSWER_S = 10.0
 OWN_NAME = "wan_relay_"
 
 Job = dict[str, Any]

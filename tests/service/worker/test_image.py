@@ -105,7 +105,7 @@ def test_versions_are_those_that_were_tested():
     assert f"TORCH=({' '.join(wan_relay_dev.TORCH)})" in install
     pins = dict(line.split("==") for line in (WORKER / "requirements.txt").read_text().splitlines() if "==" in line)
     assert f"runpod=={pins['runpod']}" in wan_relay_dev.TOOLS
-    assert set(pins) == {"runpod", "aiohttp", "pydantic", "pillow", "av", "boto3", "PyYAML"}
+    assert set(pins) == {"runpod", "aiohttp", "psutil", "pydantic", "pillow", "av", "boto3", "PyYAML"}
     assert not re.search(r"^(torch|numpy)", (WORKER / "requirements.txt").read_text(), re.MULTILINE)
 
 
