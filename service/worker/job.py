@@ -17,7 +17,7 @@ from .settings import Settings
 from .video_job import VideoJob, rounded
 from .workflow import SAMPLE, ModelFile, model_files
 
-LAST_ANSWER_S = 5.0
+LAST_ANSWER_S = 10.0
 
 PlatformJob = dict[str, Any]
 Answer = dict[str, Any]

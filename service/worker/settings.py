@@ -29,7 +29,13 @@ class Settings(BaseModel):
         alias="COMFYUI_PYTHON",
         description="the Python of ComfyUI's environment (with torch)",
     )
-    comfyui_port: int = Field(8188, ge=0, le=65535, alias="COMFYUI_PORT", description="0 takes a free port")
+    comfyui_port: int = Field(
+        8188,
+        ge=0,
+        le=65535,
+        alias="COMFYUI_PORT",
+        description="a free port is taken in its place if it is 0, or in use",
+    )
     comfyui_args: str = Field("", alias="COMFYUI_ARGS", description="more arguments for ComfyUI, such as --lowvram")
     base_directory: Path = Field(
         Path("/comfyui"), alias="COMFYUI_BASE", description="folder with ComfyUI's custom_nodes, models and user"

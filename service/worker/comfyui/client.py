@@ -26,9 +26,9 @@ ABSENT_POLLS = 3
 # How long a needed call takes before ComfyUI is asked for a sign of life, and how long one that only helps may take.
 PATIENCE_S = 5.0
 ADVICE_S = 5.0
-# An interrupt is heard between two parts of a step. With the default budget of 570 s the answer is still sent before
-# the platform's own limit of 600 s.
-ABANDON_S = 20.0
+# An interrupt is heard between two parts of a step. With the default budget of 570 s the answer still comes before the
+# platform's own limit of 600 s.
+ABANDON_S = 15.0
 
 # (node id, step, steps) of whatever reports progress
 OnProgress = Callable[[str, int, int], None]

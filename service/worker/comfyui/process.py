@@ -4,6 +4,7 @@ import asyncio
 import collections
 import contextlib
 import os
+import re
 import shlex
 import signal
 import socket
@@ -29,6 +30,7 @@ POLL_S = 0.05
 # longest that may last is one expert of 14.5 GB read from a network volume in one call: 97 s at 150 MB/s.
 SILENCE_S = 120.0
 LEAN_BOOT = Path(__file__).with_name("lean_boot.py")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class ComfyGoneError(Exception):
@@ -100,8 +102,7 @@ class ComfyProcess:
             self._settings.run_directory / "user",
         ):
             folder.mkdir(parents=True, exist_ok=True)
-        if self._settings.comfyui_port == 0:
-            self.port = _free_port()
+        self.port = _free_port(self._settings.comfyui_port)
         self._lines.clear()
         self._ready_s, self._was_silent = None, False
         self._started = time.monotonic()
@@ -122,7 +123,7 @@ class ComfyProcess:
         assert process.stdout is not None
         with process.stdout as lines:
             for line in lines:
-                self._lines.append(line.rstrip())
+                self._lines.append(_COLOUR.sub("", line).rstrip())
                 print(f"comfyui | {line}", end="", file=sys.stderr, flush=True)
 
     async def wait_ready(self) -> None:
@@ -215,9 +216,14 @@ async def http_session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-def _free_port() -> int:
+def _free_port(wanted: int) -> int:
+    """The wanted one, unless it is 0 or somebody listens there."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as ComfyUI's own: old connections do not matter
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 

@@ -72,6 +72,10 @@ class Bench:
         lines = (self.run_folder / "calls.jsonl").read_text().splitlines()
         return [entry for entry in map(json.loads, lines) if entry[0] == kind]
 
+    def boot(self) -> None:
+        """ComfyUI is up: a short budget is not spent on its start."""
+        self.play(self.worker.process.wait_ready())
+
     def is_stopped(self) -> bool:
         """Whether the fake ComfyUI was frozen by SIGSTOP."""
         pid = self.worker.process.pid

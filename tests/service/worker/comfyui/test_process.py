@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from wan_relay.service.worker.comfyui import process
 from wan_relay.service.worker.comfyui.environment import child_environment
 
 
@@ -34,22 +35,39 @@ def foreign(tmp_path: Path) -> Iterator[Foreign]:
         port = probe.getsockname()[1]
     command = [sys.executable, Path(__file__).resolve().parents[1] / "fake_comfyui" / "main.py", "--port", str(port)]
     command += ["--input-directory", folder / "output", "--output-directory", folder / "output"]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30
-        while not any(one.status == psutil.CONN_LISTEN for one in psutil.Process(process.pid).net_connections()):
+        while not any(one.status == psutil.CONN_LISTEN for one in psutil.Process(server.pid).net_connections()):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         yield Foreign(port, folder)
     finally:
-        process.kill()
-        process.wait(30)
+        server.kill()
+        server.wait(30)
 
 
-def test_foreign_comfyui_on_the_port_gets_no_job(make_bench, foreign):
+def test_port_that_is_taken_is_left_to_its_owner(make_bench, foreign):
     bench = make_bench(COMFYUI_PORT=foreign.port)
+    assert bench.answer(bench.job())[0]["video"]
+    assert bench.worker.process.port != foreign.port
+    assert not foreign.was_asked()
+
+
+def test_port_that_is_free_is_kept_from_start_to_start(make_bench):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    bench = make_bench(COMFYUI_PORT=port)
+    bench.configure(faults={"sampling": ["kill", 1]})
+    assert bench.answer(bench.job())[0]["video"]
+    assert (bench.worker.process.starts, bench.worker.process.port) == (2, port)
+
+
+def test_foreign_comfyui_that_takes_the_port_just_before_ours_gets_no_job(bench, foreign, monkeypatch):
+    monkeypatch.setattr(process, "_free_port", lambda _: foreign.port)
     job, ping = bench.answer(bench.job(), {"id": "2", "input": {"action": "ping"}})
-    last_line = f"Port {foreign.port} is already in use on address 127.0.0.1."
+    last_line = f"[ERROR] Port {foreign.port} is already in use on address 127.0.0.1."
     words = f"ComfyUI ended with exit code 1; its last line was: {last_line}"
     assert job == {"error": f"COMFYUI_CRASHED: {words}", "refresh_worker": True}
     assert ping == {"error": f"COMFYUI_UNAVAILABLE: {words}", "refresh_worker": True}

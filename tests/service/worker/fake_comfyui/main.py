@@ -289,7 +289,7 @@ async def main() -> None:
     try:
         await web.TCPSite(runner, "127.0.0.1", options.port).start()
     except OSError:
-        print(f"Port {options.port} is already in use on address 127.0.0.1.", flush=True)
+        print(f"\033[1m\033[31m[ERROR]\033[0m Port {options.port} is already in use on address 127.0.0.1.", flush=True)
         raise SystemExit(1) from None
     await fake.work()
 
