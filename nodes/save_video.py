@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,11 @@ from .engine.video.sound import SoundTrack
 from .engine.video.video_file import VideoSpec, check_images, encode_video, even_size
 from .engine.video.video_format import FORMATS, check_encoding, frame_rate, video_format
 from .rules.errors import InvalidInput
-from .rules.files.date_in_name import with_date
+from .rules.files.save_name import check_name, fill_name
+from .rules.files.widget_value import widget_value
 
 SAVED = SavedFiles()
+ADDED_TO_NAME = 44  # bytes, at most: a number and a suffix, or the name while the file is written
 
 
 class SaveVideo(io.ComfyNode):
@@ -50,8 +51,8 @@ class SaveVideo(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="video/wan_relay",
-                    tooltip="Folder and name under the output folder; a number is added. %date:yyyy-MM-dd%, %width% "
-                    "and the like are filled in.",
+                    tooltip="Folder and name under the output folder; a number is added. %Sample.seed% (any node, any "
+                    "widget), %date:yyyy-MM-dd%, %width% and the like are filled in.",
                 ),
                 io.Combo.Input(
                     "format",
@@ -101,7 +102,7 @@ class SaveVideo(io.ComfyNode):
             if isinstance(fps, float | int):
                 frame_rate(fps)
             if isinstance(filename_prefix, str):
-                _check_prefix(with_date(filename_prefix))
+                _check_prefix(filename_prefix)
             if isinstance(format, str) and isinstance(crf, int) and isinstance(bit_depth, str):
                 check_encoding(format, crf, bit_depth)
         except InvalidInput as error:
@@ -125,7 +126,6 @@ class SaveVideo(io.ComfyNode):
         report: str | None = None,
     ) -> io.NodeOutput:
         check_images(images)
-        filename_prefix = with_date(filename_prefix)
         _check_prefix(filename_prefix)
         check_encoding(format, crf, bit_depth)
         spec = VideoSpec(video_format(format), frame_rate(fps), crf, int(bit_depth))
@@ -133,9 +133,11 @@ class SaveVideo(io.ComfyNode):
         sound = SoundTrack(audio, duration) if audio is not None else None
         facts, warnings = _read_report(report)
         warnings += _changes(images, spec, format)
+        filled_prefix, cut = fill_name(filename_prefix, cls._widget_value)
+        warnings += cut
 
         width, height = even_size(images)
-        folder, name, number, subfolder = _place(filename_prefix, width, height)
+        folder, name, number, subfolder = _place(filled_prefix, width, height)
         progress = comfy.utils.ProgressBar(len(images))
 
         def on_frame(done: int) -> None:
@@ -165,11 +167,21 @@ class SaveVideo(io.ComfyNode):
         )
 
     @classmethod
+    def _sent_along(cls) -> dict[str, Any]:
+        """What came beside the prompt, the editor's `workflow` first; a client may send anything there."""
+        sent = cls.hidden.extra_pnginfo
+        return sent if isinstance(sent, dict) else {}
+
+    @classmethod
+    def _widget_value(cls, node: str, widget: str) -> str | None:
+        return widget_value(cls.hidden.prompt or {}, cls._sent_along().get("workflow"), node, widget)
+
+    @classmethod
     def _metadata(cls, facts: dict[str, Any]) -> dict[str, str]:
         """Tags of the file, named as core's Save Video names them; the report is `wan_relay`."""
         if args.disable_metadata:
             return {}
-        values = dict(cls.hidden.extra_pnginfo or {})
+        values = dict(cls._sent_along())
         if cls.hidden.prompt is not None:
             values["prompt"] = {key: _as_sent(node) for key, node in cls.hidden.prompt.items()}
         if facts:
@@ -231,11 +243,18 @@ def _escape_braces(text: str) -> str:
 
 
 def _check_prefix(filename_prefix: str) -> None:
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in filename_prefix):
-        raise InvalidInput(f"filename_prefix must not hold control characters; got {filename_prefix[:80]!r}.")
+    """Refuse what could not be saved, as far as that shows before widgets are filled in: a digit stands for each."""
+    draft, _ = fill_name(filename_prefix, lambda node, widget: "0")
+    check_name(draft)
     output = folder_paths.get_output_directory()
-    folder, name = os.path.split(os.path.normpath(filename_prefix))
+    folder, name = os.path.split(os.path.normpath(draft))
     if not folder_paths.is_within_directory(output, os.path.join(output, folder)):
-        raise InvalidInput(f"filename_prefix must stay inside the output folder; got {filename_prefix!r}.")
-    if name in ("", ".", "..") or len(os.fsencode(name)) > 200:
-        raise InvalidInput(f"filename_prefix must end in a file name of 1 to 200 bytes; got {filename_prefix[:80]!r}.")
+        raise InvalidInput(f"filename_prefix must stay inside the output folder; got {filename_prefix[:80]!r}.")
+    try:
+        os.lstat(os.path.join(output, folder, name + ADDED_TO_NAME * "_"))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InvalidInput(
+            f"filename_prefix leads to a path that cannot be written ({error.strerror}); got {filename_prefix[:80]!r}."
+        ) from None

@@ -13,7 +13,7 @@ TRIES = 5
 HALF_FULL, AIM = -1.0, -0.5  # doublings of bytes from a full room: what is enough, and what a new try aims at
 HEADROOM = 0.9
 MIN_BIT_RATE = 20_000
-FIRST_CRF, MAX_CRF, CRF_PER_DOUBLING = 40, 63, 8  # of AV1 and VP9
+USUAL_CRF, MAX_CRF, CRF_PER_DOUBLING = 19, 63, 8  # of AV1 and VP9
 SMALL_SIDE = 64
 
 
@@ -42,7 +42,8 @@ ENCODERS = {
 
 
 class Try(NamedTuple):
-    """One encoding: how full of it the room was asked to be, and was. 0 is to the brim, -1 half, 1 twice too much."""
+    """One encoding: how much larger than the original it was asked to be, and how full the room is of it (0 is to the
+    brim, -1 half, 1 twice too much), both in doublings."""
 
     asked: float
     fullness: float
@@ -62,11 +63,12 @@ def shrink_video(content: bytes, suffix: str, room: int) -> bytes | None:
     if room < MIN_ROOM:
         return None
     tries: list[Try] = []
+    asked = math.log2(room / max(1, len(content)))
     try:
         while len(tries) < TRIES and not _settled(tries):
-            asked = _next_ask(tries)
-            smaller = _encode(content, suffix, room * 2**asked, FIRST_CRF - asked * CRF_PER_DOUBLING)
+            smaller = _encode(content, suffix, len(content) * 2**asked, USUAL_CRF - asked * CRF_PER_DOUBLING)
             tries.append(Try(asked, math.log2(len(smaller) / room), smaller))
+            asked = _next_ask(tries)
     except (av.FFmpegError, ValueError, IndexError, KeyError):
         pass
     return max((each.content for each in tries if each.fits), key=len, default=None)
@@ -83,8 +85,6 @@ def _settled(tries: list[Try]) -> bool:
 def _next_ask(tries: list[Try]) -> float:
     """Where the line through the last try that fitted and the last that did not crosses AIM; with one kind alone, as
     far from the last as that was from AIM."""
-    if not tries:
-        return 0.0
     fitted, exceeded = ([each for each in tries if each.fits is fits] for fits in (True, False))
     if fitted and exceeded:
         (low, below, _), (high, above, _) = fitted[-1], exceeded[-1]

@@ -15,8 +15,18 @@ from wan_relay.nodes.save_video import SaveVideo
 
 pytestmark = pytest.mark.comfy
 
-PROMPT = {"9": {"class_type": "WanRelay_SaveVideo", "inputs": {"filename_prefix": "a } b { c"}}}
-WORKFLOW = {"nodes": [{"id": 9, "title": 'quoted " and \\ brace {'}], "version": 0.4}
+PROMPT = {
+    "9": {"class_type": "WanRelay_SaveVideo", "inputs": {"filename_prefix": "a } b { c"}},
+    "4": {"class_type": "WanRelay_Sample", "inputs": {"seed": 2**63 + 11, "scheduler": "../simple"}},
+    "5": {"class_type": "PrimitiveString", "inputs": {"value": "夜" * 300}, "_meta": {"title": "Scene"}},
+}
+WORKFLOW = {
+    "nodes": [
+        {"id": 9, "type": "WanRelay_SaveVideo", "title": 'quoted " and \\ brace {'},
+        {"id": 4, "type": "WanRelay_Sample", "properties": {"Node name for S&R": "my sampler"}},
+    ],
+    "version": 0.4,
+}
 REPORT = {"seed": 2**63 + 11, "switch_step": 2, "sigmas": [1.0, 0.9375, 0.8333, 0.625, 0.0]}
 
 
@@ -83,6 +93,27 @@ def test_the_date_is_filled_in(output):
     assert re.fullmatch(r"video/20\d\d/48_00001_\.mp4", str(path))
 
 
+@pytest.mark.parametrize("node", ["my sampler", "WanRelay_Sample", "Sample"])
+def test_widgets_of_the_graph_are_filled_in(output, node):
+    result = save(filename_prefix=f"%{node}.scheduler%/%{node}.seed%_%Scene.none%_%width%")
+    assert files(output) == ["../simple".replace("/", "_") + f"/{2**63 + 11}_%Scene.none%_48_00001_.mp4"]
+    assert result.ui["wan_relay"][0]["warnings"] == []
+
+
+def test_a_widget_that_makes_the_name_too_long_is_cut_and_the_video_is_saved(output):
+    result = save(filename_prefix="video/%Scene.value%")
+    assert files(output) == [f"video/{'夜' * 66}_00001_.mp4"]
+    assert result.ui["wan_relay"][0]["warnings"] == [f"filename_prefix was cut to 200 bytes at '{'夜' * 40}'."]
+
+
+@pytest.mark.parametrize("hidden", [{}, {io.Hidden.prompt: {}, io.Hidden.extra_pnginfo: "not a graph"}])
+def test_without_a_graph_the_widgets_names_stay(output, hidden):
+    node = SaveVideo.PREPARE_CLASS_CLONE({"hidden_inputs": {io.Hidden.unique_id: "9", **hidden}})
+    images = torch.rand(2, 32, 48, 3)
+    node.execute(images, fps=16.0, filename_prefix="%Sample.seed%", format="mp4 h264", crf=19, bit_depth="8")
+    assert files(output) == ["%Sample.seed%_00001_.mp4"]
+
+
 def test_the_output_is_the_saved_file_as_a_video(output):
     images = torch.full((5, 32, 48, 3), 0.25)
     (video,) = save(images=images).result
@@ -108,7 +139,7 @@ def test_the_workflow_and_the_report_travel_with_the_file(output, chosen):
     assert json.loads(found["prompt"]) == PROMPT
     assert json.loads(found["wan_relay"]) == REPORT
     # the frontend's webm reader counts braces without looking at quotes
-    assert found["workflow"].count("{") == found["workflow"].count("}") == 2
+    assert found["workflow"].count("{") == found["workflow"].count("}") == 4
 
 
 def test_disable_metadata_leaves_the_file_bare(output, monkeypatch):
@@ -151,7 +182,7 @@ def test_a_cancelled_prompt_leaves_no_file(output):
 
 
 def test_a_folder_that_cannot_be_made_is_said_in_words(output):
-    (output / "video").write_text("in the way")
+    (output / "video").symlink_to(output / "nowhere")
     with pytest.raises(VideoNotSaved, match="The video was not saved in video: "):
         save()
 
@@ -174,10 +205,31 @@ def test_h264_that_browsers_cannot_play_is_said(output, inputs):
         ({"filename_prefix": "/etc/clip"}, "filename_prefix must stay inside the output folder; got '/etc/clip'."),
         ({"filename_prefix": "a\ud800"}, "filename_prefix must not hold control characters; got 'a\\ud800'."),
         ({"filename_prefix": "a\n"}, "filename_prefix must not hold control characters; got 'a\\n'."),
+        (
+            {"filename_prefix": "%Sample.seed%\0"},
+            "filename_prefix must not hold control characters; got '%Sample.seed%\\x00'.",
+        ),
         ({"filename_prefix": ""}, "filename_prefix must end in a file name of 1 to 200 bytes; got ''."),
+        (
+            {"filename_prefix": "夜" * 67},
+            f"filename_prefix must end in a file name of 1 to 200 bytes; got '{'夜' * 67}'.",
+        ),
+        (
+            {"filename_prefix": f"{'夜' * 86}/clip"},
+            f"filename_prefix must have folder names of at most 255 bytes; got one of 258, '{'夜' * 40}'.",
+        ),
+        (
+            {"filename_prefix": "folder/" * 600 + "clip"},
+            f"filename_prefix leads to a path that cannot be written (File name too long); got '{'folder/' * 11}fol'.",
+        ),
+        (
+            {"filename_prefix": "a_file/more/clip"},
+            "filename_prefix leads to a path that cannot be written (Not a directory); got 'a_file/more/clip'.",
+        ),
     ],
 )
 def test_values_that_cannot_work_are_refused_at_queue_time_and_when_linked(output, inputs, words):
+    (output / "a_file").touch()
     defaults = {"fps": 16.0, "filename_prefix": "video/clip", "format": "mp4 h264", "crf": 19, "bit_depth": "8"}
     assert SaveVideo.validate_inputs(**defaults) is True
     assert SaveVideo.validate_inputs(**(defaults | inputs)) == words
@@ -186,7 +238,16 @@ def test_values_that_cannot_work_are_refused_at_queue_time_and_when_linked(outpu
     with pytest.raises(InvalidInput) as raised:
         save(**inputs)
     assert str(raised.value) == words
-    assert files(output) == []
+    assert files(output) == ["a_file"]
+
+
+@pytest.mark.parametrize(
+    "prefix", ["%Scene.value%" * 40, "f" * 255 + "/" + "n" * 200, "%WanRelay_Sample.seed%/" * 50 + "x"]
+)
+def test_names_are_measured_without_what_only_the_run_fills_in(output, prefix):
+    assert SaveVideo.validate_inputs(filename_prefix=prefix) is True
+    save(filename_prefix=prefix)
+    assert len(files(output)) == 1
 
 
 def test_images_are_checked_before_the_encoder_starts(output):
