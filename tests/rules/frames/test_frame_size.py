@@ -35,6 +35,11 @@ def test_a_native_size_stays(size: tuple[int, int]) -> None:
     assert match_image_size(*size, size[0] * size[1]) == size
 
 
+@pytest.mark.parametrize("size", [(1280, 704), (704, 1280), (832, 480), (480, 832)])
+def test_a_native_size_of_5b_stays(size: tuple[int, int]) -> None:
+    assert fixed_size(*size, 32) == best_output_size(*size, size[0] * size[1]) == size
+
+
 def test_match_image_never_exceeds_the_budget() -> None:
     for image_width in range(1, 4000, 97):
         for image_height in range(1, 4000, 89):
