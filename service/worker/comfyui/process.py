@@ -92,6 +92,8 @@ class ComfyProcess:
         """Returns at once; `wait_ready` says when it answers. Does nothing while it runs."""
         if self.is_running:
             return
+        if self._process is not None and self._ready_s is None:
+            self._is_lean = False  # perhaps this ComfyUI cannot
         for folder in (
             self._settings.input_directory,
             self._settings.output_directory,
@@ -139,8 +141,6 @@ class ComfyProcess:
                         self._ready_s = time.monotonic() - self._started
                     return
                 if not self.is_running:
-                    if self._ready_s is None:
-                        self._is_lean = False  # perhaps this ComfyUI cannot; the next start is a plain one
                     raise ComfyGoneError
                 if self._ready_s is None and time.monotonic() > deadline:
                     self.kill()
