@@ -1,6 +1,10 @@
-"""A program as a child process: in a session of its own, dead when this process is, ended with all that it started."""
+"""A program as a child process: in a session of its own, dead when this process is, ended with all that it started.
+
+This file is also what runs first in the child, before the program takes its place.
+"""
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -9,19 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+PR_SET_PDEATHSIG = 1
 REAP_S = 10.0
-
-# Runs before the program in the child: the kernel ends it when its parent dies, even by SIGKILL.
-DIE_WITH_PARENT = """
-import ctypes, os, sys
-try:
-    ctypes.CDLL(None).prctl(1, 9)
-except AttributeError:
-    pass
-if os.getppid() != int(sys.argv[1]):
-    sys.exit(1)
-os.execvp(sys.argv[2], sys.argv[2:])
-"""
 
 
 def start_child(command: Sequence[str | Path], **options: Any) -> "subprocess.Popen[Any]":
@@ -29,8 +22,16 @@ def start_child(command: Sequence[str | Path], **options: Any) -> "subprocess.Po
 
     On Linux the child's life is bound to the thread that calls this: call it from the main thread.
     """
-    watched = [sys.executable, "-S", "-E", "-c", DIE_WITH_PARENT, str(os.getpid())]
-    return subprocess.Popen([*watched, *map(str, command)], start_new_session=True, **options)
+    first = [sys.executable, "-I", "-S", __file__, str(os.getpid())]
+    return subprocess.Popen([*first, *map(str, command)], start_new_session=True, **options)
+
+
+def die_with_parent(parent: int) -> None:
+    """Has the kernel kill this process when its parent ends, even by SIGKILL (Linux). Ends it if that was already."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def signal_group(process: "subprocess.Popen[Any]", sign: signal.Signals) -> None:
@@ -48,3 +49,8 @@ def end_child(process: "subprocess.Popen[Any]", grace_s: float = 0.0) -> None:
     signal_group(process, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(REAP_S)
+
+
+if __name__ == "__main__":
+    die_with_parent(int(sys.argv[1]))
+    os.execvp(sys.argv[2], sys.argv[2:])

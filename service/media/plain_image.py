@@ -1,8 +1,8 @@
 """A client's picture as a fresh PNG for ComfyUI, decoded in a process that can be ended.
 
 Decoders are C libraries that work on strangers' bytes: a small file can hold them for minutes or take gigabytes, and no
-thread can be stopped. So each picture has a process of its own, which ends at its deadline, at its limit of memory or
-when the job is cancelled. The next one is started ahead, since its imports take longer than most decodes.
+thread can be stopped. So a picture has a process of its own, which ends at its deadline, at its limits of processor
+time and memory, or when the job is cancelled.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,9 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "service.media.decoding.child")
 # What a Python needs to start; the worker's keys are not for a process that reads strangers' bytes.
 VARIABLES = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
-PAUSE_S = 0.5  # the job that the picture is for goes first
+KEPT = 2  # a video has two ends
 
-_waiting: "subprocess.Popen[bytes] | None" = None
+_ready: "list[subprocess.Popen[bytes]]" = []
 
 
 @dataclass(frozen=True)
@@ -58,26 +59,38 @@ class DecodeLimits:
 
 async def make_plain(content: bytes, limits: DecodeLimits, field: str) -> PlainImage:
     """Raises JobError for what is no picture, damaged, too large or too small, or takes more than `limits`."""
-    child = _take_child()
     try:
-        return await asyncio.to_thread(_ask, child, content, limits, field)
+        with _decoder() as child:
+            async with asyncio.timeout(limits.deadline_s):
+                return await asyncio.to_thread(_ask, child, content, limits, field)
+    except TimeoutError:
+        raise _too_slow(limits.deadline_s, field) from None
+
+
+@contextlib.contextmanager
+def _decoder() -> "Iterator[subprocess.Popen[bytes]]":
+    """A process that is ready, since its imports take longer than most decodes; kept once it has answered, else killed.
+
+    The thread that waits for its answer notices that, and reaps it.
+    """
+    child = next((child for child in _taken() if child.poll() is None), None) or _start()
+    has_answered = False
+    try:
+        yield child
+        has_answered = True
+    except JobError:
+        has_answered = True
+        raise
     finally:
-        if child.poll() is None:
-            signal_group(child, signal.SIGKILL)  # the thread that waits for it reaps it
-        asyncio.get_running_loop().call_later(PAUSE_S, _start_ahead)
+        if has_answered and len(_ready) < KEPT:
+            _ready.append(child)
+        else:
+            signal_group(child, signal.SIGKILL)
 
 
-def _take_child() -> "subprocess.Popen[bytes]":
-    global _waiting
-    child, _waiting = _waiting, None
-    return child if child is not None and child.poll() is None else _start()
-
-
-def _start_ahead() -> None:
-    global _waiting
-    if _waiting is None or _waiting.poll() is not None:
-        with contextlib.suppress(OSError):
-            _waiting = _start()
+def _taken() -> "Iterator[subprocess.Popen[bytes]]":
+    while _ready:
+        yield _ready.pop()
 
 
 def _start() -> "subprocess.Popen[bytes]":
@@ -86,17 +99,23 @@ def _start() -> "subprocess.Popen[bytes]":
 
 
 def _ask(child: "subprocess.Popen[bytes]", content: bytes, limits: DecodeLimits, field: str) -> PlainImage:
-    task = json.dumps({"field": field, **asdict(limits)}).encode() + b"\n"
-    with child:
-        try:
-            answer, _ = child.communicate(task + content, limits.deadline_s)
-        except subprocess.TimeoutExpired:
-            end_child(child)
-            raise _too_slow(limits.deadline_s, field) from None
-    if child.returncode:
-        raise _end_of(child.returncode, limits, field)
-    line, _, png = answer.partition(b"\n")
-    head = json.loads(line)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    task = {"field": field, "size": len(content), **asdict(limits)}
+    try:
+        child.stdin.write(json.dumps(task).encode() + b"\n")
+        child.stdin.write(content)
+        child.stdin.flush()
+        head = json.loads(child.stdout.readline())
+        png = child.stdout.read(head.get("size", 0))
+        if len(png) < head.get("size", 0):
+            raise EOFError
+    except (OSError, ValueError, EOFError):
+        end_child(child)
+        with contextlib.suppress(OSError), child:  # closes its pipes
+            head, png = {"ended": child.returncode}, b""
+    if "ended" in head:
+        raise _end_of(head["ended"], limits, field)
     if "code" in head:
         raise JobError(head["code"], head["sentence"], field)
     name = f"wan_relay_{hashlib.sha256(png).hexdigest()[:24]}.png"
@@ -104,7 +123,7 @@ def _ask(child: "subprocess.Popen[bytes]", content: bytes, limits: DecodeLimits,
 
 
 def _end_of(code: int, limits: DecodeLimits, field: str) -> Exception:
-    """What it means that the child ended without an answer."""
+    """What it means that a decoder ended without an answer; `code` is negative for a signal."""
     if code == -signal.SIGXCPU:
         return _too_slow(limits.cpu_s, field)
     if code == -signal.SIGKILL:  # by the kernel, for want of memory

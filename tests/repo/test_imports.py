@@ -21,7 +21,7 @@ LAYERS: dict[str, set[str]] = {
     "service.contract": set(),
     "service.child_process": set(),
     "service.media": {"service.contract", "service.child_process"},
-    "service.media.decoding": {"service.contract"},
+    "service.media.decoding": {"service.contract", "service.child_process"},
     "service.worker": {"service.contract", "service.media", "service.child_process"},
     "service.local_runpod.callers": set(),
     "service.local_runpod.jobs": set(),

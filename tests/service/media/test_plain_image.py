@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from wan_relay.service.contract.errors import JobError
 from wan_relay.service.media import plain_image
 from wan_relay.service.media.decoding.colours import OVER_WHITE
 from wan_relay.service.media.plain_image import DecodeLimits, PlainImage, make_plain
@@ -29,33 +30,41 @@ def made(content: bytes, limits: DecodeLimits = LIMITS) -> PlainImage:
     return asyncio.run(make_plain(content, limits, "image"))
 
 
-def waiting() -> subprocess.Popen[bytes]:
-    """The process that is ready for the next picture; the one that `make_plain` will use."""
-    plain_image._start_ahead()
-    assert plain_image._waiting is not None
-    return plain_image._waiting
+def ready() -> subprocess.Popen[bytes]:
+    """The process that the next picture will have."""
+    if not plain_image._ready or plain_image._ready[-1].poll() is not None:
+        made(encoded(PHOTO))
+    return plain_image._ready[-1]
 
 
 def decoders() -> set[int]:
-    """Children of this process that decode, or wait to."""
+    """Processes that decode, or wait to."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == os.getpid() and b"decoding.child" in (folder / "cmdline").read_bytes():
+            if b"decoding.child" in (folder / "cmdline").read_bytes() and is_ours(int(folder.name)):
                 found.add(int(folder.name))
     return found
 
 
+def is_ours(pid: int) -> bool:
+    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return parent == os.getpid() or (parent > 1 and is_ours(parent))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
-    """But for the one process that waits for the next picture."""
+    """But for those that are ready for the next picture."""
     yield
     if sys.platform == "linux":
-        deadline = time.monotonic() + 20
-        while not decoders() <= {waiting().pid}:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: decoders() <= {child.pid for child in plain_image._ready})
 
 
 def test_a_jpeg_goes_on_as_a_png_with_the_pixels_that_pillow_sees() -> None:
@@ -136,82 +145,114 @@ async def cancelled(work: Coroutine[Any, Any, Any], after_s: float) -> float:
 
 @pytest.mark.parametrize("after_s", [0.0, 0.05, 1.0])
 def test_a_cancelled_decode_ends_at_once(after_s: float) -> None:
-    child = waiting()
+    child = ready()
     assert asyncio.run(cancelled(make_plain(slow_jpeg(20_000), LIMITS, "image"), after_s)) < 5
     assert child.wait(20) == -signal.SIGKILL
 
 
-@pytest.mark.parametrize(
-    ("sign", "sentence"),
-    [
-        (signal.SIGSEGV, "INVALID_IMAGE: image is truncated or damaged (image)"),
-        (signal.SIGKILL, "IMAGE_TOO_LARGE: decoding image takes more than 2000 MB of memory (image)"),
-    ],
-)
-def test_a_decoder_that_crashes_is_a_sentence(sign: signal.Signals, sentence: str) -> None:
+CRASHES = {
+    signal.SIGSEGV: "INVALID_IMAGE: image is truncated or damaged (image)",
+    signal.SIGKILL: "IMAGE_TOO_LARGE: decoding image takes more than 2000 MB of memory (image)",
+}
+
+
+@on_linux
+@pytest.mark.parametrize("sign", CRASHES)
+@pytest.mark.parametrize("is_fork", [True, False])
+def test_a_decoder_that_crashes_is_a_sentence(is_fork: bool, sign: signal.Signals) -> None:
+    child = ready()
+
     async def crash() -> None:
-        child = waiting()
         task = asyncio.create_task(make_plain(slow_jpeg(20_000), LIMITS, "image"))
-        await asyncio.sleep(0.5)
-        os.kill(child.pid, sign)
+        async with asyncio.timeout(20):
+            while len(forks := decoders() - {each.pid for each in plain_image._ready} - {child.pid}) != 1:
+                await asyncio.sleep(0.05)
+        os.kill(forks.pop() if is_fork else child.pid, sign)
         await task
 
-    assert refusal(asyncio.run, crash()) == sentence
-
-
-def test_one_process_is_started_ahead() -> None:
-    async def until_ready() -> int:
-        await make_plain(encoded(PHOTO), LIMITS, "image")
-        async with asyncio.timeout(20):
-            while plain_image._waiting is None:
-                await asyncio.sleep(0.05)
-        return waiting().pid
-
-    first = asyncio.run(until_ready())
-    assert asyncio.run(until_ready()) != first
-
-
-def test_a_process_that_died_while_it_waited_is_replaced() -> None:
-    waiting().kill()
-    waiting().wait(20)
+    assert refusal(asyncio.run, crash()) == CRASHES[sign]
+    assert (ready() is child) is is_fork
     assert made(encoded(PHOTO)).warnings == ()
 
 
+def test_a_process_serves_one_picture_after_the_other() -> None:
+    child = ready()
+    for content in (encoded(PHOTO), b"no picture", encoded(PHOTO)):
+        with contextlib.suppress(JobError):
+            made(content)
+        assert ready() is child
+
+
+def test_a_process_that_died_while_it_waited_is_replaced() -> None:
+    child = ready()
+    child.kill()
+    child.wait(20)
+    assert made(encoded(PHOTO)).warnings == ()
+    assert ready() is not child
+
+
 def test_pictures_at_once() -> None:
+    """Each has a process; two are kept."""
+
     async def at_once() -> list[PlainImage]:
         contents = [encoded(picture(colour=(n, 0, 0))) for n in range(5)]
         return await asyncio.gather(*(make_plain(content, LIMITS, "image") for content in contents))
 
     assert [pixels(plain.content).getpixel((0, 0)) for plain in asyncio.run(at_once())] == [(n, 0, 0) for n in range(5)]
+    assert len(plain_image._ready) == plain_image.KEPT == 2
+
+
+def test_a_picture_takes_nothing_from_the_next(tmp_path: Path) -> None:
+    """Limits and memory are those of the fork."""
+    child = ready()
+    assert refusal(made, encoded(picture("1", (7000, 7000), 1)), DecodeLimits(50 * MB, cpu_s=20, memory=200 * MB))
+    assert made(encoded(picture(size=(5000, 5000)))).warnings == ()
+    assert ready() is child
+    if sys.platform == "linux":
+        assert rss(child.pid) < 80 * MB
+
+
+def rss(pid: int) -> int:
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
 
 
 @on_linux
 def test_the_process_knows_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BUCKET_SECRET_ACCESS_KEY", "sesame")
-    waiting().kill()
-    waiting().wait(20)
-    made(encoded(PHOTO))
-    names = {entry.partition(b"=")[0] for entry in Path(f"/proc/{waiting().pid}/environ").read_bytes().split(b"\0")}
-    assert names - {b""} <= {name.encode() for name in plain_image.VARIABLES}
+    ready().kill()
+    ready().wait(20)
+    entries = Path(f"/proc/{ready().pid}/environ").read_bytes().split(b"\0")
+    names = {entry.partition(b"=")[0].decode() for entry in entries} - {"", "LC_CTYPE"}  # Python sets that by itself
+    assert names <= set(plain_image.VARIABLES)
 
 
 @on_linux
-def test_the_waiting_process_does_not_outlive_the_worker() -> None:
+def test_nothing_outlives_the_worker() -> None:
+    """Neither a process that waits nor one that decodes, also when the worker could not say goodbye."""
     code = f"""
-import asyncio, sys, time
+import asyncio, sys
 sys.path.insert(0, {str(ROOT)!r})
-from service.media import plain_image
-plain_image._start_ahead()
-print(plain_image._waiting.pid, flush=True)
-time.sleep(600)
+from service.media.plain_image import DecodeLimits, make_plain
+content = sys.stdin.buffer.read()
+async def forever():
+    await asyncio.gather(*(make_plain(content, DecodeLimits.of_pixels(50_000_000), "image") for _ in range(2)))
+asyncio.run(forever())
 """
-    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    child = Path("/proc", worker.stdout.readline().strip())
-    assert child.exists()
+    worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    worker.stdin.write(slow_jpeg(20_000))
+    worker.stdin.close()
+    others = {child.pid for child in plain_image._ready}
+    wait_until(lambda: len(decoders() - others) == 4)
+    started = decoders() - others
     worker.kill()
     worker.wait(20)
-    deadline = time.monotonic() + 20
-    while child.exists() and ") Z " not in (child / "stat").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    worker.stdout.close()
+    wait_until(lambda: not any(has_command(pid) for pid in started))
+
+
+def has_command(pid: int) -> bool:
+    """A zombie has none."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
