@@ -1,6 +1,5 @@
-import sys
-
 import pytest
+from wan_relay.tools.processes import DevError
 
 pytestmark = [pytest.mark.comfy, pytest.mark.server]
 
@@ -58,7 +57,7 @@ def test_an_api_client_names_a_file_by_what_the_nodes_hold(comfy_server):
 def test_a_name_that_cannot_be_saved_is_refused_before_the_run(comfy_server):
     workflow = two_videos_of_one_picture("夜" * 86)
     del workflow["9"]
-    with pytest.raises(sys.modules["wan_relay_dev"].DevError) as raised:
+    with pytest.raises(DevError) as raised:
         comfy_server.run(workflow, timeout_s=120)
     sentence = f"filename_prefix must have folder names of at most 255 bytes; got one of 258, '{'夜' * 40}'."
     assert sentence in str(raised.value)

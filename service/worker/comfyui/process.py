@@ -83,6 +83,8 @@ class ComfyProcess:
         command += ["--database-url", "sqlite:///:memory:", "--disable-auto-launch", "--dont-print-server"]
         command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK, "--disable-api-nodes"]
         command += ["--disable-metadata", "--preview-method", "none"]
+        # An image is uploaded as PNG: at most 3 bytes a pixel and a little.
+        command += ["--max-upload-size", str(4 * s.max_image_megapixels)]
         if s.models_directory:
             command += ["--models-directory", str(s.models_directory)]
         if s.extra_model_paths and s.extra_model_paths.is_file():

@@ -45,7 +45,7 @@ MAIN = """
 import importlib, sys, threading
 both_import = threading.Barrier(2, timeout=30)
 def use(name):
-    print(name, importlib.import_module(name).value)
+    sys.stdout.write(f"{name} {importlib.import_module(name).value}\\n")  # print writes the line's parts one by one
 threads = [threading.Thread(target=use, args=(name,)) for name in ("kornia", "torchvision")]
 for thread in threads:
     thread.start()
