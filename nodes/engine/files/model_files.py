@@ -11,10 +11,10 @@ import folder_paths
 
 from ...rules.errors import InvalidInput
 from ...rules.files.close_name import not_in_list
+from ...rules.files.safetensors_header import SUFFIXES
 
 GGUF_LOADER = "UnetLoaderGGUF"  # node of ComfyUI-GGUF
 EXPERT_FOLDERS = ("diffusion_models", "checkpoints")  # ComfyUI reads the folder "unet" as diffusion_models
-SAFETENSORS = (".safetensors", ".sft")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def find_expert(input_name: str, name: str) -> ModelFile:
 
 def lora_files() -> list[str]:
     """The LoRA files that can be chosen, safetensors only."""
-    return [name for name in folder_paths.get_filename_list("loras") if name.lower().endswith(SAFETENSORS)]
+    return [name for name in folder_paths.get_filename_list("loras") if name.lower().endswith(SUFFIXES)]
 
 
 def lora_file(input_name: str, name: str) -> Path:
@@ -124,7 +124,7 @@ def _folders() -> list[tuple[str, list[str]]]:
 
 
 def _safetensors(folder: str) -> list[str]:
-    return [name for name in folder_paths.get_filename_list(folder) if name.lower().endswith(SAFETENSORS)]
+    return [name for name in folder_paths.get_filename_list(folder) if name.lower().endswith(SUFFIXES)]
 
 
 def _listed_file(folder: str, names: list[str], input_name: str, name: str) -> Path:

@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import FileRefused
 
 # The limit of the safetensors library: a file with a longer header cannot be loaded anyway.
+SUFFIXES = (".safetensors", ".sft")
 MAX_HEADER_BYTES = 100_000_000
 # Far above every real file, and low enough that names are cheap to compare and sizes to multiply.
 MAX_NAME_CHARACTERS = 500

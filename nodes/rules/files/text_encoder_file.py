@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileRefused
-from .safetensors_header import FileHeader, read_header
+from .safetensors_header import SUFFIXES, FileHeader, read_header
 
-SAFETENSORS = (".safetensors", ".sft")
 SAMPLE_BYTES = 256  # from the middle of every tensor
 
 
 def is_safetensors(path: Path) -> bool:
-    return path.suffix.lower() in SAFETENSORS
+    return path.suffix.lower() in SUFFIXES
 
 
 def check_text_encoder(header: FileHeader) -> None:
