@@ -85,9 +85,22 @@ class Run:
                     return
         answer = answer if isinstance(answer, dict) else {}
         if status != 200 or answer.get("node_errors"):
+            await self._complete_lists(answer.get("node_errors"))
             raise refused_prompt(answer, self._graph)
         if answer.get("prompt_id") != self.prompt_id:
             raise JobError("COMFYUI_UNAVAILABLE", "ComfyUI did not take the job under its own id", refresh_worker=True)
+
+    async def _complete_lists(self, node_errors: Any) -> None:
+        """Adds the lists of files that ComfyUI leaves out of a refusal when they are longer than 20."""
+        for node in node_errors.values() if isinstance(node_errors, dict) else ():
+            for fault in node.get("errors") or ():
+                extra = fault.get("extra_info") or {}
+                if fault.get("type") != "value_not_in_list" or extra.get("input_config"):
+                    continue
+                class_type, name = str(node.get("class_type")), str(extra.get("input_name"))
+                known: Any = await advice(self._session, self._process, "GET", f"/object_info/{class_type}")
+                with contextlib.suppress(KeyError, TypeError):
+                    extra["input_config"] = known[class_type]["input"]["required"][name]
 
     async def _is_known(self) -> bool:
         """Queue first: what leaves it between the two questions is in the history."""
