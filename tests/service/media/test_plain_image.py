@@ -37,19 +37,19 @@ def ready() -> subprocess.Popen[bytes]:
     return plain_image._ready[-1]
 
 
-def decoders() -> set[int]:
+def decoders(ancestor: int = os.getpid()) -> set[int]:
     """Processes that decode, or wait to."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if b"decoding.child" in (folder / "cmdline").read_bytes() and is_ours(int(folder.name)):
+            if b"decoding.child" in (folder / "cmdline").read_bytes() and comes_from(ancestor, int(folder.name)):
                 found.add(int(folder.name))
     return found
 
 
-def is_ours(pid: int) -> bool:
+def comes_from(ancestor: int, pid: int) -> bool:
     parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    return parent == os.getpid() or (parent > 1 and is_ours(parent))
+    return parent == ancestor or (parent > 1 and comes_from(ancestor, parent))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -220,8 +220,9 @@ def rss(pid: int) -> int:
 @on_linux
 def test_the_process_knows_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BUCKET_SECRET_ACCESS_KEY", "sesame")
-    ready().kill()
-    ready().wait(20)
+    child = ready()
+    child.kill()
+    child.wait(20)
     entries = Path(f"/proc/{ready().pid}/environ").read_bytes().split(b"\0")
     names = {entry.partition(b"=")[0].decode() for entry in entries} - {"", "LC_CTYPE"}  # Python sets that by itself
     assert names <= set(plain_image.VARIABLES)
@@ -236,15 +237,15 @@ sys.path.insert(0, {str(ROOT)!r})
 from service.media.plain_image import DecodeLimits, make_plain
 content = sys.stdin.buffer.read()
 async def forever():
-    await asyncio.gather(*(make_plain(content, DecodeLimits.of_pixels(50_000_000), "image") for _ in range(2)))
+    limits = DecodeLimits(50_000_000, cpu_s=600, memory=2_000_000_000)
+    await asyncio.gather(*(make_plain(content, limits, "image") for _ in range(2)))
 asyncio.run(forever())
 """
     worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
     worker.stdin.write(slow_jpeg(20_000))
     worker.stdin.close()
-    others = {child.pid for child in plain_image._ready}
-    wait_until(lambda: len(decoders() - others) == 4)
-    started = decoders() - others
+    wait_until(lambda: len(decoders(worker.pid)) == 4)
+    started = decoders(worker.pid)
     worker.kill()
     worker.wait(20)
     wait_until(lambda: not any(has_command(pid) for pid in started))
