@@ -35,7 +35,8 @@ def settings_table() -> str:
 
 
 def error_table() -> str:
-    rows = [(f"`{name}`", "yes" if code.is_retryable else "", code.meaning) for name, code in CODES.items()]
+    codes = {name: code for name, code in CODES.items() if not code.is_the_gateways}
+    rows = [(f"`{name}`", "yes" if code.is_retryable else "", code.meaning) for name, code in codes.items()]
     return _table(("code", "retry", "meaning"), rows)
 
 

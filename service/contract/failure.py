@@ -18,6 +18,7 @@ class Code(NamedTuple):
     http_status: int
     meaning: str
     is_retryable: bool = False
+    is_the_gateways: bool = False
 
 
 CODES: dict[str, Code] = {
@@ -56,6 +57,19 @@ CODES: dict[str, Code] = {
     "RESULT_TOO_LARGE": Code(500, "The video does not fit the platform's answer, and no bucket is configured."),
     "UPLOAD_FAILED": Code(502, "The bucket did not take the video, and the answer cannot carry it.", is_retryable=True),
     "DISK_FULL": Code(503, "The worker's disk is full; the worker is replaced.", is_retryable=True),
+    "UNAUTHORIZED": Code(401, "No key came, or one that is not known here.", is_the_gateways=True),
+    "NOT_FOUND": Code(404, "There is no such task, file or address for this key.", is_the_gateways=True),
+    "METHOD_NOT_ALLOWED": Code(405, "The address takes other methods.", is_the_gateways=True),
+    "ALREADY_FINISHED": Code(409, "The task has ended, and cannot be cancelled.", is_the_gateways=True),
+    "CANCELLED": Code(409, "The task was cancelled.", is_the_gateways=True),
+    "BODY_TOO_LARGE": Code(413, "The request's body is larger than the gateway takes.", is_the_gateways=True),
+    "RATE_LIMITED": Code(429, "This key made too many requests in a minute.", is_the_gateways=True),
+    "QUEUE_FULL": Code(429, "This key has as many tasks waiting as it may have.", is_the_gateways=True),
+    "QUEUE_UNAVAILABLE": Code(503, "The gateway's database does not answer.", is_retryable=True, is_the_gateways=True),
+    "STORE_FULL": Code(507, "The gateway's object store is full.", is_retryable=True, is_the_gateways=True),
+    "STORE_UNAVAILABLE": Code(
+        503, "The gateway's object store does not answer.", is_retryable=True, is_the_gateways=True
+    ),
     "INTERNAL_ERROR": Code(
         500, "A fault of the worker itself; its log says more under the same job id.", is_retryable=True
     ),

@@ -1,0 +1,174 @@
+"""The durable queue, as the gateway uses it: DBOS's workflows are the tasks, and a task's id is its workflow's.
+
+Nothing here knows a provider. Blocking calls of the database run in threads.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from dbos import DBOS, EnqueueOptions, WorkflowStatus
+
+from ..contract.failure import Failure
+from ..contract.progress import Progress
+from ..tasks.database import dbos_config
+from ..tasks.names import GATEWAY_QUEUE, LOG, PROGRESS, RENDER_QUEUES, RENDER_WORKFLOW
+from ..tasks.task import LogLine, Order, Outcome, Task, TaskState
+
+POLL_S = 0.1
+ENDED = "ended"  # attribute: the failure that the gateway itself ended a task with, before it cancelled it
+LIVE = ["DELAYED", "ENQUEUED", "PENDING"]
+HELD_S = 10 * 365 * 24 * 3600.0  # a throttled task's delay: until the gateway lets it go
+
+_STATES: dict[str, TaskState] = {
+    "DELAYED": "throttled",
+    "ENQUEUED": "queued",
+    "PENDING": "running",
+    "SUCCESS": "succeeded",
+    "ERROR": "failed",
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
+    "CANCELLED": "cancelled",
+}
+LOST_TOO_OFTEN = Failure(
+    code="INTERNAL_ERROR", sentence="every machine that took the task was lost; it is not given to another"
+)
+
+
+class Engine:
+    """One for a process, since DBOS is one for a process. `launch` before, `close` after use."""
+
+    def __init__(self, url: str, executor_id: str, queue: str) -> None:
+        self._config = dbos_config(url, executor_id)
+        self._queue = queue
+
+    def launch(self) -> None:
+        """Makes or brings up to date the tables, registers the queues, takes up the gateway's own unfinished work."""
+        DBOS(config=self._config)
+        DBOS.listen_queues([GATEWAY_QUEUE])
+        DBOS.launch()
+        for name, worker_concurrency in RENDER_QUEUES.items():
+            DBOS.register_queue(
+                name, worker_concurrency=worker_concurrency, polling_interval_sec=POLL_S, on_conflict="always_update"
+            )
+        DBOS.register_queue(GATEWAY_QUEUE, polling_interval_sec=POLL_S, on_conflict="always_update")
+
+    def close(self) -> None:
+        DBOS.destroy()
+
+    async def submit(self, task_id: str, order: Order, *, is_held: bool, priority: int = 0) -> None:
+        """Queues an order; the same id again changes nothing. A held one waits until `release`."""
+        options: EnqueueOptions = {
+            "workflow_name": RENDER_WORKFLOW,
+            "queue_name": self._queue,
+            "workflow_id": task_id,
+            "authenticated_user": order.owner,
+            "priority": priority,
+        }
+        if is_held:
+            options["delay_seconds"] = HELD_S
+        await DBOS.enqueue_workflow_with_options_async(options, order.model_dump(mode="json", exclude_defaults=True))
+
+    async def release(self, task_id: str) -> None:
+        await DBOS.set_workflow_delay_async(task_id, delay_seconds=0)
+
+    async def get(self, task_ids: Sequence[str]) -> list[Task]:
+        """Those of them that there are, in any order."""
+        return _tasks(await DBOS.list_workflows_async(workflow_ids=list(task_ids), name=RENDER_WORKFLOW))
+
+    async def live(self) -> list[Task]:
+        """All that have not ended, the oldest first."""
+        return _tasks(await DBOS.list_workflows_async(status=LIVE, name=RENDER_WORKFLOW))
+
+    async def running(self) -> list[WorkflowStatus]:
+        """The bare records of those that an executor has, with their progress."""
+        return await DBOS.list_workflows_async(
+            status="PENDING", name=RENDER_WORKFLOW, load_input=False, load_output=False
+        )
+
+    async def ended_since(self, since_s: float) -> list[Task]:
+        """Those that ended after that time, by the database's clock."""
+        since = datetime.fromtimestamp(since_s, UTC).isoformat()
+        return _tasks(await DBOS.list_workflows_async(completed_after=since, name=RENDER_WORKFLOW))
+
+    async def ended_before(self, before_s: float, limit: int) -> list[Task]:
+        before = datetime.fromtimestamp(before_s, UTC).isoformat()
+        return _tasks(await DBOS.list_workflows_async(completed_before=before, name=RENDER_WORKFLOW, limit=limit))
+
+    async def of_owner(self, owner: str, limit: int, offset: int) -> list[Task]:
+        """The newest first."""
+        return _tasks(
+            await DBOS.list_workflows_async(
+                user=owner, name=RENDER_WORKFLOW, limit=limit, offset=offset, sort_desc=True
+            )
+        )
+
+    async def cancel(self, task_id: str, why: Failure | None = None) -> None:
+        """A task that has ended stays as it is. `why` makes it failed, rather than cancelled."""
+        if why is not None:
+            attributes = {ENDED: why.model_dump(mode="json")}
+            await DBOS.update_workflow_attributes_async(task_id, attributes, merge=True)
+        await DBOS.cancel_workflow_async(task_id)
+
+    async def delete(self, task_ids: Sequence[str]) -> None:
+        if task_ids:
+            await DBOS.delete_workflows_async(list(task_ids))
+
+    async def recover(self, executor_ids: Iterable[str]) -> int:
+        """Gives the tasks of lost executors back to the queue; idempotent. How many there were.
+
+        The call that DBOS's own admin route makes; it has no public name.
+        """
+        handles = await asyncio.to_thread(DBOS._recover_pending_workflows, list(executor_ids))
+        return len(handles)
+
+
+def _tasks(statuses: Iterable[WorkflowStatus]) -> list[Task]:
+    return [task_of(status) for status in statuses]
+
+
+def task_of(status: WorkflowStatus) -> Task:
+    """A task of DBOS's record with input and output."""
+    attributes = status.attributes or {}
+    state = _STATES[status.status]
+    outcome = Outcome()
+    if state == "succeeded":
+        outcome = Outcome.model_validate(status.output)
+    elif state == "failed":
+        outcome = Outcome(failure=LOST_TOO_OFTEN if status.status != "ERROR" else _engine_failure(status))
+    elif state == "cancelled" and ENDED in attributes:
+        outcome = Outcome(failure=Failure.model_validate(attributes[ENDED]))
+    if outcome.failure is not None:
+        state = "failed"
+    assert status.input is not None
+    return Task(
+        id=status.workflow_id,
+        state=state,
+        order=Order.model_validate(status.input["args"][0]),
+        created_at_s=_seconds(status.created_at) or 0.0,
+        started_at_s=_seconds(status.dequeued_at),
+        finished_at_s=_seconds(status.completed_at) if state in ("succeeded", "failed", "cancelled") else None,
+        executor=status.executor_id,
+        outcome=outcome,
+        **said_while_running(attributes),
+    )
+
+
+def said_while_running(attributes: dict[str, Any] | None) -> dict[str, Any]:
+    """`progress` and `log` of a task, by its attributes."""
+    attributes = attributes or {}
+    progress = attributes.get(PROGRESS)
+    return {
+        "progress": Progress.model_validate(progress) if progress else None,
+        "log": tuple(LogLine.model_validate(line) for line in attributes.get(LOG) or ()),
+    }
+
+
+def _engine_failure(status: WorkflowStatus) -> Failure:
+    return Failure(
+        code="INTERNAL_ERROR", sentence=f"the executor failed outside the job: {type(status.error).__name__}"
+    )
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
