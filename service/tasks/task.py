@@ -26,7 +26,7 @@ class Webhook(BaseModel):
 
 
 class Order(BaseModel):
-    """What is queued for a task: small, plain JSON. Pictures lie in the object store, and are named here by their keys."""
+    """What is queued for a task: small, plain JSON. Pictures lie in the object store, named here by their keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,8 +38,10 @@ class Order(BaseModel):
     warnings: tuple[str, ...] = Field((), description="what the gateway changed or could not honour, a sentence each")
     expanded_prompt: str | None = Field(None, description="the prompt that an expander made of the client's")
     webhook: Webhook | None = None
+    base_url: str = Field("", description="scheme and host as the client called them, for links in what it is sent")
     retention_s: float = Field(description="how long the video is kept after the task's end")
-    deadline_s: float | None = Field(None, description="seconds from the order until the task is given up")
+    deadline_s: float | None = Field(None, description="seconds that an executor may take for it")
+    start_deadline_s: float | None = Field(None, description="seconds from the order until it must have begun")
     digest: str = Field("", description="of the client's body, to know a repeated submit by")
     extras: dict[str, Any] = Field({}, description="what the dialect wants to have when it shows the task")
 

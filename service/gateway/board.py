@@ -1,0 +1,161 @@
+"""Every task that is live, and those that ended lately, in memory: a status read never waits for the database.
+
+The board follows the database by small questions (who runs, who ended since) several times a second, and by a whole
+comparison every few seconds, which also finds what other gateways queued.
+"""
+
+import asyncio
+import bisect
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any
+
+from ..tasks.task import Task
+from .engine import Engine, said_while_running
+
+FOLLOW_S = 0.15
+COMPARE_S = 3.0
+OVERLAP_S = 5.0
+MAX_ENDED = 5000
+
+_Place = tuple[float, str]
+
+
+class Board:
+    """`run` keeps it up to date until it is cancelled."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._live: dict[str, Task] = {}
+        self._ended: OrderedDict[str, Task] = OrderedDict()
+        self._line: list[_Place] = []
+        self._news: dict[str, asyncio.Event] = {}
+        self._last_end_s = time.time() - 60
+        self._compared = -COMPARE_S
+        self.answered_at = time.monotonic()
+        self.on_end: Callable[[Task], Awaitable[None]] | None = None
+        self._just_ended: list[Task] = []
+
+    @property
+    def live(self) -> list[Task]:
+        return list(self._live.values())
+
+    async def get(self, task_id: str) -> Task | None:
+        """From memory, else by one indexed read."""
+        task = self._live.get(task_id) or self._ended.get(task_id)
+        if task is None:
+            found = await self._engine.get([task_id])
+            if not found:
+                return None
+            self.put(task := found[0])
+        if task.state == "queued":
+            position = bisect.bisect_left(self._line, (task.created_at_s, task.id))
+            return task.model_copy(update={"queue_position": position})
+        return task
+
+    def put(self, task: Task) -> None:
+        """A task as it now is; wakes those who wait for news of it."""
+        old = self._live.get(task.id) or self._ended.get(task.id)
+        if old == task:
+            return
+        if old is not None and old.state == "queued":
+            self._leave_line(old)
+        if task.is_final:
+            if task.id in self._live:
+                self._just_ended.append(task)
+            self._live.pop(task.id, None)
+            self._ended[task.id] = task
+            while len(self._ended) > MAX_ENDED:
+                self._ended.popitem(last=False)
+        else:
+            self._live[task.id] = task
+            if task.state == "queued":
+                bisect.insort(self._line, (task.created_at_s, task.id))
+        if news := self._news.pop(task.id, None):
+            news.set()
+
+    def forget(self, task_id: str) -> None:
+        task = self._live.pop(task_id, None) or self._ended.pop(task_id, None)
+        if task is not None and task.state == "queued":
+            self._leave_line(task)
+        if news := self._news.pop(task_id, None):
+            news.set()
+
+    def _leave_line(self, task: Task) -> None:
+        place = (task.created_at_s, task.id)
+        at = bisect.bisect_left(self._line, place)
+        if at < len(self._line) and self._line[at] == place:
+            del self._line[at]
+
+    async def news(self, task_id: str, timeout_s: float) -> None:
+        """Returns when the task has changed, or after that time."""
+        event = self._news.setdefault(task_id, asyncio.Event())
+        try:
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
+        except TimeoutError:
+            pass
+
+    async def follow(self, task_id: str, idle_s: float = 15.0) -> AsyncIterator[Task]:
+        """The task now and after each change, and again after `idle_s` without one, to its end or removal."""
+        while (task := await self.get(task_id)) is not None:
+            yield task
+            if task.is_final:
+                return
+            if await self.get(task_id) == task:
+                await self.news(task_id, idle_s)
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.update()
+            except Exception as error:
+                print(f"board: the database did not answer: {type(error).__name__}", file=sys.stderr, flush=True)
+                await asyncio.sleep(1.0)
+            await asyncio.sleep(FOLLOW_S)
+
+    async def update(self) -> None:
+        """One round."""
+        before = set(self._live)
+        running = await self._engine.running()
+        self._take_running(running)
+        unknown = [status.workflow_id for status in running if status.workflow_id not in self._live]
+        self._put_all(await self._engine.ended_since(self._last_end_s - OVERLAP_S))
+        if time.monotonic() - self._compared >= COMPARE_S:
+            live = await self._engine.live()
+            self._put_all(live)
+            gone = before & set(self._live) - {task.id for task in live}
+            unknown = [*gone]
+            self._compared = time.monotonic()
+        if unknown:
+            found = await self._engine.get(unknown)
+            self._put_all(found)
+            for task_id in set(unknown) - {task.id for task in found}:
+                self.forget(task_id)
+        self.answered_at = time.monotonic()
+        while self._just_ended and self.on_end is not None:
+            await self.on_end(self._just_ended[0])
+            del self._just_ended[0]
+
+    def _take_running(self, running: Iterable[Any]) -> None:
+        ids = set()
+        for status in running:
+            ids.add(status.workflow_id)
+            if task := self._live.get(status.workflow_id):
+                update = {
+                    "state": "running",
+                    "started_at_s": status.dequeued_at and status.dequeued_at / 1000,
+                    "executor": status.executor_id,
+                    **said_while_running(status.attributes),
+                }
+                self.put(task.model_copy(update=update))
+        if any(task.state == "running" and task.id not in ids for task in self._live.values()):
+            self._compared = -COMPARE_S  # it ended, or went back to the queue: the rest of this round tells
+
+    def _put_all(self, tasks: Iterable[Task]) -> None:
+        for task in tasks:
+            if task.finished_at_s is not None:
+                self._last_end_s = max(self._last_end_s, task.finished_at_s)
+            self.put(task)

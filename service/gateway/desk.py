@@ -1,0 +1,228 @@
+"""Where every dialect hands its drafts in and asks for its tasks: the one thing of the gateway that a dialect knows."""
+
+import asyncio
+import hashlib
+import secrets
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from ..contract.video_request import MAX_DRAWN_SEED, VideoRequest
+from ..media.base64_text import decode_base64
+from ..store.object_store import ObjectNotFoundError, ObjectStore, StoreError, StoreFullError
+from ..tasks.task import Order, Task
+from .board import Board
+from .draft import Draft
+from .duplicates import Duplicates, Submit
+from .engine import Engine
+from .files import FileLinks
+from .keys import Caller, Keys
+from .limits import Limits
+from .refusal import Refusal, no_such_task
+
+DATABASE_S = 10.0
+MAX_PICTURE_BYTES = 40_000_000
+PICTURE_FIELDS = ("image_base64", "end_image_base64")
+URL_FIELDS = {"image_url": "image_base64", "end_image_url": "end_image_base64"}
+
+
+class Expander(Protocol):
+    async def expand(self, draft: Draft) -> tuple[str | None, str | None]:
+        """The longer prompt, or a sentence that says why there is none."""
+
+
+class Desk:
+    """Submits, shows, cancels and deletes tasks for the callers that they belong to."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        board: Board,
+        store: ObjectStore,
+        links: FileLinks,
+        keys: Keys,
+        expander: Expander,
+        adapt: Callable[[Draft], Draft] = lambda draft: draft,
+    ) -> None:
+        """`adapt` makes of a draft what this gateway's backend can do, such as the toy size."""
+        self._engine = engine
+        self._board = board
+        self.store = store
+        self.links = links
+        self._keys = keys
+        self._expander = expander
+        self._adapt = adapt
+        self._limits = Limits()
+        self._duplicates = Duplicates()
+        self._submitting: dict[str, asyncio.Lock] = {}
+
+    def caller(self, authorization: str | None) -> Caller:
+        """Raises Refusal UNAUTHORIZED."""
+        caller = self._keys.caller(authorization)
+        if caller is None:
+            what = "is not known" if authorization else "is needed: Authorization: Bearer KEY"
+            raise Refusal("UNAUTHORIZED", f"a key of this gateway {what}")
+        return caller
+
+    async def submit(self, dialect: str, draft: Draft, caller: Caller, submit: Submit) -> Task:
+        """The new task, or the one that this submit repeats. Raises JobError, before anything is queued."""
+        async with self._submitting.setdefault(caller.id, asyncio.Lock()):
+            known = self._duplicates.task_of(caller.id, submit)
+            if known is not None and (task := await self._board.get(known)) is not None:
+                self._duplicates.remember(caller.id, submit, known)
+                return task
+            own = (task for task in self._board.live if task.order.owner == caller.id)
+            is_held = self._limits.admit(caller, own)
+            task = await self._submit(dialect, draft, caller, submit, is_held)
+            self._duplicates.remember(caller.id, submit, task.id)
+            return task
+
+    async def _submit(self, dialect: str, draft: Draft, caller: Caller, submit: Submit, is_held: bool) -> Task:
+        task_id = str(uuid.uuid4())
+        draft = self._adapt(draft)
+        expanded = None
+        if draft.is_expansion_wanted:
+            expanded, why_not = await self._expander.expand(draft)
+            draft = draft.warned(*([why_not] if why_not else []))
+        wire, pictures = await self._without_pictures(task_id, draft.request)
+        if expanded:
+            wire["prompt"] = expanded
+        if draft.request.seed < 0:
+            wire["seed"] = secrets.randbelow(MAX_DRAWN_SEED + 1)  # whoever takes it over makes the same video
+        order = Order(
+            dialect=dialect,
+            owner=caller.id,
+            request=wire,
+            pictures=pictures,
+            model=draft.model,
+            warnings=draft.warnings,
+            expanded_prompt=expanded,
+            webhook=draft.webhook,
+            base_url=submit.base_url,
+            retention_s=draft.retention_s,
+            deadline_s=draft.deadline_s,
+            start_deadline_s=draft.start_deadline_s,
+            digest=submit.digest,
+            extras=draft.extras,
+        )
+        try:
+            async with asyncio.timeout(DATABASE_S):
+                await self._engine.submit(task_id, order, is_held=is_held, priority=draft.priority)
+                [task] = await self._engine.get([task_id])
+        except TimeoutError:
+            raise Refusal("QUEUE_UNAVAILABLE", "the gateway's database does not answer", retry_after_s=5) from None
+        self._board.put(task)
+        return await self._board.get(task_id) or task
+
+    async def _without_pictures(self, task_id: str, request: VideoRequest) -> tuple[dict[str, object], dict[str, str]]:
+        """The request without what is too large for a queue, and where that lies now."""
+        wire, pictures = request.to_wire(), {}
+        for field in PICTURE_FIELDS:
+            if text := wire.pop(field, None):
+                content = decode_base64(text, MAX_PICTURE_BYTES, field)
+                pictures[field] = key = f"inputs/{task_id}/{hashlib.sha256(content).hexdigest()[:16]}.bin"
+                await self._put(key, content)
+        for field, stored_as in URL_FIELDS.items():
+            if (url := wire.get(field)) and (key := self.links.key_of(url)):
+                del wire[field]
+                pictures[stored_as] = key
+        return wire, pictures
+
+    async def _put(self, key: str, content: bytes) -> None:
+        try:
+            await self.store.put(key, content, "application/octet-stream")
+        except StoreFullError:
+            raise Refusal("STORE_FULL", "the gateway's store is full", retry_after_s=60) from None
+        except StoreError:
+            raise Refusal("STORE_UNAVAILABLE", "the gateway's store does not answer", retry_after_s=5) from None
+
+    async def get(self, task_id: str, caller: Caller) -> Task:
+        """Raises Refusal NOT_FOUND, also for somebody else's task."""
+        task = await self.find(task_id)
+        if task is None or task.order.owner != caller.id:
+            raise no_such_task(task_id)
+        return task
+
+    async def find(self, task_id: str) -> Task | None:
+        """Of any owner."""
+        try:
+            async with asyncio.timeout(DATABASE_S):
+                return await self._board.get(task_id)
+        except TimeoutError:
+            raise Refusal("QUEUE_UNAVAILABLE", "the gateway's database does not answer", retry_after_s=5) from None
+
+    async def list(self, caller: Caller, dialect: str, limit: int, offset: int = 0) -> list[Task]:
+        """The caller's tasks of one dialect, the newest first."""
+        found: list[Task] = []
+        skipped = 0
+        start = 0
+        while len(found) < limit:
+            page = await self._engine.of_owner(caller.id, 200, start)
+            for task in page:
+                if task.order.dialect == dialect:
+                    skipped += 1
+                    if skipped > offset and len(found) < limit:
+                        found.append(await self._board.get(task.id) or task)
+            if len(page) < 200:
+                break
+            start += 200
+        return found
+
+    async def cancel(self, task_id: str, caller: Caller) -> Task:
+        """The task as it is then; one that has ended stays as it ended."""
+        task = await self.get(task_id, caller)
+        if not task.is_final:
+            await self._engine.cancel(task_id)
+            [task] = await self._engine.get([task_id]) or [task]
+            self._board.put(task)
+        return task
+
+    async def delete(self, task_id: str, caller: Caller) -> None:
+        """Cancels it if it lives; its files and its record go."""
+        task = await self.cancel(task_id, caller)
+        await self.remove_files(task)
+        await self._engine.delete([task_id])
+        self._board.forget(task_id)
+
+    async def remove_files(self, task: Task) -> None:
+        """The video and what was stored of the order."""
+        for key in (*task.order.pictures.values(), *([task.outcome.video.key] if task.outcome.video else [])):
+            if key.split("/")[1] == task.id:  # an uploaded file is its uploader's
+                await self.store.delete(key)
+
+    async def wait(self, task_id: str, caller: Caller, timeout_s: float) -> Task:
+        """The task at its end, or as it is after that time."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            task = await self.get(task_id, caller)
+            left = deadline - time.monotonic()
+            if task.is_final or left <= 0:
+                return task
+            await self._board.news(task_id, left)
+
+    def follow(self, task_id: str) -> AsyncIterator[Task]:
+        """The task now and after each change, to its end; again every 15 s when nothing changes."""
+        return self._board.follow(task_id)
+
+    def live(self, caller: Caller, dialect: str) -> "list[Task]":
+        """The caller's tasks of one dialect that have not ended, from memory."""
+        return [t for t in self._board.live if t.order.owner == caller.id and t.order.dialect == dialect]
+
+    def video_url(self, task: Task, base_url: str = "") -> str | None:
+        """A link to the video that works without a key until the video goes; None if there is none any more."""
+        video = task.outcome.video
+        if video is None or task.is_removed(time.time()):
+            return None
+        left_s = (task.expires_at_s or 0) - time.time()
+        return self.links.link(video.key, left_s, base_url or task.order.base_url)
+
+    async def video_bytes(self, task: Task) -> bytes:
+        """Raises Refusal NOT_FOUND if it is there no more."""
+        video = task.outcome.video
+        if video is None:
+            raise Refusal("NOT_FOUND", "the task has no video")
+        try:
+            return await self.store.get(video.key)
+        except ObjectNotFoundError:
+            raise Refusal("NOT_FOUND", "the video is kept no longer") from None

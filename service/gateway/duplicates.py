@@ -1,0 +1,58 @@
+"""Repeated submits: a client whose connection broke after its POST was taken sends it again (providers.md 9.1).
+
+The same caller with the same body is the same wish only while its first answer did not reach it, or where the request
+says itself that it is a retry; two equal videos may be wanted too.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+WINDOW_S = 30.0
+KEY_WINDOW_S = 24 * 3600.0
+MAX_KNOWN = 10_000
+
+
+@dataclass
+class Delivery:
+    """Whether the answer to one submit reached its client, as far as the connection tells."""
+
+    is_delivered: bool = False
+
+
+@dataclass(frozen=True)
+class Submit:
+    """What is known of one POST beside its body's meaning. `base_url` is scheme and host as the client used them."""
+
+    base_url: str = ""
+    digest: str = ""
+    is_retry: bool = False
+    idempotency_key: str = ""
+    delivery: Delivery = field(default_factory=Delivery)
+
+
+class Duplicates:
+    """The submits of the last while, in memory."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: OrderedDict[tuple[str, str], tuple[str, float, Delivery]] = OrderedDict()
+
+    def task_of(self, owner: str, submit: Submit) -> str | None:
+        """The task that this submit repeats, if it does."""
+        if submit.idempotency_key:
+            found = self._known.get((owner, "key " + submit.idempotency_key))
+            return found[0] if found and self._clock() - found[1] < KEY_WINDOW_S else None
+        found = self._known.get((owner, submit.digest))
+        if found is None or self._clock() - found[1] >= WINDOW_S:
+            return None
+        task_id, _, delivery = found
+        return task_id if submit.is_retry or not delivery.is_delivered else None
+
+    def remember(self, owner: str, submit: Submit, task_id: str) -> None:
+        name = "key " + submit.idempotency_key if submit.idempotency_key else submit.digest
+        self._known[owner, name] = (task_id, self._clock(), submit.delivery)
+        self._known.move_to_end((owner, name))
+        while len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)

@@ -1,0 +1,169 @@
+"""What all dialects' HTTP has in common: bodies, callers, refusals in the dialect's words, and answered or lost POSTs.
+
+A dialect is a module with NAME, PREFIX, `reject(failure, ...)` and `routes(desk)`; `dialect_app` makes an application of
+it that never answers in words other than the dialect's own.
+"""
+
+import hashlib
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..contract.errors import JobError
+from ..contract.failure import Failure
+from .desk import Desk
+from .duplicates import Delivery, Submit
+from .keys import Caller
+from .refusal import Refusal
+
+MAX_BODY_BYTES = 120_000_000
+RETRY_HEADERS = ("x-stainless-retry-count", "x-retry-count")
+
+
+class Dialect(Protocol):
+    """A provider's words, as a module."""
+
+    NAME: str
+    PREFIX: str
+
+    def reject(self, failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
+        """The status and the body of an answer that refuses."""
+
+    def routes(self, desk: Desk) -> APIRouter: ...
+
+
+def dialect_app(dialect: Any, desk: Desk, **options: Any) -> FastAPI:
+    """`options` are FastAPI's; without a title there is no page about the API."""
+    hidden = {} if options else {"openapi_url": None}
+    app = FastAPI(**hidden, **options)
+    app.include_router(dialect.routes(desk))
+
+    def answer(failure: Failure, request: Request, retry_after_s: int | None = None) -> Response:
+        request_id = request.scope.get("wan_relay_request_id", "")
+        status, body = dialect.reject(failure, request_id)
+        headers = {"Retry-After": str(retry_after_s)} if retry_after_s is not None else {}
+        return JSONResponse(body, status, headers | getattr(dialect, "reject_headers", lambda _: {})(failure))
+
+    @app.exception_handler(JobError)
+    async def refuse(request: Request, error: JobError) -> Response:
+        return answer(error.failure, request, getattr(error, "retry_after_s", None))
+
+    @app.exception_handler(HTTPException)
+    async def no_route(request: Request, error: HTTPException) -> Response:
+        code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "INVALID_INPUT")
+        sentence = {
+            "NOT_FOUND": "there is nothing at this address",
+            "METHOD_NOT_ALLOWED": f"{request.method} is not what this address takes",
+        }.get(code, str(error.detail))
+        return answer(Failure(code=code, sentence=sentence), request)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        field = str(first["loc"][-1]) if first["loc"] else None
+        return answer(Failure(code="INVALID_VALUE", sentence=f"{field}: {first['msg'].lower()}", field=field), request)
+
+    @app.middleware("http")
+    async def last_resort(request: Request, call_next: Callable[[Request], Any]) -> Response:
+        """Not an exception handler: Starlette raises again what its handler of Exception has answered."""
+        try:
+            response: Response = await call_next(request)
+            return response
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except Exception:
+            print(traceback.format_exc(), file=sys.stderr, flush=True)
+            return answer(Failure(code="INTERNAL_ERROR", sentence="the gateway failed; its log says more"), request)
+
+    return app
+
+
+def caller_of(request: Request, desk: Desk) -> Caller:
+    """By the Authorization header, else by X-Api-Key. Raises Refusal UNAUTHORIZED."""
+    return desk.caller(request.headers.get("authorization") or request.headers.get("x-api-key"))
+
+
+async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+    """Raises Refusal BODY_TOO_LARGE as soon as it is known."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise _too_large(limit)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal("BODY_TOO_LARGE", f"the body must be at most {limit // 1_000_000} MB")
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Raises Refusal INVALID_INPUT for anything but a JSON object. NaN and Infinity are no JSON."""
+    try:
+        value = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Refusal("INVALID_INPUT", "the body is not JSON") from None
+    if not isinstance(value, dict):
+        raise Refusal("INVALID_INPUT", "the body must be a JSON object")
+    return value
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def submit_of(request: Request, body: bytes) -> Submit:
+    """What the headers and the body say about whether this POST repeats another."""
+    target = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
+    is_retry = any(request.headers.get(name, "0").strip() not in ("", "0") for name in RETRY_HEADERS)
+    return Submit(
+        base_url=base_url(request),
+        digest=hashlib.sha256(target + body).hexdigest(),
+        is_retry=is_retry,
+        idempotency_key=request.headers.get("idempotency-key", "")[:200],
+        delivery=request.scope.setdefault("wan_relay_delivery", Delivery()),
+    )
+
+
+def base_url(request: Request) -> str:
+    """Scheme and host as the client used them: what the links in an answer begin with."""
+    return f"{request.url.scheme}://{request.url.netloc}"
+
+
+class WatchDelivery:
+    """ASGI middleware: knows of each answer whether the client was still there when its last byte was handed over."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        delivery = scope["wan_relay_delivery"] = Delivery()
+
+        async def watched(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                delivery.is_delivered = not is_gone(receive)
+
+        await self._app(scope, receive, watched)
+
+
+def is_gone(receive: Receive) -> bool:
+    """Whether uvicorn has seen the connection break; it then drops what is sent without a word."""
+    cycle = getattr(receive, "__self__", None)
+    return bool(getattr(cycle, "disconnected", False))

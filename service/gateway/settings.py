@@ -1,0 +1,68 @@
+"""What the gateway's operator can set: environment variables only, read once."""
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from ..media.addresses import TrustedHosts
+from ..tasks.shared_settings import SharedSettings
+
+
+class GatewaySettings(SharedSettings):
+    """The declaration of every variable (gateway/README.md prints it), with those that the executors share."""
+
+    backend: Literal["local", "runpod"] = Field(
+        "local", alias="WAN_RELAY_BACKEND", description="who renders: `local` executors, or the `runpod` executor"
+    )
+    public_url: str | None = Field(
+        None,
+        alias="WAN_RELAY_PUBLIC_URL",
+        description="what links begin with, such as https://video.example.com; else what each client called",
+    )
+    api_keys: tuple[str, ...] = Field(
+        (), alias="WAN_RELAY_API_KEYS", description="keys beside those of `keys add`, comma-separated", repr=False
+    )
+    link_secret: str | None = Field(
+        None, alias="WAN_RELAY_LINK_SECRET", description="what links are signed with; else drawn once and kept", repr=False
+    )
+    trusted_hosts: TrustedHosts = Field(
+        TrustedHosts(),
+        alias="WAN_RELAY_TRUSTED_HOSTS",
+        description="`host[:port], …` that webhooks may name although they are not public",
+    )
+    max_store_gb: float = Field(
+        50, gt=0, alias="WAN_RELAY_MAX_STORE_GB", description="size of the store; the oldest files go first"
+    )
+    max_upload_mb: int = Field(200, ge=1, alias="WAN_RELAY_MAX_UPLOAD_MB", description="one uploaded file")
+    toy_size: bool = Field(
+        False, alias="WAN_RELAY_TOY_SIZE", description="render every request at the toy family's size"
+    )
+    expander_url: str | None = Field(
+        None, alias="WAN_RELAY_EXPANDER_URL", description="OpenAI-compatible endpoint that writes prompts out, with /v1"
+    )
+    expander_model: str = Field("", alias="WAN_RELAY_EXPANDER_MODEL", description="its model")
+    expander_key: str | None = Field(None, alias="WAN_RELAY_EXPANDER_KEY", description="its key", repr=False)
+    expander_language: Literal["keep", "english"] = Field(
+        "keep", alias="WAN_RELAY_EXPANDER_LANGUAGE", description="the expanded prompt's language"
+    )
+    expander_sees_pictures: bool = Field(
+        True, alias="WAN_RELAY_EXPANDER_SEES_PICTURES", description="send it the start picture"
+    )
+
+    @field_validator("trusted_hosts", mode="before")
+    @classmethod
+    def _hosts(cls, value: object) -> object:
+        return TrustedHosts.parse(value) if isinstance(value, str) else value
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _keys(cls, value: Any) -> Any:
+        return tuple(key for part in value.split(",") if (key := part.strip())) if isinstance(value, str) else value
+
+    @field_validator("public_url")
+    @classmethod
+    def _origin(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^/?#\s]+/?", value):
+            raise ValueError("must be scheme and host alone, such as https://video.example.com")
+        return value.rstrip("/") if value else None

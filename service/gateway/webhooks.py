@@ -1,0 +1,102 @@
+"""Tells a task's owner of its end: durably, at addresses that a client's words may lead to.
+
+One workflow of the gateway's own queue for each telling. Its id is made of the task's, so that however many gateways and
+restarts notice the end, it is told by one; and a gateway that dies between two tries goes on where it was.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from dbos import DBOS, EnqueueOptions
+
+from ..media.addresses import TrustedHosts
+from ..media.guarded_http import BadUrl, dialled_url, guarded_session, is_blocked
+from ..tasks.names import GATEWAY_QUEUE
+from ..tasks.task import Task
+from .desk import Desk
+
+WORKFLOW = "tell_webhook"
+POST_S = 20.0
+
+
+class Webhooks:
+    """Registers its workflow when it is made, which must be before the engine is launched."""
+
+    def __init__(self, trusted_hosts: TrustedHosts) -> None:
+        self._trusted_hosts = trusted_hosts
+        self._dialects: Mapping[str, Any] = {}
+        self._desk: Desk
+        self._loop: asyncio.AbstractEventLoop
+
+        @DBOS.workflow(name=WORKFLOW)
+        async def tell_webhook(task_id: str) -> str:
+            pauses = await DBOS.run_step_async({"name": "pauses"}, self._pauses, task_id)
+            for pause_s in (0.0, *pauses):
+                if pause_s:
+                    await DBOS.sleep_async(pause_s)
+                said = await DBOS.run_step_async({"name": "post"}, self._post, task_id)
+                if said in ("told", "blocked", "gone"):
+                    return said
+            return "given up"
+
+    def use(self, desk: Desk, dialects: Mapping[str, Any]) -> None:
+        """What it tells of. Called on the loop that serves HTTP."""
+        self._desk = desk
+        self._dialects = dialects
+        self._loop = asyncio.get_running_loop()
+
+    async def ended(self, task: Task) -> None:
+        """Queues the telling of a task that has ended; the same task again changes nothing."""
+        if task.order.webhook is None or not hasattr(self._dialects.get(task.order.dialect), "webhook"):
+            return
+        options: EnqueueOptions = {
+            "workflow_name": WORKFLOW,
+            "queue_name": GATEWAY_QUEUE,
+            "workflow_id": f"{task.id}-told",
+        }
+        await DBOS.enqueue_workflow_with_options_async(options, task.id)
+
+    async def _pauses(self, task_id: str) -> list[float]:
+        """Seconds between its tries, as the task's provider makes them."""
+        task = await self._on_own_loop(self._desk.find(task_id))
+        return list(self._dialects[task.order.dialect].WEBHOOK_PAUSES_S) if task else []
+
+    async def _post(self, task_id: str) -> str:
+        task = await self._on_own_loop(self._desk.find(task_id))
+        if task is None or task.order.webhook is None:
+            return "gone"
+        body, headers = await self._on_own_loop(self._dialects[task.order.dialect].webhook(task, self._desk))
+        timeout = aiohttp.ClientTimeout(total=POST_S)
+        try:
+            async with (
+                guarded_session(self._trusted_hosts, timeout=timeout) as session,
+                session.post(
+                    dialled_url(task.order.webhook.url),
+                    data=body,
+                    headers={"Content-Type": "application/json", **headers},
+                    allow_redirects=False,
+                ) as response,
+            ):
+                return "told" if 200 <= response.status < 300 else f"HTTP {response.status}"
+        except BadUrl:
+            return "blocked"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            if is_blocked(error):
+                sentence = "its host is neither public nor among the trusted ones"
+                print(f"task {task_id}: the webhook is not called: {sentence}", file=sys.stderr, flush=True)
+                return "blocked"
+            return type(error).__name__
+
+    async def _on_own_loop(self, work: Any) -> Any:
+        """DBOS runs workflows on a loop of its own."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    async def catch_up(self, tasks: list[Task]) -> None:
+        """Tasks that ended while no gateway was there to notice."""
+        for task in tasks:
+            if task.finished_at_s and time.time() - task.finished_at_s < 24 * 3600:
+                await self.ended(task)
