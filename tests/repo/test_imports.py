@@ -23,6 +23,8 @@ LAYERS: dict[str, set[str]] = {
     "service.media": {"service.contract", "service.child_process"},
     "service.media.decoding": {"service.contract", "service.child_process"},
     "service.worker": {"service.contract", "service.media", "service.child_process"},
+    "service.store": {"service.contract"},
+    "service.gateway": {"service.contract", "service.media", "service.store"},
     "service.local_runpod.callers": set(),
     "service.local_runpod.jobs": set(),
     "service.local_runpod.json_http": set(),
