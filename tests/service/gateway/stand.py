@@ -63,9 +63,9 @@ class Stand:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return httpx.Client(base_url=self.url + prefix, headers=headers, timeout=60, trust_env=False)
 
-    def errors(self) -> str:
-        """What all the processes wrote to standard error."""
-        return "".join(path.read_text() for path in sorted(self.folder.glob("*.err")))
+    def errors(self, of: str = "") -> str:
+        """What the processes of a module, or all, wrote to standard error."""
+        return "".join(path.read_text() for path in sorted(self.folder.glob(f"*{of}.err")))
 
     def close(self) -> None:
         for process in self.processes:
@@ -85,7 +85,7 @@ class Stand:
     def _start(
         self, module: str, *arguments: str, variables: dict[str, str] | None = None
     ) -> subprocess.Popen[str]:
-        with (self.folder / f"{len(self.processes):02}.err").open("w") as errors:
+        with (self.folder / f"{len(self.processes):02}-{module}.err").open("w") as errors:
             process = subprocess.Popen(
                 self._command(module, arguments),
                 env=self.variables | (variables or {}),
