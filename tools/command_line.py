@@ -99,7 +99,9 @@ def command_line() -> Parser:
     added = command("gateway", gateway, "an HTTP gateway for several providers' clients, with one executor")
     added.add_argument("--port", type=number(1, 65535), default=8100)
     added.add_argument("--api-key", metavar="KEY")
-    added.add_argument("--backend", default="local", metavar="local|URL", help="ComfyUI here, or a RunPod endpoint's URL")
+    added.add_argument(
+        "--backend", default="local", metavar="local|URL", help="ComfyUI here, or a RunPod endpoint's URL"
+    )
     added.add_argument("--full-size", action="store_true", help="as large as it was asked for, not at toy size")
     added = command("bench", bench, "the benchmarks in bench/, or one of them")
     added.add_argument("name", nargs="?", metavar="NAME")

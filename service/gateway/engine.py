@@ -17,6 +17,7 @@ from ..tasks.names import APPLICATION, GATEWAY_QUEUE, LOG, PROGRESS, RENDER_QUEU
 from ..tasks.task import LogLine, Order, Outcome, Task, TaskState
 
 POLL_S = 0.1
+TELLING = "-told"  # the id of the workflow that calls a task's webhook ends in it
 ENDED = "ended"  # attribute: the failure that the gateway itself ended a task with, before it cancelled it
 LIVE = ["DELAYED", "ENQUEUED", "PENDING"]
 HELD_S = 10 * 365 * 24 * 3600.0  # a throttled task's delay: until the gateway lets it go
@@ -86,7 +87,7 @@ class Engine:
     async def tell(self, workflow: str, task_id: str) -> None:
         """Queues work of the gateways' own about a task, once."""
         await self._enqueue(
-            {"workflow_name": workflow, "queue_name": GATEWAY_QUEUE, "workflow_id": f"{task_id}-told"}, task_id
+            {"workflow_name": workflow, "queue_name": GATEWAY_QUEUE, "workflow_id": f"{task_id}{TELLING}"}, task_id
         )
 
     async def _enqueue(self, options: EnqueueOptions, argument: Any) -> None:
@@ -152,8 +153,9 @@ class Engine:
         await self._client.cancel_workflow_async(task_id)
 
     async def delete(self, task_ids: Sequence[str]) -> None:
+        """The records of tasks, and of the tellings of their end."""
         if task_ids:
-            await self._client.delete_workflows_async(list(task_ids))
+            await self._client.delete_workflows_async([*task_ids, *(task_id + TELLING for task_id in task_ids)])
 
     async def recover(self, executor_ids: Iterable[str]) -> int:
         """Gives the tasks of lost executors back to the queue; idempotent. How many there were.

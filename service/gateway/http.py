@@ -108,7 +108,7 @@ class LastResort:
 def refused(dialect: Dialect, failure: Failure, scope: Scope, headers: dict[str, str] | None = None) -> Response:
     """The dialect's answer to a request that came to nothing."""
     status, body = dialect.reject(failure, scope.get("wan_relay_request_id", ""))
-    own_headers = getattr(dialect, "reject_headers", lambda _: {})(failure)
+    own_headers: dict[str, str] = getattr(dialect, "reject_headers", lambda _: {})(failure)
     return JSONResponse(body, status, {**(headers or {}), **own_headers})
 
 

@@ -88,7 +88,7 @@ class _Now(Collector):
         self._silent_s = silent_s
 
     def collect(self) -> Iterator[Metric]:
-        number = Count(task.state for task in self._live())
+        number: Count[str] = Count(task.state for task in self._live())
         tasks = GaugeMetricFamily("wan_relay_tasks", "Tasks that have not ended", labels=["state"])
         for state in STATES:
             tasks.add_metric([state], number[state])

@@ -5,6 +5,7 @@ and restarts notice the end, it is told by one; and a gateway that dies between 
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,7 @@ from .journal import note, warn
 
 WORKFLOW = "tell_webhook"
 POST_S = 20.0
+START_S = 300.0
 
 
 class Webhooks:
@@ -29,6 +31,7 @@ class Webhooks:
     def __init__(self, engine: Engine, trusted_hosts: TrustedHosts) -> None:
         self._engine = engine
         self._trusted_hosts = trusted_hosts
+        self._is_in_use = threading.Event()
         self._dialects: Mapping[str, Any] = {}
         self._desk: Desk
         self._loop: asyncio.AbstractEventLoop
@@ -49,6 +52,7 @@ class Webhooks:
         self._desk = desk
         self._dialects = dialects
         self._loop = asyncio.get_running_loop()
+        self._is_in_use.set()
 
     async def ended(self, task: Task) -> None:
         """Queues the telling of a task that has ended; the same task again changes nothing."""
@@ -58,10 +62,17 @@ class Webhooks:
 
     async def _pauses(self, task_id: str) -> list[float]:
         """Seconds between its tries, as the task's provider makes them."""
+        await self._serving()
         task = await self._on_own_loop(self._desk.find(task_id))
         return list(self._dialects[task.order.dialect].WEBHOOK_PAUSES_S) if task else []
 
+    async def _serving(self) -> None:
+        """What another gateway began is taken up as soon as the engine is launched, before there is a desk."""
+        if not await asyncio.to_thread(self._is_in_use.wait, START_S):
+            raise TimeoutError("the gateway does not serve")
+
     async def _post(self, task_id: str) -> str:
+        await self._serving()
         said = await self._posted(task_id)
         (note if said == "told" else warn)("webhook", task_id=task_id, said=said)
         return said

@@ -1,8 +1,8 @@
 """The gateway with its clock and its pauses in a test's hands, and with a place to die at.
 
-    DIE_AT=before_enqueue | after_enqueue | before_webhook      kill -9 of itself, there
-    CLOCK_FILE=path     seconds that `time.time()` is wrong by, read anew at each call
-    PAUSES_S=0.5        between all tries of webhooks, and between two clean-ups
+DIE_AT=before_enqueue | after_enqueue | before_webhook      kill -9 of itself, there
+CLOCK_FILE=path     seconds that `time.time()` is wrong by, read anew at each call
+PAUSES_S=0.5        between all tries of webhooks, and between two clean-ups
 """
 
 import os
@@ -14,9 +14,9 @@ from typing import Any
 
 from ....service.gateway import upkeep
 from ....service.gateway.__main__ import main
+from ....service.gateway.app import Gateway
 from ....service.gateway.dialects import api
 from ....service.gateway.engine import Engine
-from ....service.gateway.webhooks import Webhooks
 
 
 def die(*_: Any) -> None:
@@ -39,7 +39,7 @@ def dies_at(place: str) -> None:
     elif place == "after_enqueue":
         Engine.submit = submit_and_die
     elif place == "before_webhook":
-        Webhooks.ended = just_die
+        Gateway._ended = just_die
     else:
         sys.exit(f"there is no place {place!r}")
 

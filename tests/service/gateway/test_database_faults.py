@@ -55,9 +55,11 @@ def test_postgres_is_gone_for_a_while(make_stand: MakeStand, postgres: Postgres)
     assert ended(stand, order(stand, "after").json()["id"])["status"] == "succeeded"
     with stand.client() as client:
         wait_until(lambda: client.get("/readyz").status_code == 200)
-        wait_until(lambda: {v["prompt"] for v in client.get("/api/v1/videos").json()["videos"]} == {
-            "before", "slow 12", "after"
-        })
+        wait_until(
+            lambda: (
+                {v["prompt"] for v in client.get("/api/v1/videos").json()["videos"]} == {"before", "slow 12", "after"}
+            )
+        )
     assert stand.journal("lost") == []
 
 
