@@ -146,9 +146,11 @@ async def _public_url(settings: GatewaySettings, store: ObjectStore, engine: sa.
     try:
         link = FileLinks(PathSigner(secret), settings.public_url).link(key, 60)
         timeout = aiohttp.ClientTimeout(total=LINK_S)
-        async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
-            async with session.get(link, allow_redirects=False) as answer:
-                came = await answer.content.read(1000)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+            session.get(link, allow_redirects=False) as answer,
+        ):
+            came = await answer.content.read(1000)
     except TimeoutError:
         return Finding("fault", "public URL", f"{settings.public_url} did not answer within {LINK_S:g} s")
     except (aiohttp.ClientError, OSError, ValueError) as error:

@@ -28,7 +28,8 @@ class FakeBucket:
                 found = bucket.objects.get(self.path)
                 self._answer(404 if found is None else 200, found or b"")
 
-            do_HEAD = do_GET
+            def do_HEAD(self) -> None:
+                self.do_GET()
 
             def _answer(self, status: int, body: bytes = b"") -> None:
                 self.send_response(status)

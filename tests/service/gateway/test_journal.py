@@ -18,17 +18,13 @@ def test_a_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_error_is_its_kind_and_place(capsys: pytest.CaptureFixture[str]) -> None:
-    def fails() -> None:
-        raise ValueError("a client's words")
-
     logger = logging.getLogger("some.library")
     logger.addHandler(LibraryLines())
     logger.propagate = False
-    try:
-        fails()
-    except ValueError as error:
-        assert trace(error).startswith("ValueError at test_journal.py:")
-        logger.exception("it went\nwrong")
+    with pytest.raises(ValueError) as caught:
+        int("a client's words")
+    assert trace(caught.value).startswith("ValueError at test_journal.py:")
+    logger.error("it went\nwrong", exc_info=caught.value)
     line = json.loads(capsys.readouterr().err)
     assert (line["level"], line["name"], line["text"]) == ("error", "some.library", "it went")
     assert "a client's words" not in str(line)

@@ -1,5 +1,6 @@
 """A key's limits, deadlines, retention and clocks, over HTTP."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_a_key_has_one_task_at_a_time(limited: tuple[Stand, dict[str, str]]) -> 
     assert most == 1
     times = [video(stand, video_id, key) for video_id in ids]
     spans = sorted((made["started_at"], made["finished_at"]) for made in times)
-    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
 def test_a_key_has_two_tasks_waiting(limited: tuple[Stand, dict[str, str]]) -> None:
