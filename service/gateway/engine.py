@@ -102,9 +102,12 @@ class Engine:
             return []
         return _tasks(await self._client.list_workflows_async(workflow_ids=list(task_ids), name=RENDER_WORKFLOW))
 
-    async def live(self) -> list[Task]:
-        """All that have not ended, the oldest first."""
-        return _tasks(await self._client.list_workflows_async(status=LIVE, name=RENDER_WORKFLOW))
+    async def live(self) -> dict[str, TaskState]:
+        """The state of every task that has not ended."""
+        found = await self._client.list_workflows_async(
+            status=LIVE, name=RENDER_WORKFLOW, load_input=False, load_output=False
+        )
+        return {status.workflow_id: _STATES[status.status] for status in found}
 
     async def running(self) -> list[WorkflowStatus]:
         """The bare records of those that an executor has, with their progress."""
@@ -184,11 +187,12 @@ def task_of(status: WorkflowStatus) -> Task:
     if outcome.failure is not None:
         state = "failed"
     assert status.input is not None
+    order = Order.model_validate(status.input["args"][0])
     return Task(
         id=status.workflow_id,
         state=state,
-        order=Order.model_validate(status.input["args"][0]),
-        created_at_s=_seconds(status.created_at) or 0.0,
+        order=order,
+        created_at_s=order.ordered_at_s or _seconds(status.created_at) or 0.0,
         started_at_s=_seconds(status.dequeued_at),
         finished_at_s=_seconds(status.completed_at) if state in ("succeeded", "failed", "cancelled") else None,
         executor=status.executor_id,

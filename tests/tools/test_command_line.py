@@ -37,7 +37,8 @@ SENTENCES = {
     "gateway --backend runpod": "--backend: expected local or the URL of a RunPod endpoint, got runpod.",
     "gateway --backend https:///x": "--backend: expected local or the URL of a RunPod endpoint, got https:///x.",
     "gateway --port 70000": "Argument --port: expected a whole number from 1 to 65535, got '70000'.",
-    "render": "Argument COMMAND: invalid choice: 'render' (choose from demo, test, serve, worker, gateway, bench, env, run).",
+    "render": "Argument COMMAND: invalid choice: 'render' (choose from demo, test, serve, worker, gateway, bench, env, "
+    "run).",
 }
 
 
