@@ -49,6 +49,15 @@ class S3Server:
             assert time.monotonic() < deadline, "the S3 server does not answer"
             time.sleep(0.1)
 
+    @contextlib.contextmanager
+    def mute(self) -> Iterator[None]:
+        """It takes connections, and says nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def empty(self) -> None:
         while found := self.client.list_objects_v2(Bucket=BUCKET).get("Contents"):
             self.client.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": item["Key"]} for item in found]})
