@@ -61,3 +61,24 @@ def test_other_stores_are_not_known(url: str):
 def test_a_prefix_is_a_key(prefix: str):
     with pytest.raises(StoreError):
         open_store(f"s3://videos/{prefix}", **KEYS)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "sentence"),
+    [
+        ("endpoint_url", "s3.example.org", "the object store's S3 endpoint is not valid"),
+        ("endpoint_url", "ftp://s3.example.org", "the object store's S3 endpoint is not valid"),
+        ("endpoint_url", "http://", "the object store's S3 endpoint is not valid"),
+        ("endpoint_url", "http://k:s@s3.example.org", "the object store's S3 endpoint is not valid"),
+        ("endpoint_url", "http://s3.example.org\n", "the object store's S3 endpoint is not valid"),
+        ("region", "us east", "the object store's S3 region is not valid"),
+        ("access_key_id", "KEYID\n", "the object store's S3 key id is not valid"),
+        ("secret_access_key", "SÉCRET", "the object store's S3 secret is not valid"),
+        ("secret_access_key", None, "the object store's S3 key id and secret must come together"),
+        ("access_key_id", "", "the object store's S3 key id and secret must come together"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(setting: str, value: str | None, sentence: str):
+    with pytest.raises(StoreError) as raised:
+        open_store("s3://videos", **{"endpoint_url": "https://s3.example.org/base", **KEYS, setting: value})
+    assert raised.value.sentence == sentence
