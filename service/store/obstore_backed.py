@@ -1,9 +1,12 @@
 """What a folder and an S3 bucket have in common: obstore does the work, its errors become this package's."""
 
+import atexit
 import contextlib
+import functools
 import logging
 import re
 import secrets
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +55,7 @@ class ObstoreBacked:
     def __init__(self, backend: Any, *, keeps_attributes: bool) -> None:
         self._backend = backend
         self._keeps_attributes = keeps_attributes
+        _end_after_obstore()
 
     async def put(self, key: str, content: Content, content_type: str) -> StoredObject:
         check_key(key)
@@ -142,6 +146,14 @@ class ObstoreBacked:
             raise _unavailable(error, REFUSED) from error
         except BaseError as error:
             raise _own_error(error, is_write) from error
+
+
+@functools.cache
+def _end_after_obstore() -> None:
+    """A thread of obstore lets go of Python's objects a moment after its last answer. A process that ends meanwhile is
+    aborted: 38 of 60 that ended at once, none of 60 that waited.
+    """
+    atexit.register(time.sleep, 0.2)
 
 
 def _own_error(error: BaseError, is_write: bool) -> StoreError:

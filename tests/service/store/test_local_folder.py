@@ -66,8 +66,9 @@ async def test_a_full_disk_keeps_what_it_has_and_no_part_of_what_came(tmp_path: 
         assert (await store.stat(KEY)).size == 3_500_000
 
 
-def test_a_limit_on_file_sizes_is_a_full_store(tmp_path: Path):
-    code = f"""
+def run_beside(code: str) -> str:
+    """What a process of its own prints, which must end well."""
+    preamble = f"""
 import asyncio, importlib.util, resource, sys
 spec = importlib.util.spec_from_file_location("wan_relay_dev", {str(ROOT / "dev.py")!r})
 dev = importlib.util.module_from_spec(spec)
@@ -76,7 +77,27 @@ spec.loader.exec_module(dev)
 dev.register_package()
 from wan_relay.service.store.object_store import StoreError
 from wan_relay.service.store.open_store import open_store
+"""
+    done = subprocess.run([sys.executable, "-c", preamble + code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
+
+def test_a_process_may_end_right_after_its_last_file(tmp_path: Path):
+    """Without the wait at its end, each of the eight is aborted with a chance of one to four."""
+    code = f"""
+async def main():
+    store = open_store({str(tmp_path)!r})
+    await store.put("a.mp4", bytes(1_000_000), "video/mp4")
+    print(sum([len(piece) async for piece in store.read("a.mp4")]))
+
+asyncio.run(main())
+"""
+    assert [run_beside(code) for _ in range(8)] == ["1000000\n"] * 8
+
+
+def test_a_limit_on_file_sizes_is_a_full_store(tmp_path: Path):
+    code = f"""
 async def main():
     store = open_store({str(tmp_path / "store")!r})
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
@@ -89,8 +110,7 @@ async def main():
 
 asyncio.run(main())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert (done.stdout, done.returncode) == ("StoreFullError\nStoreFullError\n", 0), done.stderr
+    assert run_beside(code) == "StoreFullError\nStoreFullError\n"
     assert files(tmp_path / "store") == ["b.mp4"]
 
 
