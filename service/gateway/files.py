@@ -85,6 +85,8 @@ class FileLinks:
         if not (authority := _authority(url)) or authority not in own:
             return None
         parts = urlsplit(url)
+        if not parts.scheme:
+            return None
         path = unquote(parts.path)
         for found in re.finditer(FOLDER, path):
             key = path[found.end() :]
