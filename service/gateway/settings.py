@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from ..media.addresses import TrustedHosts
+from ..tasks.heartbeats import BEAT_S, SILENT_S
 from ..tasks.shared_settings import SharedSettings
 
 
@@ -36,6 +37,19 @@ class GatewaySettings(SharedSettings):
     )
     max_store_gb: float = Field(
         50, gt=0, alias="WAN_RELAY_MAX_STORE_GB", description="size of the store; the oldest files go first"
+    )
+    metrics_key: str | None = Field(
+        None,
+        min_length=8,
+        alias="WAN_RELAY_METRICS_KEY",
+        description="a key that reads `/metrics` and nothing else; a client's key reads it too",
+        repr=False,
+    )
+    silent_s: float = Field(
+        SILENT_S,
+        ge=3 * BEAT_S / 2,
+        alias="WAN_RELAY_SILENT_S",
+        description="an executor whose heartbeat stands still for so many seconds is lost, and its tasks go to others",
     )
     max_upload_mb: int = Field(200, ge=1, alias="WAN_RELAY_MAX_UPLOAD_MB", description="one uploaded file")
     toy_size: bool = Field(
