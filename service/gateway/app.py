@@ -20,7 +20,7 @@ from ..tasks.heartbeats import Heartbeats
 from ..tasks.names import LOCAL_QUEUE, RUNPOD_QUEUE
 from .board import Board
 from .desk import Desk
-from .dialects import api
+from .dialects import api, cerebrium, modelverse, runpod
 from .engine import Engine
 from .files import FileLinks, file_routes
 from .http import WatchDelivery, dialect_app
@@ -32,7 +32,7 @@ from .toy_size import at_toy_size
 from .upkeep import Upkeep
 from .webhooks import Webhooks
 
-DIALECTS: tuple[Any, ...] = (api,)
+DIALECTS: tuple[Any, ...] = (api, cerebrium, modelverse, runpod)
 STALE_S = 10.0
 API_TEXT = {
     "title": "Wan Relay",
