@@ -1,5 +1,6 @@
 """A gateway and executors as processes of their own, on a database and a store in one folder."""
 
+import base64
 import os
 import signal
 import subprocess
@@ -10,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from wan_relay.tests.service.worker.conftest import png
 
 ROOT = Path(__file__).resolve().parents[3]
 # Modules of the tests are part of `wan_relay`, whose own entry needs ComfyUI: dev.py registers it without.
 RUN = "import sys, runpy; sys.path.insert(0, {root!r}); import dev; dev.register_package(); sys.argv[0] = {module!r}; "
 RUN += "runpy.run_module('wan_relay.' + {module!r}, run_name='__main__', alter_sys=True)"
 START_S = 60
-PICTURE = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
+PICTURE = "data:image/png;base64," + base64.b64encode(png((64, 48))).decode()
 
 
 class Stand:
@@ -82,9 +82,7 @@ class Stand:
     def _command(self, module: str, arguments: tuple[str, ...]) -> list[str]:
         return [sys.executable, "-P", "-c", RUN.format(root=str(ROOT), module=module), *arguments]
 
-    def _start(
-        self, module: str, *arguments: str, variables: dict[str, str] | None = None
-    ) -> subprocess.Popen[str]:
+    def _start(self, module: str, *arguments: str, variables: dict[str, str] | None = None) -> subprocess.Popen[str]:
         with (self.folder / f"{len(self.processes):02}-{module}.err").open("w") as errors:
             process = subprocess.Popen(
                 self._command(module, arguments),

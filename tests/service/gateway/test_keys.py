@@ -27,7 +27,9 @@ def test_a_key_is_known_by_every_usual_scheme(keys: Keys, scheme: str) -> None:
     assert (caller.name, caller.limits) == ("team", KeyLimits(running=2))
 
 
-@pytest.mark.parametrize("wrong", [None, "", "Bearer", "Bearer ", "Bearer x", "Basic {key}", "Bearer {key}x", "Bearer \udcff"])
+@pytest.mark.parametrize(
+    "wrong", [None, "", "Bearer", "Bearer ", "Bearer x", "Basic {key}", "Bearer {key}x", "Bearer \udcff"]
+)
 def test_anything_else_is_nobody(keys: Keys, wrong: str | None) -> None:
     key = keys.add("team", KeyLimits())
     keys.refresh()

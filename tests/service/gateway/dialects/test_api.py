@@ -113,7 +113,11 @@ def test_a_video_from_a_picture(client: httpx.Client) -> None:
     file = video["video"]
     assert (file["width"], file["height"], file["num_frames"], file["fps"]) == (832, 480, 81, 16)
     content = httpx.get(file["url"], headers={"Authorization": "Bearer stray"})
-    assert (content.status_code, content.headers["content-type"], len(content.content)) == (200, "video/mp4", file["size"])
+    assert (content.status_code, content.headers["content-type"], len(content.content)) == (
+        200,
+        "video/mp4",
+        file["size"],
+    )
     assert content.content[4:8] == b"ftyp"
 
 
@@ -211,7 +215,9 @@ def test_expansion_that_is_not_configured_is_said(client: httpx.Client) -> None:
 def test_the_api_is_documented(client: httpx.Client) -> None:
     schema = client.get("/openapi.json").json()
     assert set(schema["paths"]) == {"/videos", "/videos/{video_id}", "/videos/{video_id}/events"}
-    properties = schema["paths"]["/videos"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    properties = schema["paths"]["/videos"]["post"]["requestBody"]["content"]["application/json"]["schema"][
+        "properties"
+    ]
     assert set(properties) == set(api.VideoOrder.model_fields)
 
 
