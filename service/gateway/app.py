@@ -77,6 +77,7 @@ class Gateway:
         self.upkeep = Upkeep(
             self.engine, self.board, self.keys, self.heartbeats, self.store, int(settings.max_store_gb * 1e9)
         )
+        self.desk.count_executors = lambda: len(self.upkeep.executors)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

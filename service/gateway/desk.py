@@ -1,12 +1,13 @@
 """Where every dialect hands its drafts in and asks for its tasks: the one thing of the gateway that a dialect knows."""
 
 import asyncio
+import base64
 import hashlib
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Protocol
 
 from ..contract.video_request import MAX_DRAWN_SEED, VideoRequest
 from ..media.base64_text import decode_base64
@@ -15,7 +16,7 @@ from ..tasks.task import Order, Task
 from .board import Board
 from .draft import Draft
 from .duplicates import Duplicates, Submit
-from .engine import Engine
+from .engine import TELLING, Engine
 from .files import FileLinks
 from .keys import Caller, Keys
 from .limits import Limits
@@ -56,6 +57,7 @@ class Desk:
         self._limits = Limits()
         self._duplicates = Duplicates()
         self._submitting: dict[str, asyncio.Lock] = {}
+        self.count_executors: Callable[[], int] = lambda: 0
 
     def caller(self, authorization: str | None) -> Caller:
         """Raises Refusal UNAUTHORIZED."""
@@ -181,6 +183,36 @@ class Desk:
             self._board.put(task)
         return task
 
+    async def cancel_waiting(self, tasks: Sequence[Task]) -> int:
+        """Cancels those of them that still wait; how many that were."""
+        ids = [task.id for task in tasks]
+        waiting = [task.id for task in await self._engine.get(ids) if task.state in ("queued", "throttled")]
+        await self._engine.cancel_all(waiting)
+        now = await self._engine.get(waiting)
+        for task in now:
+            self._board.put(task)
+        return sum(task.state == "cancelled" for task in now)
+
+    async def again(self, task: Task, caller: Caller, extras: dict[str, Any]) -> Task:
+        """A task that has ended, queued anew under its id, with `extras` beside its own; its webhook is told again.
+
+        Raises Refusal, NOT_FOUND where its pictures are kept no longer.
+        """
+        for key in task.order.pictures.values():
+            try:
+                await self.store.stat(key)
+            except ObjectNotFoundError:
+                raise Refusal("NOT_FOUND", "the task's pictures are kept no longer; send it anew") from None
+        async with self._submitting.setdefault(caller.id, asyncio.Lock()):
+            own = (other for other in self._board.live if other.order.owner == caller.id)
+            is_held = self._limits.admit(caller, own)
+            order = task.order.model_copy(update={"extras": {**task.order.extras, **extras}})
+            await self._engine.delete([task.id, task.id + TELLING])
+            await self._engine.submit(task.id, order, is_held=is_held)
+            [task] = await self._engine.get([task.id])
+            self._board.put(task)
+            return task
+
     async def delete(self, task_id: str, caller: Caller) -> None:
         """Cancels it if it lives; its files and its record go."""
         task = await self.cancel(task_id, caller)
@@ -212,6 +244,14 @@ class Desk:
         """The caller's tasks of one dialect that have not ended, from memory."""
         return [t for t in self._board.live if t.order.owner == caller.id and t.order.dialect == dialect]
 
+    def ended(self, caller: Caller, dialect: str) -> list[Task]:
+        """The caller's tasks of one dialect that ended lately, from memory."""
+        return [t for t in self._board.ended if t.order.owner == caller.id and t.order.dialect == dialect]
+
+    def executors(self) -> tuple[int, int]:
+        """How many are alive, and how many of them have a task, whoever's."""
+        return self.count_executors(), len({task.executor for task in self._board.live if task.state == "running"})
+
     def video_url(self, task: Task, base_url: str = "") -> str | None:
         """A link to the video that works without a key until the video goes; None if there is none any more."""
         video = task.outcome.video
@@ -219,6 +259,10 @@ class Desk:
             return None
         left_s = (task.expires_at_s or 0) - time.time()
         return self.links.link(video.key, left_s, base_url or task.order.base_url)
+
+    async def video_base64(self, task: Task) -> str:
+        """Raises Refusal NOT_FOUND if it is there no more."""
+        return base64.b64encode(await self.video_bytes(task)).decode("ascii")
 
     async def video_bytes(self, task: Task) -> bytes:
         """Raises Refusal NOT_FOUND if it is there no more."""

@@ -67,6 +67,10 @@ class Upkeep:
             if start_s is not None and task.state in ("queued", "throttled") and now - task.created_at_s > start_s:
                 sentence = f"the task did not begin within the {start_s:g} s that it was given"
                 await self._engine.cancel(task.id, Failure(code="TIMEOUT", sentence=sentence))
+            limit_s = task.order.deadline_s
+            if limit_s is not None and task.state == "running" and now - (task.started_at_s or now) > limit_s:
+                sentence = f"the task did not end within the {limit_s:g} s that it was given"
+                await self._engine.cancel(task.id, Failure(code="TIMEOUT", sentence=sentence))
         for task in await self._engine.get([t.id for t in live if t.state == "throttled"]):
             self._board.put(task)
 

@@ -1,7 +1,7 @@
 """Cerebrium's `POST /cerebrium/v4/{project}/{app}/predict`, as seed 2 (`seeds/2-…`) describes it.
 
-One call, whose connection is held until the video is there: minutes. The workflow is TI2V-5B's, from words alone or with
-a picture. The seed's answer is bare; the platform itself puts it under `result`, which `?wrapped=true` asks for.
+One call, whose connection is held until the video is there: minutes. The workflow is TI2V-5B's, from words alone or
+with a picture. The seed's answer is bare; the platform itself puts it under `result`, which `?wrapped=true` asks for.
 `?webhookEndpoint=URL` also posts the answer there, `?async=true` answers 202 with a `run_id` at once.
 """
 
@@ -108,7 +108,7 @@ def _picture(order: PredictBody) -> dict[str, str]:
 
 
 def _warnings(order: PredictBody, sent: dict[str, Any]) -> list[str]:
-    warnings = unknown_fields(sent, PredictBody.model_fields)
+    warnings = unknown_fields(sent, PredictBody)
     for name in ("width", "height"):
         if (pixels := getattr(order, name)) < SMALLEST:
             warnings.append(f"{name} {pixels} is less than can be made; it was raised to {SMALLEST}")

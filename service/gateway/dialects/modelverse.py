@@ -1,7 +1,7 @@
 """Modelverse's video tasks, `/modelverse/v1/tasks/submit` and `/status`, as seed 5 (`seeds/5-…`) describes them.
 
-The seed gives the bodies; the error envelope is that of the provider's page of error codes. What neither says is decided
-here: without `resolution` it is 720P, without `duration` 5 s; either is also taken in small letters.
+The seed gives the bodies; the error envelope is that of the provider's page of error codes. What neither says is
+decided here: without `resolution` it is 720P (`720p` is taken too), without `duration` 5 s.
 """
 
 from typing import Annotated, Any, Literal
@@ -76,7 +76,7 @@ class TaskParameters(BaseModel):
 
     resolution: Annotated[Literal["720P", "480P"], BeforeValidator(_upper_case)] = "720P"
     duration: Annotated[Whole, AfterValidator(_five_or_eight)] = 5
-    seed: Whole | None = Field(None, ge=0, le=2147483647)
+    seed: Whole | None = Field(default=None, ge=0, le=2147483647)
 
 
 class TaskOrder(BaseModel):
@@ -84,7 +84,7 @@ class TaskOrder(BaseModel):
 
     model: Text
     input: TaskInput
-    parameters: TaskParameters = TaskParameters()
+    parameters: TaskParameters = Field(default_factory=TaskParameters)
 
 
 def parse(body: dict[str, Any]) -> Draft:
@@ -115,9 +115,9 @@ def parse(body: dict[str, Any]) -> Draft:
         }
     )
     warnings = [
-        *unknown_fields(sent, TaskOrder.model_fields),
-        *unknown_fields(sent["input"], TaskInput.model_fields, "input."),
-        *unknown_fields(sent.get("parameters", {}), TaskParameters.model_fields, "parameters."),
+        *unknown_fields(sent, TaskOrder),
+        *unknown_fields(sent["input"], TaskInput, "input."),
+        *unknown_fields(sent.get("parameters", {}), TaskParameters, "parameters."),
         *([NO_NEGATIVE] if asked.negative_prompt else []),
     ]
     extras = {"duration": chosen.duration}
@@ -152,7 +152,7 @@ def render(task: Task, video_url: str | None, request_id: str) -> dict[str, Any]
 
 
 def reject(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
-    """The provider's envelope: what is no other code's is a wrong parameter (400), also an address that is not there."""
+    """The provider's envelope. What is no other code's is a wrong parameter (400), also an unknown address."""
     failure = in_words_of(failure, NAMES)
     status, kind, code = _error_code(failure)
     return status, {"error": {"message": failure.sentence, "type": kind, "code": code, "param": request_id}}

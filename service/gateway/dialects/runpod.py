@@ -58,9 +58,9 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    executionTimeout: Whole | None = Field(None, ge=5_000, le=MAX_POLICY_MS)
+    execution_timeout: Whole | None = Field(default=None, alias="executionTimeout", ge=5_000, le=MAX_POLICY_MS)
     ttl: Whole | None = Field(None, ge=10_000, le=MAX_POLICY_MS)
-    lowPriority: Flag = False
+    low_priority: Flag = Field(default=False, alias="lowPriority")
 
 
 class RunBody(BaseModel):
@@ -70,8 +70,8 @@ class RunBody(BaseModel):
 
     input: Any
     webhook: Any = None
-    policy: Policy = Policy()
-    s3Config: Any = None
+    policy: Policy = Field(default_factory=Policy)
+    s3_config: Any = Field(default=None, alias="s3Config")
 
 
 def parse(body: dict[str, Any], endpoint: str, sync_wait_s: float | None = None) -> Draft | None:
@@ -80,7 +80,7 @@ def parse(body: dict[str, Any], endpoint: str, sync_wait_s: float | None = None)
         order = RunBody.model_validate({name: value for name, value in body.items() if value is not None})
     except ValidationError as error:
         raise body_fault(error, RunBody) from None
-    if order.s3Config:
+    if order.s3_config:
         raise JobError("INVALID_VALUE", NO_S3, "s3Config")
     raw = _unwrapped(order.input)
     webhook = Webhook(url=webhook_url(order.webhook, "webhook")) if order.webhook not in (None, "") else None
@@ -95,15 +95,15 @@ def parse(body: dict[str, Any], endpoint: str, sync_wait_s: float | None = None)
     return Draft(
         request,
         warnings=(
-            *unknown_fields(body, RunBody.model_fields),
-            *unknown_fields(body.get("policy") or {}, Policy.model_fields, "policy."),
+            *unknown_fields(body, RunBody),
+            *unknown_fields(body.get("policy") or {}, Policy, "policy."),
             *warnings,
         ),
         webhook=webhook,
         retention_s=retention_s,
-        deadline_s=policy.executionTimeout / 1000 if policy.executionTimeout else None,
+        deadline_s=policy.execution_timeout / 1000 if policy.execution_timeout else None,
         start_deadline_s=ttl_s,
-        priority=int(policy.lowPriority),
+        priority=int(policy.low_priority),
         extras={"endpoint": endpoint, "is_sync": sync_wait_s is not None},
     )
 
@@ -242,10 +242,10 @@ def routes(desk: Desk) -> APIRouter:
     router = APIRouter()
     streams = Streams()
 
-    async def job(request: Request, endpoint: str, job: str) -> Task:
+    async def job_of(request: Request, endpoint: str, job_id: str) -> Task:
         caller = caller_of(request, desk)
         try:
-            task = await desk.get(job.removeprefix(SYNC), caller)
+            task = await desk.get(job_id.removeprefix(SYNC), caller)
         except Refusal as refusal:
             if refusal.code != "NOT_FOUND":
                 raise
@@ -255,10 +255,10 @@ def routes(desk: Desk) -> APIRouter:
             raise Refusal("NOT_FOUND", "job not found")
         return task
 
-    def pong(request: Request, endpoint: str, job: str) -> JSONResponse:
+    def pong(request: Request, endpoint: str, shown_id: str) -> JSONResponse:
         found = health(desk, caller_of(request, desk), endpoint)
         status = "ready" if found["workers"]["ready"] else "no worker is alive"
-        body = {"id": job, "status": "COMPLETED", "delayTime": 0, "executionTime": 0}
+        body = {"id": shown_id, "status": "COMPLETED", "delayTime": 0, "executionTime": 0}
         return JSONResponse(body | {"output": {"status": status, **found}})
 
     async def submitted(request: Request, endpoint: str, sync_wait_s: float | None) -> Task | None:
@@ -292,7 +292,7 @@ def routes(desk: Desk) -> APIRouter:
     async def status(request: Request, endpoint: str, job_id: str) -> JSONResponse:
         if job_id.removeprefix(SYNC).startswith(PING):
             return pong(request, endpoint, job_id)
-        return JSONResponse(await whole(await job(request, endpoint, job_id), desk, base_url(request)))
+        return JSONResponse(await whole(await job_of(request, endpoint, job_id), desk, base_url(request)))
 
     @router.get("/{endpoint}/status-sync/{job_id}")
     async def status_sync(request: Request, endpoint: str, job_id: str) -> JSONResponse:
@@ -300,24 +300,24 @@ def routes(desk: Desk) -> APIRouter:
         seconds = wait_s(request.query_params.getlist("wait"))
         if job_id.removeprefix(SYNC).startswith(PING):
             return pong(request, endpoint, job_id)
-        task = await job(request, endpoint, job_id)
+        task = await job_of(request, endpoint, job_id)
         task = await desk.wait(task.id, caller_of(request, desk), seconds)
         return JSONResponse(await whole(task, desk, base_url(request)))
 
     @router.get("/{endpoint}/stream/{job_id}")
     async def stream(request: Request, endpoint: str, job_id: str) -> JSONResponse:
-        task = await job(request, endpoint, job_id)
+        task = await job_of(request, endpoint, job_id)
         return JSONResponse({"status": _status(task), "stream": streams.chunks(task)})
 
     @router.post("/{endpoint}/cancel/{job_id}")
     async def cancel(request: Request, endpoint: str, job_id: str) -> JSONResponse:
-        task = await job(request, endpoint, job_id)
+        task = await job_of(request, endpoint, job_id)
         task = await desk.cancel(task.id, caller_of(request, desk))
         return JSONResponse({"id": job_id, "status": _status(task)})
 
     @router.post("/{endpoint}/retry/{job_id}")
     async def retry(request: Request, endpoint: str, job_id: str) -> JSONResponse:
-        task = await job(request, endpoint, job_id)
+        task = await job_of(request, endpoint, job_id)
         if _status(task) not in ("FAILED", "TIMED_OUT"):
             raise JobError("CONFLICT", "only FAILED and TIMED_OUT jobs can be retried")
         retried = task.order.extras.get("retried", 0) + 1
