@@ -9,7 +9,7 @@ import bisect
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from ..tasks.task import Task
@@ -19,6 +19,7 @@ FOLLOW_S = 0.15
 COMPARE_S = 3.0
 OVERLAP_S = 5.0
 MAX_ENDED = 5000
+PAGE = 200
 
 _Place = tuple[float, str]
 
@@ -126,18 +127,17 @@ class Board:
         before = set(self._live)
         running = await self._engine.running()
         self._take_running(running)
-        unknown = [status.workflow_id for status in running if status.workflow_id not in self._live]
+        unsure = {status.workflow_id for status in running} - self._live.keys()
         self._put_all(await self._engine.ended_since(self._last_end_s - OVERLAP_S))
         if time.monotonic() - self._compared >= COMPARE_S:
             live = await self._engine.live()
-            self._put_all(live)
-            gone = before & set(self._live) - {task.id for task in live}
-            unknown = [*gone]
+            unsure |= {id for id, state in live.items() if id not in self._live or self._live[id].state != state}
+            unsure |= before & self._live.keys() - live.keys()
             self._compared = time.monotonic()
-        if unknown:
-            found = await self._engine.get(unknown)
+        for page in batched(sorted(unsure), PAGE):
+            found = await self._engine.get(page)
             self._put_all(found)
-            for task_id in set(unknown) - {task.id for task in found}:
+            for task_id in set(page) - {task.id for task in found}:
                 self.forget(task_id)
         self.answered_at = time.monotonic()
         while self._just_ended and self.on_end is not None:
@@ -164,3 +164,7 @@ class Board:
             if task.finished_at_s is not None:
                 self._last_end_s = max(self._last_end_s, task.finished_at_s)
             self.put(task)
+
+
+def batched(ids: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+    return (ids[start : start + size] for start in range(0, len(ids), size))

@@ -6,9 +6,11 @@ import hashlib
 import secrets
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol
 
+from ..contract.errors import JobError
 from ..contract.video_request import MAX_DRAWN_SEED, VideoRequest
 from ..media.base64_text import decode_base64
 from ..store.object_store import ObjectNotFoundError, ObjectStore, StoreError, StoreFullError
@@ -56,7 +58,8 @@ class Desk:
         self._adapt = adapt
         self._limits = Limits()
         self._duplicates = Duplicates()
-        self._submitting: dict[str, asyncio.Lock] = {}
+        self._submitting: dict[str, asyncio.Task[Task]] = {}
+        self._num_coming: Counter[str] = Counter()
         self.count_executors: Callable[[], int] = lambda: 0
 
     def caller(self, authorization: str | None) -> Caller:
@@ -68,20 +71,38 @@ class Desk:
         return caller
 
     async def submit(self, dialect: str, draft: Draft, caller: Caller, submit: Submit) -> Task:
-        """The new task, or the one that this submit repeats. Raises JobError, before anything is queued."""
-        async with self._submitting.setdefault(caller.id, asyncio.Lock()):
-            known = self._duplicates.task_of(caller.id, submit)
-            if known is not None and (task := await self._board.get(known)) is not None:
-                self._duplicates.remember(caller.id, submit, known)
-                return task
-            own = (task for task in self._board.live if task.order.owner == caller.id)
-            is_held = self._limits.admit(caller, own)
-            task = await self._submit(dialect, draft, caller, submit, is_held)
-            self._duplicates.remember(caller.id, submit, task.id)
-            return task
+        """The new task, or the one that this submit repeats. Raises JobError, before anything is queued.
 
-    async def _submit(self, dialect: str, draft: Draft, caller: Caller, submit: Submit, is_held: bool) -> Task:
+        What was begun is finished although the client went: it may come again for it.
+        """
+        known = self._duplicates.task_of(caller.id, submit)
+        if known is not None:
+            self._duplicates.remember(caller.id, submit, known)
+            if known in self._submitting:
+                return await asyncio.shield(self._submitting[known])
+            if (task := await self.find(known)) is not None:
+                return task
         task_id = str(uuid.uuid4())
+        own = [task for task in self._board.live if task.order.owner == caller.id]
+        is_held = self._limits.admit(caller, own, self._num_coming[caller.id])
+        self._duplicates.remember(caller.id, submit, task_id)
+        work = asyncio.create_task(self._submit(task_id, dialect, draft, caller, submit, is_held))
+        self._submitting[task_id] = work
+        self._num_coming[caller.id] += 1
+        work.add_done_callback(lambda _: self._submitted(task_id, caller))
+        try:
+            return await asyncio.shield(work)
+        except JobError:
+            self._duplicates.forget(caller.id, submit)
+            raise
+
+    def _submitted(self, task_id: str, caller: Caller) -> None:
+        del self._submitting[task_id]
+        self._num_coming[caller.id] -= 1
+
+    async def _submit(
+        self, task_id: str, dialect: str, draft: Draft, caller: Caller, submit: Submit, is_held: bool
+    ) -> Task:
         draft = self._adapt(draft)
         expanded = None
         if draft.is_expansion_wanted:
@@ -203,15 +224,14 @@ class Desk:
                 await self.store.stat(key)
             except ObjectNotFoundError:
                 raise Refusal("NOT_FOUND", "the task's pictures are kept no longer; send it anew") from None
-        async with self._submitting.setdefault(caller.id, asyncio.Lock()):
-            own = (other for other in self._board.live if other.order.owner == caller.id)
-            is_held = self._limits.admit(caller, own)
-            order = task.order.model_copy(update={"extras": {**task.order.extras, **extras}})
-            await self._engine.delete([task.id, task.id + TELLING])
-            await self._engine.submit(task.id, order, is_held=is_held)
-            [task] = await self._engine.get([task.id])
-            self._board.put(task)
-            return task
+        own = [other for other in self._board.live if other.order.owner == caller.id]
+        is_held = self._limits.admit(caller, own, self._num_coming[caller.id])
+        order = task.order.model_copy(update={"extras": {**task.order.extras, **extras}})
+        await self._engine.delete([task.id, task.id + TELLING])
+        await self._engine.submit(task.id, order, is_held=is_held)
+        [task] = await self._engine.get([task.id])
+        self._board.put(task)
+        return task
 
     async def delete(self, task_id: str, caller: Caller) -> None:
         """Cancels it if it lives; its files and its record go."""

@@ -78,9 +78,10 @@ class Engine:
         """Those of them that there are, in any order."""
         return _tasks(await DBOS.list_workflows_async(workflow_ids=list(task_ids), name=RENDER_WORKFLOW))
 
-    async def live(self) -> list[Task]:
-        """All that have not ended, the oldest first."""
-        return _tasks(await DBOS.list_workflows_async(status=LIVE, name=RENDER_WORKFLOW))
+    async def live(self) -> dict[str, TaskState]:
+        """The state of every task that has not ended."""
+        found = await DBOS.list_workflows_async(status=LIVE, name=RENDER_WORKFLOW, load_input=False, load_output=False)
+        return {status.workflow_id: _STATES[status.status] for status in found}
 
     async def running(self) -> list[WorkflowStatus]:
         """The bare records of those that an executor has, with their progress."""

@@ -154,12 +154,12 @@ class WatchDelivery:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        delivery = scope["wan_relay_delivery"] = Delivery()
+        delivery = scope["wan_relay_delivery"] = Delivery(lambda: is_gone(receive))
 
         async def watched(message: Message) -> None:
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                delivery.is_delivered = not is_gone(receive)
+                delivery.answered()
 
         await self._app(scope, receive, watched)
 

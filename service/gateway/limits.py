@@ -20,9 +20,12 @@ class Limits:
         self._clock = clock
         self._recent: dict[str, deque[float]] = {}
 
-    def admit(self, caller: Caller, own_live: Iterable[Task]) -> bool:
-        """Whether a new task must be held because as many as may are running. Raises Refusal."""
-        admitted, waiting = 0, 0
+    def admit(self, caller: Caller, own_live: Iterable[Task], num_coming: int = 0) -> bool:
+        """Whether a new task must be held because as many as may are running. Raises Refusal.
+
+        `num_coming` are tasks of this caller that are just being queued.
+        """
+        admitted = waiting = num_coming
         for task in own_live:
             admitted += task.state in ("queued", "running")
             waiting += task.state in ("queued", "throttled")

@@ -1,4 +1,4 @@
-"""A repeated POST is one task only where its first answer was lost, or where it says that it is a retry."""
+"""A repeated POST is one task only where its first connection broke, or where it says that it is a retry."""
 
 from typing import Any
 
@@ -12,15 +12,17 @@ class Clock:
         return self.now
 
 
-def submit(is_delivered: bool = False, **fields: Any) -> Submit:
-    return Submit(**{"digest": "d", **fields}, delivery=Delivery(is_delivered))
+def submit(is_lost: bool = False, **fields: Any) -> Submit:
+    delivery = Delivery(lambda: is_lost)
+    delivery.answered()
+    return Submit(**{"digest": "d", **fields}, delivery=delivery)
 
 
 def test_an_answer_that_was_lost_is_given_again_for_a_while() -> None:
     clock = Clock()
     known = Duplicates(clock)
     assert known.task_of("key", submit()) is None
-    known.remember("key", submit(is_delivered=False), "task")
+    known.remember("key", submit(is_lost=True), "task")
     clock.now += WINDOW_S - 0.1
     assert known.task_of("key", submit()) == "task"
     assert known.task_of("other", submit()) is None
@@ -31,30 +33,54 @@ def test_an_answer_that_was_lost_is_given_again_for_a_while() -> None:
 
 def test_two_equal_wishes_are_two_tasks() -> None:
     known = Duplicates(Clock())
-    known.remember("key", submit(is_delivered=True), "task")
+    known.remember("key", submit(), "task")
     assert known.task_of("key", submit()) is None
 
 
 def test_a_retry_says_so_itself() -> None:
     known = Duplicates(Clock())
-    known.remember("key", submit(is_delivered=True), "task")
+    known.remember("key", submit(), "task")
     assert known.task_of("key", submit(is_retry=True)) == "task"
 
 
-def test_delivery_is_looked_at_when_the_second_comes() -> None:
+def test_a_connection_counts_as_it_is_until_the_answer_is_through() -> None:
+    gone: list[bool] = []
     known = Duplicates(Clock())
-    first = submit()
+    first = Submit(digest="d", delivery=Delivery(lambda: bool(gone)))
     known.remember("key", first, "task")
-    first.delivery.is_delivered = True
+    assert known.task_of("key", submit()) is None
+    gone.append(True)
+    assert known.task_of("key", submit()) == "task"
+    gone.clear()
+    first.delivery.answered()
+    gone.append(True)
+    assert known.task_of("key", submit()) is None
+
+
+def test_a_submit_that_came_to_nothing_is_no_first_one() -> None:
+    known = Duplicates(Clock())
+    known.remember("key", submit(is_lost=True), "task")
+    known.forget("key", submit())
     assert known.task_of("key", submit()) is None
 
 
 def test_an_idempotency_key_counts_alone_and_for_a_day() -> None:
     clock = Clock()
     known = Duplicates(clock)
-    known.remember("key", submit(is_delivered=True, idempotency_key="a"), "task")
+    known.remember("key", submit(idempotency_key="a"), "task")
     assert known.task_of("key", submit(idempotency_key="a", digest="another body")) == "task"
     assert known.task_of("key", submit(idempotency_key="b")) is None
     assert known.task_of("key", submit(is_retry=True)) is None
     clock.now += KEY_WINDOW_S
     assert known.task_of("key", submit(idempotency_key="a")) is None
+
+
+def test_a_call_that_was_held_for_minutes_can_be_repeated_while_it_is_at_work() -> None:
+    clock = Clock()
+    known = Duplicates(clock)
+    first = Submit(digest="d", delivery=Delivery(lambda: True))
+    known.remember("key", first, "task")
+    clock.now += 10 * WINDOW_S
+    assert known.task_of("key", submit()) == "task"
+    first.delivery.answered()
+    assert known.task_of("key", submit()) is None

@@ -76,3 +76,9 @@ def test_held_tasks_go_oldest_first_as_far_as_there_is_room() -> None:
     ]
     assert to_release(live, {"a": 2, "b": 1, "c": None}.__getitem__) == [early, free]
     assert to_release(live[1:], {"a": 2, "b": 1, "c": None}.__getitem__) == [early, late, free]
+
+
+def test_tasks_that_are_just_being_queued_count() -> None:
+    assert Limits().admit(caller(running=2), [task("running")], num_coming=1)
+    with pytest.raises(Refusal, match="QUEUE_FULL"):
+        Limits().admit(caller(queued=3), [task("queued")], num_coming=2)
