@@ -193,7 +193,7 @@ def routes(desk: Desk) -> APIRouter:
     async def status(request: Request, task_id: str = "") -> Response:
         caller = caller_of(request, desk)
         if not task_id:
-            raise Refusal("MISSING_FIELD", "task_id is needed: /tasks/status?task_id=…", "task_id")
+            raise Refusal("MISSING_FIELD", "task_id is needed in the query", "task_id")
         task = await desk.get(task_id, caller)
         if task.order.dialect != NAME:
             raise no_such_task(task_id)

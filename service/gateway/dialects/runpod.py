@@ -70,7 +70,7 @@ class RunBody(BaseModel):
 
     input: Any
     webhook: Any = None
-    policy: Policy = Field(default_factory=Policy)
+    policy: Policy = Field(default_factory=lambda: Policy.model_validate({}))
     s3_config: Any = Field(default=None, alias="s3Config")
 
 
