@@ -134,7 +134,9 @@ def render(task: Task, video: str | None = None, video_url: str | None = None) -
         body["delayTime"] = round(1000 * (started - task.created_at_s))
         body["workerId"] = task.executor
         if finished is not None:
-            body["executionTime"] = round(1000 * (finished - started))
+            # by the executor's own clock where it said so: a database may keep whole seconds
+            said_s = task.outcome.answer.timings.total_s if task.outcome.answer else None
+            body["executionTime"] = round(1000 * (said_s or finished - started))
     if task.state == "running" and task.progress is not None:
         body["output"] = task.progress.to_wire()
     if task.state == "succeeded":
