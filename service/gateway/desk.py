@@ -5,7 +5,6 @@ import base64
 import hashlib
 import secrets
 import time
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ from ..contract.video_request import MAX_DRAWN_SEED, VideoRequest
 from ..media.base64_text import decode_base64
 from ..store.object_store import ObjectNotFoundError, ObjectStore, StoreError, StoreFullError
 from ..tasks.task import Order, Task
+from ..tasks.task_id import new_task_id
 from .board import Board
 from .draft import Draft
 from .duplicates import Duplicates, Submit
@@ -82,7 +82,7 @@ class Desk:
                 return await asyncio.shield(self._submitting[known])
             if (task := await self.find(known)) is not None:
                 return task
-        task_id = str(uuid.uuid4())
+        task_id = new_task_id()
         own = [task for task in self._board.live if task.order.owner == caller.id]
         is_held = self._limits.admit(caller, own, self._num_coming[caller.id])
         self._duplicates.remember(caller.id, submit, task_id)
@@ -121,6 +121,7 @@ class Desk:
             model=draft.model,
             warnings=draft.warnings,
             expanded_prompt=expanded,
+            ordered_at_s=round(time.time(), 3),
             webhook=draft.webhook,
             base_url=submit.base_url,
             retention_s=draft.retention_s,

@@ -147,11 +147,12 @@ def task_of(status: WorkflowStatus) -> Task:
     if outcome.failure is not None:
         state = "failed"
     assert status.input is not None
+    order = Order.model_validate(status.input["args"][0])
     return Task(
         id=status.workflow_id,
         state=state,
-        order=Order.model_validate(status.input["args"][0]),
-        created_at_s=_seconds(status.created_at) or 0.0,
+        order=order,
+        created_at_s=order.ordered_at_s or _seconds(status.created_at) or 0.0,
         started_at_s=_seconds(status.dequeued_at),
         finished_at_s=_seconds(status.completed_at) if state in ("succeeded", "failed", "cancelled") else None,
         executor=status.executor_id,

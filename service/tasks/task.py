@@ -37,6 +37,7 @@ class Order(BaseModel):
     model: str = Field("", description="the name that the client called the model by")
     warnings: tuple[str, ...] = Field((), description="what the gateway changed or could not honour, a sentence each")
     expanded_prompt: str | None = Field(None, description="the prompt that an expander made of the client's")
+    ordered_at_s: float = Field(0.0, description="epoch seconds; SQLite's own time of a task has no fractions")
     webhook: Webhook | None = None
     base_url: str = Field("", description="scheme and host as the client called them, for links in what it is sent")
     retention_s: float = Field(description="how long the video is kept after the task's end")

@@ -80,3 +80,16 @@ def test_what_is_too_large_is_refused_unread(stand: Stand) -> None:
             answer += read.decode()
     assert answer.startswith("HTTP/1.1 413 ")
     assert "the body must be at most 120 MB" in answer
+
+
+def test_tasks_of_one_moment_run_in_their_order(stand: Stand) -> None:
+    client = stand.client(prefix="/api/v1")
+    blocker = client.post("/videos", json={"prompt": "slow 3", "image_url": PICTURE}).json()["id"]
+    ids = [client.post("/videos", json={"prompt": f"line {n}", "image_url": PICTURE}).json()["id"] for n in range(8)]
+    positions = [client.get(f"/videos/{video_id}").json()["queue_position"] for video_id in ids]
+    assert positions == sorted(positions)
+    wait_until(lambda: client.get(f"/videos/{blocker}").json()["status"] == "succeeded")
+    for video_id in ids:
+        wait_until(lambda video_id=video_id: client.get(f"/videos/{video_id}").json()["status"] == "succeeded")
+        later = ids[ids.index(video_id) + 2 :]
+        assert all(client.get(f"/videos/{other}").json()["progress"]["stage"] != "done" for other in later[2:])
