@@ -47,7 +47,20 @@ VALUES: tuple[Any, ...] = (
     {"a": {"b": []}},
     {"input": {}},
 )
-NAMES = ("auth", "api_key", "", "__proto__", "prompt ", "Prompt", "lenght", "model_id", "\ud800", "a" * 500, "input", "x")
+NAMES = (
+    "auth",
+    "api_key",
+    "",
+    "__proto__",
+    "prompt ",
+    "Prompt",
+    "lenght",
+    "model_id",
+    "\ud800",
+    "a" * 500,
+    "input",
+    "x",
+)
 
 
 def bodies(good: dict[str, Any], number: int, seed: int = 0) -> Iterator[dict[str, Any]]:
@@ -77,4 +90,4 @@ def _spoil(sent: dict[str, Any], chance: random.Random) -> None:
 
 def leaks(text: str) -> bool:
     """Whether an answer repeats what it must not, or shows the code's inside."""
-    return any(sign in text for sign in (SECRET, "Traceback", "File \\\"", "pydantic", "NoneType", "site-packages"))
+    return any(sign in text for sign in (SECRET, "Traceback", 'File \\"', "pydantic", "NoneType", "site-packages"))

@@ -209,7 +209,15 @@ def test_the_seeds_codes(code: str, status: int, words: str) -> None:
 def test_a_failure_names_fields_as_the_client_does() -> None:
     failure = Failure(code="OUT_OF_RANGE", sentence="lower num_steps or image_base64", field="length")
     assert cerebrium.reject(failure, "")[1]["error"] == "Invalid payload: lower num_steps or image_base64"
-    assert {cerebrium.reject(Failure(code=code, sentence="x"), "")[0] for code in CODES} <= {400, 401, 404, 405, 413, 429, 500}
+    assert {cerebrium.reject(Failure(code=code, sentence="x"), "")[0] for code in CODES} <= {
+        400,
+        401,
+        404,
+        405,
+        413,
+        429,
+        500,
+    }
 
 
 def whole(answered: Task, video: bytes) -> Any:

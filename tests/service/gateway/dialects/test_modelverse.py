@@ -213,9 +213,7 @@ def test_warnings_of_gateway_and_worker_come_with_it_and_a_video_that_went_is_sa
     assert output["warnings"] == ["of the gateway", "of the worker", "the video is kept no longer"]
 
 
-@pytest.mark.parametrize(
-    ("state", "status"), [("throttled", "Pending"), ("queued", "Pending"), ("running", "Running")]
-)
+@pytest.mark.parametrize(("state", "status"), [("throttled", "Pending"), ("queued", "Pending"), ("running", "Running")])
 def test_a_task_on_its_way_has_no_finish_time(state: str, status: str) -> None:
     assert modelverse.render(task(state, finished_at_s=None), None, "r") == {
         "output": {"task_id": "t-1", "task_status": status, "submit_time": 1756959000},
