@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..contract.errors import JobError
 from ..contract.video_request import MAX_DRAWN_SEED, VideoRequest
@@ -18,7 +18,7 @@ from ..tasks.task_id import new_task_id
 from .board import Board
 from .draft import Draft
 from .duplicates import Duplicates, Submit
-from .engine import TELLING, Engine
+from .engine import Engine
 from .files import FileLinks
 from .keys import Caller, Keys
 from .limits import Limits
@@ -215,8 +215,8 @@ class Desk:
             self._board.put(task)
         return sum(task.state == "cancelled" for task in now)
 
-    async def again(self, task: Task, caller: Caller, extras: dict[str, Any]) -> Task:
-        """A task that has ended, queued anew under its id, with `extras` beside its own; its webhook is told again.
+    async def again(self, task: Task, caller: Caller) -> Task:
+        """A task that has ended, queued anew under its id; its webhook is told again.
 
         Raises Refusal, NOT_FOUND where its pictures are kept no longer.
         """
@@ -227,8 +227,8 @@ class Desk:
                 raise Refusal("NOT_FOUND", "the task's pictures are kept no longer; send it anew") from None
         own = [other for other in self._board.live if other.order.owner == caller.id]
         is_held = self._limits.admit(caller, own, self._num_coming[caller.id])
-        order = task.order.model_copy(update={"extras": {**task.order.extras, **extras}})
-        await self._engine.delete([task.id, task.id + TELLING])
+        order = task.order.model_copy(update={"attempt": task.order.attempt + 1})
+        await self._engine.delete([task.id])
         await self._engine.submit(task.id, order, is_held=is_held)
         [task] = await self._engine.get([task.id])
         self._board.put(task)

@@ -17,7 +17,6 @@ from ..tasks.names import GATEWAY_QUEUE, LOG, PROGRESS, RENDER_QUEUES, RENDER_WO
 from ..tasks.task import LogLine, Order, Outcome, Task, TaskState
 
 POLL_S = 0.1
-TELLING = "-told"  # the id of the workflow that calls a task's webhook ends in it
 ENDED = "ended"  # attribute: the failure that the gateway itself ended a task with, before it cancelled it
 LIVE = ["DELAYED", "ENQUEUED", "PENDING"]
 HELD_S = 10 * 365 * 24 * 3600.0  # a throttled task's delay: until the gateway lets it go

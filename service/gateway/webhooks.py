@@ -18,7 +18,6 @@ from ..media.guarded_http import BadUrl, dialled_url, guarded_session, is_blocke
 from ..tasks.names import GATEWAY_QUEUE
 from ..tasks.task import Task
 from .desk import Desk
-from .engine import TELLING
 
 WORKFLOW = "tell_webhook"
 POST_S = 20.0
@@ -57,7 +56,7 @@ class Webhooks:
         options: EnqueueOptions = {
             "workflow_name": WORKFLOW,
             "queue_name": GATEWAY_QUEUE,
-            "workflow_id": f"{task.id}{TELLING}",
+            "workflow_id": f"{task.id}-told-{task.order.attempt}",
         }
         await DBOS.enqueue_workflow_with_options_async(options, task.id)
 

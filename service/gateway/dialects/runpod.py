@@ -227,7 +227,7 @@ def health(desk: Desk, caller: Caller, endpoint: str) -> dict[str, Any]:
             "failed": sum(task.state == "failed" for task in ended),
             "inProgress": running,
             "inQueue": len(live) - running,
-            "retried": sum(task.order.extras.get("retried", 0) for task in (*live, *ended)),
+            "retried": sum(task.order.attempt for task in (*live, *ended)),
         },
         "workers": {
             "idle": max(0, alive - busy),
@@ -322,8 +322,7 @@ def routes(desk: Desk) -> APIRouter:
         task = await job_of(request, endpoint, job_id)
         if _status(task) not in ("FAILED", "TIMED_OUT"):
             raise JobError("CONFLICT", "only FAILED and TIMED_OUT jobs can be retried")
-        retried = task.order.extras.get("retried", 0) + 1
-        task = await desk.again(task, caller_of(request, desk), {"retried": retried})
+        task = await desk.again(task, caller_of(request, desk))
         return JSONResponse({"id": job_id, "status": _status(task)})
 
     @router.post("/{endpoint}/purge-queue")

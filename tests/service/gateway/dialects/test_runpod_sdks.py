@@ -25,7 +25,7 @@ def body(prompt: str = "x", **fields: Any) -> dict[str, Any]:
 def client(stand: Stand) -> Iterator[httpx.Client]:
     """Leaves nothing running."""
     with stand.client(prefix="/runpod/v2/ep") as client:
-        client.post("/purge-queue")
+        assert client.post("/purge-queue").status_code == 200
         yield client
 
 
