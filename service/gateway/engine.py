@@ -75,6 +75,8 @@ class Engine:
 
     async def get(self, task_ids: Sequence[str]) -> list[Task]:
         """Those of them that there are, in any order."""
+        if not task_ids:  # which DBOS takes for all of them
+            return []
         return _tasks(await DBOS.list_workflows_async(workflow_ids=list(task_ids), name=RENDER_WORKFLOW))
 
     async def live(self) -> dict[str, TaskState]:
@@ -113,7 +115,8 @@ class Engine:
         await DBOS.cancel_workflow_async(task_id)
 
     async def cancel_all(self, task_ids: Sequence[str]) -> None:
-        await DBOS.cancel_workflows_async(list(task_ids))
+        if task_ids:
+            await DBOS.cancel_workflows_async(list(task_ids))
 
     async def delete(self, task_ids: Sequence[str]) -> None:
         if task_ids:
