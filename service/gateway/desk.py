@@ -66,7 +66,7 @@ class Desk:
         """Raises Refusal UNAUTHORIZED."""
         caller = self._keys.caller(authorization)
         if caller is None:
-            what = "is not known" if authorization else "is needed: Authorization: Bearer KEY"
+            what = "is not known" if authorization else "is needed in the header Authorization"
             raise Refusal("UNAUTHORIZED", f"a key of this gateway {what}")
         return caller
 

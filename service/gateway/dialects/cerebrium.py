@@ -32,6 +32,7 @@ from ..webhook_url import webhook_url
 NAME = "cerebrium"
 PREFIX = "/cerebrium/v4"
 WEBHOOK_PAUSES_S = (5.0, 5.0)
+WEBHOOK_RETRY_STATUSES = frozenset({404})  # and where nobody answers
 RETENTION_S = 3600.0  # the provider keeps nothing; this long a lost answer can be fetched by the same call again
 WAIT_S = 3600.0
 WORKFLOW = "wan22_ti2v_5b"

@@ -41,6 +41,7 @@ MIN_WAIT_MS, DEFAULT_WAIT_MS, MAX_WAIT_MS = 1_000, 90_000, 300_000
 MAX_POLICY_MS = 7 * 24 * 3600 * 1000
 TTL_S = 24 * 3600.0
 SYNC, PING = "sync-", "ping-"
+ENDPOINT = "[A-Za-z0-9._-]{1,64}"
 MAX_STREAMED = 10_000
 STATUS: dict[TaskState, str] = {
     "throttled": "IN_QUEUE",
@@ -76,6 +77,8 @@ class RunBody(BaseModel):
 
 def parse(body: dict[str, Any], endpoint: str, sync_wait_s: float | None = None) -> Draft | None:
     """None for a ping. `sync_wait_s` is what a /runsync waits, None for a /run. Raises JobError."""
+    if not re.fullmatch(ENDPOINT, endpoint):
+        raise Refusal("NOT_FOUND", "endpoint not found")
     try:
         order = RunBody.model_validate({name: value for name, value in body.items() if value is not None})
     except ValidationError as error:

@@ -386,12 +386,14 @@ def test_async_without_a_webhook_says_that_nobody_is_told(client: httpx.Client) 
     assert answer.json()["warnings"] == ["async=true without webhookEndpoint=URL: the video is sent to nobody"]
 
 
-def test_a_webhook_that_is_down_is_tried_again(client: httpx.Client) -> None:
-    with receiving(500, 200) as receiver:
-        query = {"webhookEndpoint": receiver.url, "async": "true"}
-        assert client.post(PATH, params=query, json=SMALL).status_code == 202
+def test_a_webhook_that_is_not_there_is_tried_again_and_one_that_refuses_is_not(client: httpx.Client) -> None:
+    with receiving(404, 200) as receiver, receiving(500, 200) as refusing:
+        for each in (refusing, receiver):
+            query = {"webhookEndpoint": each.url, "async": "true"}
+            assert client.post(PATH, params=query, json=SMALL).status_code == 202
         wait_until(lambda: len(receiver.bodies) == 2)
         assert receiver.bodies[0] == receiver.bodies[1]
+        assert len(refusing.bodies) == 1
 
 
 def test_a_client_that_goes_does_not_lose_its_job(client: httpx.Client, stand: Stand) -> None:

@@ -199,6 +199,7 @@ def test_a_ping_is_answered_at_once_and_for_ever(client: httpx.Client, call: str
         ("POST", "/cancel/nothing", b"", 404, "NOT_FOUND: job not found"),
         ("POST", "/retry/nothing", b"", 404, "NOT_FOUND: job not found"),
         ("GET", "/nothing", None, 404, "NOT_FOUND: there is nothing at this address"),
+        ("POST", f"/../{'e' * 65}/run", b'{"input": {}}', 404, "NOT_FOUND: endpoint not found"),
         ("GET", "/run", None, 405, "METHOD_NOT_ALLOWED: GET is not what this address takes"),
     ],
 )
