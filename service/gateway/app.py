@@ -22,7 +22,7 @@ from ..tasks.names import GATEWAY_QUEUE, LOCAL_QUEUE, RUNPOD_QUEUE
 from ..tasks.task import Task
 from .board import Board
 from .desk import Desk
-from .dialects import api
+from .dialects import api, cerebrium, modelverse, runpod
 from .duplicates import KEY_WINDOW_S, MAX_KNOWN
 from .engine import Engine
 from .files import FileLinks, file_routes
@@ -38,7 +38,7 @@ from .upkeep import Upkeep
 from .visits import Visits
 from .webhooks import Webhooks
 
-DIALECTS: tuple[Any, ...] = (api,)
+DIALECTS: tuple[Any, ...] = (api, cerebrium, modelverse, runpod)
 STALE_S = 10.0
 API_TEXT = {
     "title": "Wan Relay",
@@ -93,6 +93,7 @@ class Gateway:
             settings.silent_s,
         )
         self.metrics = Metrics(lambda: self.board.live, self.upkeep.executor_ages_s, settings.silent_s)
+        self.desk.count_executors = lambda: len(self.upkeep.executors)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
