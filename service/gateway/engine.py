@@ -63,8 +63,9 @@ class Engine:
             "queue_name": self._queue,
             "workflow_id": task_id,
             "authenticated_user": order.owner,
-            "priority": priority,
         }
+        if priority:  # DBOS numbers from 1, and takes whoever has none first
+            options["priority"] = priority
         if is_held:
             options["delay_seconds"] = HELD_S
         await DBOS.enqueue_workflow_with_options_async(options, order.model_dump(mode="json", exclude_defaults=True))

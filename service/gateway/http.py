@@ -1,7 +1,7 @@
-"""What all dialects' HTTP has in common: bodies, callers, refusals in the dialect's words, and answered or lost POSTs.
+"""What all dialects' HTTP has in common: bodies, callers, refusals, and POSTs whose answer was lost.
 
-A dialect is a module with NAME, PREFIX, `reject(failure, ...)` and `routes(desk)`; `dialect_app` makes an application of
-it that never answers in words other than the dialect's own.
+A dialect is a module with NAME, PREFIX, `reject(failure, ...)` and `routes(desk)`; `dialect_app` makes an application
+of it that never answers in words other than the dialect's own.
 """
 
 import hashlib

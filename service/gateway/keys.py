@@ -97,7 +97,9 @@ class Keys:
         """Whether there was such a key that was not revoked."""
         with self._engine.begin() as connection:
             done = connection.execute(
-                sa.update(KEYS).where(KEYS.c.name == name, KEYS.c.revoked_at_s.is_(None)).values(revoked_at_s=time.time())
+                sa.update(KEYS)
+                .where(KEYS.c.name == name, KEYS.c.revoked_at_s.is_(None))
+                .values(revoked_at_s=time.time())
             )
         return done.rowcount > 0
 

@@ -13,8 +13,8 @@ NOT_CONFIGURED = "prompt expansion is not configured on this gateway; the prompt
 NOT_ANSWERED = "prompt expansion did not answer; the prompt was used as it is"
 LANGUAGE = {"keep": "Write in the language of the user's prompt.", "english": "Write in English."}
 SYSTEM = """You write prompts for a video model that animates one picture for five seconds.
-Expand the user's prompt to 80 to 120 words of plain prose. Say what moves, how and in which order, how strongly, and what
-the camera does; then light and mood. Keep every person, object and wish that the user names. Where you see the picture,
+Expand the user's prompt to 80 to 120 words of plain prose. Say what moves, how and in which order, how strongly, and
+what the camera does; then light and mood. Keep every person, object and wish that the user names. Where you see the picture,
 do not describe what it shows and what stays still, and invent nothing that contradicts it. No lists, no headings, no
 quotation marks, no mention of the picture or of these rules. {language} Answer with the prompt alone."""
 
@@ -22,7 +22,9 @@ quotation marks, no mention of the picture or of these rules. {language} Answer 
 class PromptExpander:
     """`language` is `keep` or `english`; `sees_pictures` sends the start picture along."""
 
-    def __init__(self, url: str | None, model: str, key: str | None, language: str = "keep", sees_pictures: bool = True):
+    def __init__(
+        self, url: str | None, model: str, key: str | None, language: str = "keep", sees_pictures: bool = True
+    ):
         self._url = url.rstrip("/") if url else None
         self._model = model
         self._key = key
@@ -49,11 +51,14 @@ class PromptExpander:
         messages = [{"role": "system", "content": self._system}, {"role": "user", "content": content}]
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         body = {"model": self._model, "messages": messages, "max_tokens": 400}
-        async with asyncio.timeout(DEADLINE_S), aiohttp.ClientSession(trust_env=True) as session:
-            async with session.post(f"{self._url}/chat/completions", json=body, headers=headers) as response:
-                if response.status != 200:
-                    raise ValueError(response.status)
-                answer = await response.json()
+        async with (
+            asyncio.timeout(DEADLINE_S),
+            aiohttp.ClientSession(trust_env=True) as session,
+            session.post(f"{self._url}/chat/completions", json=body, headers=headers) as response,
+        ):
+            if response.status != 200:
+                raise ValueError(response.status)
+            answer = await response.json()
         return tidy(answer["choices"][0]["message"]["content"])
 
 

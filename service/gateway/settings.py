@@ -24,7 +24,10 @@ class GatewaySettings(SharedSettings):
         (), alias="WAN_RELAY_API_KEYS", description="keys beside those of `keys add`, comma-separated", repr=False
     )
     link_secret: str | None = Field(
-        None, alias="WAN_RELAY_LINK_SECRET", description="what links are signed with; else drawn once and kept", repr=False
+        None,
+        alias="WAN_RELAY_LINK_SECRET",
+        description="what links are signed with; else drawn once and kept",
+        repr=False,
     )
     trusted_hosts: TrustedHosts = Field(
         TrustedHosts(),

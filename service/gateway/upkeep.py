@@ -79,7 +79,8 @@ class Upkeep:
         keys = [
             stored.key
             async for stored in self._store.list()
-            if now - stored.modified_s > ORPHAN_S and not await self._is_wanted_upload(stored.key, stored.modified_s, now)
+            if now - stored.modified_s > ORPHAN_S
+            and not await self._is_wanted_upload(stored.key, stored.modified_s, now)
         ]
         by_task: dict[str, list[str]] = {}
         for key in keys:

@@ -1,7 +1,7 @@
 """Tells a task's owner of its end: durably, at addresses that a client's words may lead to.
 
-One workflow of the gateway's own queue for each telling. Its id is made of the task's, so that however many gateways and
-restarts notice the end, it is told by one; and a gateway that dies between two tries goes on where it was.
+One workflow of the gateway's own queue for each telling. Its id is made of the task's, so that however many gateways
+and restarts notice the end, it is told by one; and a gateway that dies between two tries goes on where it was.
 """
 
 import asyncio

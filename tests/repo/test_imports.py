@@ -26,6 +26,7 @@ LAYERS: dict[str, set[str]] = {
     "service.tasks": {"service.contract"},
     "service.executors": {"service.contract", "service.media", "service.tasks", "service.worker", "service.store"},
     "service.gateway": {"service.contract", "service.media", "service.tasks", "service.store"},
+    "service.store": {"service.contract"},
     "service.local_runpod.callers": set(),
     "service.local_runpod.jobs": set(),
     "service.local_runpod.json_http": set(),

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from ...contract.errors import JobError
 from ...contract.failure import Failure
 from ...contract.scalars import Flag, Prompt, Real, Text, Whole, lower_case
-from ...contract.video_request import VideoRequest, parse_request
+from ...contract.video_request import parse_request
 from ...tasks.task import Task, Webhook
 from ..desk import Desk
 from ..draft import Draft

@@ -1,0 +1,110 @@
+"""An executor that makes a video in no time: the real queue, store and records, and a backend that draws noise.
+
+The prompt says what shall become of a task: `fail CODE`, `slow SECONDS`, `hang`; anything else is made in four steps.
+"""
+
+import asyncio
+import io
+import os
+import re
+import sys
+import uuid
+
+import av
+import numpy as np
+
+from ....service.contract.errors import JobError
+from ....service.contract.progress import Progress
+from ....service.contract.video_answer import Timings, VideoAnswer
+from ....service.executors.executor import Executor, Record
+from ....service.gateway.toy_size import asked_length, asked_size
+from ....service.store.object_store import ObjectStore
+from ....service.store.open_store import open_store
+from ....service.tasks.database import database_url
+from ....service.tasks.names import LOCAL_QUEUE
+from ....service.tasks.shared_settings import SharedSettings
+from ....service.tasks.task import Order, Outcome, Video
+
+STEPS = 4
+
+
+class FastBackend:
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    async def render(self, task_id: str, order: Order, record: Record) -> Outcome:
+        pictures = {field: await self._store.get(key) for field, key in order.pictures.items()}
+        request = order.video_request(**{field: "AAAA" for field in pictures})
+        for step in range(1, STEPS + 1):
+            record.log(f"step {step} of {STEPS}")
+            expert = "high_noise" if step <= 2 else "low_noise"
+            record.progress(Progress(step=step, steps=STEPS, progress=step / STEPS, expert=expert))
+            await asyncio.sleep(pause_s(request.prompt))
+        if found := re.search(r"fail ([A-Z_]+)", request.prompt):
+            raise JobError(found[1], "the prompt asked for it")
+        width, height = (side // 16 * 16 for side in asked_size(request))
+        length = asked_length(request)
+        content = noise_video(width, height, request.fps)
+        key = f"results/{task_id}/{uuid.uuid4().hex[:12]}.mp4"
+        await self._store.put(key, content, "video/mp4")
+        answer = VideoAnswer(
+            seed=request.seed,
+            width=width,
+            height=height,
+            length=length,
+            fps=request.fps,
+            duration=round(length / request.fps, 4),
+            workflow=request.workflow,
+            steps=request.steps,
+            switch="step",
+            switch_step=2,
+            sampler=request.sampler,
+            scheduler=request.scheduler,
+            shift=request.shift,
+            high_noise_cfg=request.high_noise_cfg or request.cfg,
+            low_noise_cfg=request.low_noise_cfg or request.cfg,
+            format="video/mp4",
+            warnings=[],
+            timings=Timings(total_s=0.1),
+        )
+        return Outcome(answer=answer, video=Video(key=key, size=len(content)))
+
+
+def pause_s(prompt: str) -> float:
+    if "hang" in prompt:
+        return 3600.0
+    found = re.search(r"slow ([\d.]+)", prompt)
+    return float(found[1]) / STEPS if found else 0.01
+
+
+def noise_video(width: int, height: int, fps: int) -> bytes:
+    """Four frames, whatever was asked for: what is said of a video comes from the answer."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "40"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        frame = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+        for _ in range(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        container.mux(stream.encode())
+    return file.getvalue()
+
+
+async def main() -> None:
+    settings = SharedSettings.from_environment()
+    store = open_store(settings.store)
+    name = os.environ.get("WAN_RELAY_EXECUTOR_ID", "fast-1")
+    executor = Executor(database_url(settings.database), name, LOCAL_QUEUE, FastBackend(store), {"kind": "fast"})
+    await executor.run(lambda: print("ready", flush=True))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

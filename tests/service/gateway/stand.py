@@ -1,0 +1,113 @@
+"""A gateway and executors as processes of their own, on a database and a store in one folder."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[3]
+# Modules of the tests are part of `wan_relay`, whose own entry needs ComfyUI: dev.py registers it without.
+RUN = "import sys, runpy; sys.path.insert(0, {root!r}); import dev; dev.register_package(); sys.argv[0] = {module!r}; "
+RUN += "runpy.run_module('wan_relay.' + {module!r}, run_name='__main__', alter_sys=True)"
+START_S = 60
+PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+class Stand:
+    """`settings` are environment variables for all its processes."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.variables = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("WAN_RELAY")},
+            "WAN_RELAY_DATABASE": str(folder / "tasks.sqlite"),
+            "WAN_RELAY_STORE": str(folder / "objects"),
+            "WAN_RELAY_TRUSTED_HOSTS": "127.0.0.1",
+            **settings,
+        }
+        self.processes: list[subprocess.Popen[str]] = []
+        self.gateway: subprocess.Popen[str]
+        self.url = ""
+
+    def start_gateway(self, *arguments: str, port: int = 0) -> "Stand":
+        """The same port again after a kill, where one is given."""
+        self.gateway = self._start("service.gateway", "--port", str(port), *arguments)
+        self.url = self._line(self.gateway, "ready ").removeprefix("ready ").strip()
+        return self
+
+    def start_executor(self, name: str = "fast-1") -> subprocess.Popen[str]:
+        module = "tests.service.gateway.fast_executor"
+        process = self._start(module, variables={"WAN_RELAY_EXECUTOR_ID": name})
+        self._line(process, "ready")
+        return process
+
+    def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """To its end."""
+        return subprocess.run(
+            self._command(module, arguments), env=self.variables, text=True, capture_output=True, timeout=START_S
+        )
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def client(self, key: str | None = None, prefix: str = "") -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return httpx.Client(base_url=self.url + prefix, headers=headers, timeout=60, trust_env=False)
+
+    def errors(self) -> str:
+        """What all the processes wrote to standard error."""
+        return "".join(path.read_text() for path in sorted(self.folder.glob("*.err")))
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout:
+                process.stdout.close()
+
+    def _command(self, module: str, arguments: tuple[str, ...]) -> list[str]:
+        return [sys.executable, "-P", "-c", RUN.format(root=str(ROOT), module=module), *arguments]
+
+    def _start(
+        self, module: str, *arguments: str, variables: dict[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        with (self.folder / f"{len(self.processes):02}.err").open("w") as errors:
+            process = subprocess.Popen(
+                self._command(module, arguments),
+                env=self.variables | (variables or {}),
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def _line(self, process: subprocess.Popen[str], start: str) -> str:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(start):
+                return line
+        raise AssertionError(f"it ended with {process.wait()}:\n{self.errors()}")
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float = 60) -> Any:
+    """What the condition says when that is true at last."""
+    deadline = time.monotonic() + timeout_s
+    while not (said := condition()):
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
+    return said
