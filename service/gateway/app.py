@@ -26,6 +26,7 @@ from .files import FileLinks, file_routes
 from .http import WatchDelivery, dialect_app
 from .keys import Keys
 from .link_secret import kept_secret
+from .page_routes import page_routes
 from .prompt_expander import PromptExpander
 from .settings import GatewaySettings
 from .toy_size import at_toy_size
@@ -107,6 +108,8 @@ def application(gateway: Gateway) -> ASGIApp:
         options = API_TEXT if dialect is api else {}
         app.mount(dialect.PREFIX, dialect_app(dialect, gateway.desk, **options))
     app.include_router(file_routes(gateway.store, gateway.signer, gateway.settings.max_upload_mb * 1_000_000))
+
+    app.include_router(page_routes(gateway.settings.public_url))
 
     @app.get("/healthz")
     async def healthz() -> Response:
