@@ -93,8 +93,8 @@ def keys(options: argparse.Namespace, settings: GatewaySettings) -> None:
             _end(f"there is no key named {options.name!r} that is not revoked")
     else:
         for key in table.list():
-            limits = ", ".join(f"{name} {value}" for name, value in key.limits.model_dump(exclude_none=True).items())
-            print(f"{key.name}\t{'revoked' if key.revoked_at_s else limits or 'no limits'}")
+            words = ", ".join(f"{name} {value}" for name, value in key.limits.model_dump(exclude_none=True).items())
+            print(f"{key.name}\t{'revoked' if key.revoked_at_s else words or 'no limits'}")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -85,7 +85,7 @@ class Desk:
         if draft.is_expansion_wanted:
             expanded, why_not = await self._expander.expand(draft)
             draft = draft.warned(*([why_not] if why_not else []))
-        wire, pictures = await self._without_pictures(task_id, draft.request)
+        wire, pictures = await self._without_pictures(task_id, draft.request, submit.base_url)
         if expanded:
             wire["prompt"] = expanded
         if draft.request.seed < 0:
@@ -115,16 +115,19 @@ class Desk:
         self._board.put(task)
         return await self._board.get(task_id) or task
 
-    async def _without_pictures(self, task_id: str, request: VideoRequest) -> tuple[dict[str, object], dict[str, str]]:
+    async def _without_pictures(
+        self, task_id: str, request: VideoRequest, base_url: str
+    ) -> tuple[dict[str, object], dict[str, str]]:
         """The request without what is too large for a queue, and where that lies now."""
-        wire, pictures = request.to_wire(), {}
+        wire = request.to_wire()
+        pictures: dict[str, str] = {}
         for field in PICTURE_FIELDS:
             if text := wire.pop(field, None):
                 content = decode_base64(text, MAX_PICTURE_BYTES, field)
-                pictures[field] = key = f"inputs/{task_id}/{hashlib.sha256(content).hexdigest()[:16]}.bin"
-                await self._put(key, content)
+                pictures[field] = f"inputs/{task_id}/{hashlib.sha256(content).hexdigest()[:16]}.bin"
+                await self._put(pictures[field], content)
         for field, stored_as in URL_FIELDS.items():
-            if (url := wire.get(field)) and (key := self.links.key_of(url)):
+            if (url := wire.get(field)) and (key := self.links.key_of(url, [base_url.partition("://")[2]])):
                 del wire[field]
                 pictures[stored_as] = key
         return wire, pictures
@@ -152,7 +155,7 @@ class Desk:
         except TimeoutError:
             raise Refusal("QUEUE_UNAVAILABLE", "the gateway's database does not answer", retry_after_s=5) from None
 
-    async def list(self, caller: Caller, dialect: str, limit: int, offset: int = 0) -> list[Task]:
+    async def page(self, caller: Caller, dialect: str, limit: int, offset: int = 0) -> list[Task]:
         """The caller's tasks of one dialect, the newest first."""
         found: list[Task] = []
         skipped = 0
@@ -205,7 +208,7 @@ class Desk:
         """The task now and after each change, to its end; again every 15 s when nothing changes."""
         return self._board.follow(task_id)
 
-    def live(self, caller: Caller, dialect: str) -> "list[Task]":
+    def live(self, caller: Caller, dialect: str) -> list[Task]:
         """The caller's tasks of one dialect that have not ended, from memory."""
         return [t for t in self._board.live if t.order.owner == caller.id and t.order.dialect == dialect]
 

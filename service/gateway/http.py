@@ -43,8 +43,9 @@ class Dialect(Protocol):
 
 def dialect_app(dialect: Any, desk: Desk, **options: Any) -> FastAPI:
     """`options` are FastAPI's; without a title there is no page about the API."""
-    hidden = {} if options else {"openapi_url": None}
-    app = FastAPI(**hidden, **options)
+    if not options:
+        options = {"openapi_url": None}
+    app = FastAPI(**options)
     app.include_router(dialect.routes(desk))
 
     def answer(failure: Failure, request: Request, retry_after_s: int | None = None) -> Response:

@@ -33,9 +33,9 @@ class KeyLimits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    running: int | None = Field(None, ge=1, description="tasks that run, or are next in the queue, at a time")
-    queued: int | None = Field(None, ge=0, description="tasks that wait")
-    per_minute: int | None = Field(None, ge=1, description="new tasks in a minute")
+    running: int | None = Field(default=None, ge=1, description="tasks that run, or are next in the queue, at a time")
+    queued: int | None = Field(default=None, ge=0, description="tasks that wait")
+    per_minute: int | None = Field(default=None, ge=1, description="new tasks in a minute")
 
 
 class Caller(NamedTuple):

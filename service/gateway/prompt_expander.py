@@ -14,9 +14,9 @@ NOT_ANSWERED = "prompt expansion did not answer; the prompt was used as it is"
 LANGUAGE = {"keep": "Write in the language of the user's prompt.", "english": "Write in English."}
 SYSTEM = """You write prompts for a video model that animates one picture for five seconds.
 Expand the user's prompt to 80 to 120 words of plain prose. Say what moves, how and in which order, how strongly, and
-what the camera does; then light and mood. Keep every person, object and wish that the user names. Where you see the picture,
-do not describe what it shows and what stays still, and invent nothing that contradicts it. No lists, no headings, no
-quotation marks, no mention of the picture or of these rules. {language} Answer with the prompt alone."""
+what the camera does; then light and mood. Keep every person, object and wish that the user names. Where you see the
+picture, do not describe what it shows and what stays still, and invent nothing that contradicts it. No lists, no
+headings, no quotation marks, no mention of the picture or of these rules. {language} Answer with the prompt alone."""
 
 
 class PromptExpander:

@@ -26,6 +26,7 @@ NAME = "api"
 PREFIX = "/api/v1"
 FPS = 16
 RETENTION_S = 24 * 3600.0
+WEBHOOK_PAUSES_S = (5.0, 30.0, 120.0, 600.0, 3600.0)
 SHIFT = {"480p": 3.0, "720p": 5.0}
 WORKFLOWS = {
     "i2v": {"4step": "wan22_i2v_4step", "reference": "wan22_i2v_reference", "5b": "wan22_ti2v_5b"},
@@ -121,7 +122,7 @@ class VideoList(BaseModel):
     next_offset: int | None = Field(description="of the next page, if there is one")
 
 
-SETTINGS = ("workflow", "steps", "switch", "switch_step", "boundary", "sampler", "scheduler", "shift")
+SETTINGS: tuple[str, ...] = ("workflow", "steps", "switch", "switch_step", "boundary", "sampler", "scheduler", "shift")
 SETTINGS += ("high_noise_cfg", "low_noise_cfg", "sizing", "fit")
 
 
@@ -221,6 +222,11 @@ def reject(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
     return failure.http_status, ErrorBody(error=_problem(failure)).model_dump(mode="json")
 
 
+async def webhook(task: Task, desk: Desk) -> tuple[bytes, dict[str, str]]:
+    """The video's object, as GET shows it. It is not signed: a receiver that must be sure asks for the video."""
+    return json.dumps(render(task, desk.video_url(task))).encode(), {}
+
+
 def _problem(failure: Failure) -> Problem:
     return Problem(code=failure.code, message=failure.sentence, field=failure.field)
 
@@ -298,7 +304,7 @@ def routes(desk: Desk) -> APIRouter:
         offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
     ) -> Response:
         caller = caller_of(request, desk)
-        tasks = await desk.list(caller, NAME, limit + 1, offset)
+        tasks = await desk.page(caller, NAME, limit + 1, offset)
         more = len(tasks) > limit
         videos = [shown(task, request) for task in tasks[:limit]]
         return JSONResponse({"videos": videos, "next_offset": offset + limit if more else None})

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from wan_relay.tests.service.gateway.stand import Stand
 
 

@@ -40,7 +40,7 @@ class FastBackend:
 
     async def render(self, task_id: str, order: Order, record: Record) -> Outcome:
         pictures = {field: await self._store.get(key) for field, key in order.pictures.items()}
-        request = order.video_request(**{field: "AAAA" for field in pictures})
+        request = order.video_request(**dict.fromkeys(pictures, "AAAA"))
         for step in range(1, STEPS + 1):
             record.log(f"step {step} of {STEPS}")
             expert = "high_noise" if step <= 2 else "low_noise"

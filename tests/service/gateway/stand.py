@@ -1,5 +1,6 @@
 """A gateway and executors as processes of their own, on a database and a store in one folder."""
 
+import base64
 import os
 import signal
 import subprocess
@@ -10,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from wan_relay.tests.service.worker.conftest import png
 
 ROOT = Path(__file__).resolve().parents[3]
 # Modules of the tests are part of `wan_relay`, whose own entry needs ComfyUI: dev.py registers it without.
 RUN = "import sys, runpy; sys.path.insert(0, {root!r}); import dev; dev.register_package(); sys.argv[0] = {module!r}; "
 RUN += "runpy.run_module('wan_relay.' + {module!r}, run_name='__main__', alter_sys=True)"
 START_S = 60
-PICTURE = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
+PICTURE = "data:image/png;base64," + base64.b64encode(png((64, 48))).decode()
 
 
 class Stand:
@@ -63,9 +63,9 @@ class Stand:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return httpx.Client(base_url=self.url + prefix, headers=headers, timeout=60, trust_env=False)
 
-    def errors(self) -> str:
-        """What all the processes wrote to standard error."""
-        return "".join(path.read_text() for path in sorted(self.folder.glob("*.err")))
+    def errors(self, of: str = "") -> str:
+        """What the processes of a module, or all, wrote to standard error."""
+        return "".join(path.read_text() for path in sorted(self.folder.glob(f"*{of}.err")))
 
     def close(self) -> None:
         for process in self.processes:
@@ -82,10 +82,8 @@ class Stand:
     def _command(self, module: str, arguments: tuple[str, ...]) -> list[str]:
         return [sys.executable, "-P", "-c", RUN.format(root=str(ROOT), module=module), *arguments]
 
-    def _start(
-        self, module: str, *arguments: str, variables: dict[str, str] | None = None
-    ) -> subprocess.Popen[str]:
-        with (self.folder / f"{len(self.processes):02}.err").open("w") as errors:
+    def _start(self, module: str, *arguments: str, variables: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        with (self.folder / f"{len(self.processes):02}-{module}.err").open("w") as errors:
             process = subprocess.Popen(
                 self._command(module, arguments),
                 env=self.variables | (variables or {}),
