@@ -50,7 +50,7 @@ def content_security_policy(files_origin: str | None) -> str:
             "script-src 'self'",
             "style-src 'self'",
             "img-src 'self' data: blob:",
-            f"media-src 'self'{files}",
+            f"media-src 'self' blob:{files}",
             f"connect-src 'self'{files}",
             "base-uri 'none'",
             "form-action 'none'",

@@ -20,7 +20,6 @@ function rowsOf(order, task) {
     [say("factExpanded"), task.expanded_prompt ?? undefined],
     [say("negative"), order.negative_prompt],
     [say("model"), say(`model_${order.model}`)],
-    [say("factSize"), video ? sizeOf(video) : undefined],
     [say("steps"), text(used.steps)],
     [say("cfg"), cfgOf(used)],
     [say("factSampler"), [used.sampler, used.scheduler].filter(Boolean).join(", ")],
@@ -32,14 +31,14 @@ function rowsOf(order, task) {
   ];
 }
 
-/** @param {VideoFile} video */
-const sizeOf = ({ width, height, num_frames, duration, fps }) =>
+/** The size of a file, in the words that its order was planned in. @param {VideoFile} video */
+export const sizeOf = ({ width, height, num_frames, duration, fps }) =>
   say("planned", { width, height, frames: num_frames, seconds: number(duration), fps: number(fps) });
 
 /** @param {VideoFile} video */
 function fileOf({ content_type, size }) {
   const kind = content_type.replace("video/", "");
-  return say("fileValue", { kind, size: number(size / 1e6, { maximumFractionDigits: 1 }) });
+  return say("fileValue", { kind, size: number(size / 1e6, { maximumSignificantDigits: 2 }) });
 }
 
 /** @param {Record<string, string | number | null>} used */

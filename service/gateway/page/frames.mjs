@@ -24,15 +24,18 @@ export function thumbnailOf(source) {
 }
 
 /**
- * The last frame of the video behind a link, whole, as a PNG file.
+ * The last frame of the video behind a link, whole, as a PNG file. The file is fetched first: where a server knows no
+ * ranges, a browser cannot seek in what it plays.
  * @param {string} url @param {number} fps
  */
 export async function lastFrame(url, fps) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error("there is no file");
+  const address = URL.createObjectURL(await response.blob());
   const video = document.createElement("video");
-  video.crossOrigin = "anonymous";
   video.muted = true;
   video.preload = "auto";
-  video.src = url;
+  video.src = address;
   try {
     await once(video, "loadeddata");
     video.currentTime = Math.max(0, video.duration - 0.5 / fps);
@@ -44,6 +47,7 @@ export async function lastFrame(url, fps) {
   } finally {
     video.removeAttribute("src");
     video.load();
+    URL.revokeObjectURL(address);
   }
 }
 

@@ -120,7 +120,7 @@ async function send() {
     addEntry({ id: task.id, at: Date.now(), order, width, height, frames, thumbnail, experts: [], task: keptTask(task) });
     choose(task.id);
     stage.element.focus({ preventScroll: true });
-    stage.element.scrollIntoView({ block: "nearest" });
+    stage.element.scrollIntoView({ block: matchMedia("(max-width: 900px)").matches ? "start" : "nearest" });
   } catch (error) {
     if (!(error instanceof api.ApiError)) throw error;
     showProblems({ [fieldOf(error.problem)]: wordsOf(error.problem, error.retryAfterS) });

@@ -10,7 +10,7 @@ export class PicturePlace {
     this.input = byId(name, HTMLInputElement);
     this.image = /** @type {HTMLImageElement} */ (this.zone.querySelector("img"));
     this.remove = /** @type {HTMLButtonElement} */ (this.zone.querySelector(".remove"));
-    this.shownSize = byId(`size_${name}`, HTMLParagraphElement);
+    this.shownSize = byId(`size_${name}`, HTMLSpanElement);
     this.changed = changed;
     /** @type {File | undefined} */
     this.file = undefined;

@@ -1,6 +1,6 @@
 // The stage: the video that is looked at, from waiting in line to the file.
 import { button, make } from "./dom.mjs";
-import { factsOf } from "./facts.mjs";
+import { factsOf, sizeOf } from "./facts.mjs";
 import { isLive } from "./follow.mjs";
 import { isOver } from "./history_store.mjs";
 import { barsOf, legendOf, plotOf } from "./plot.mjs";
@@ -47,6 +47,7 @@ export class Stage {
     const size = task?.video ?? entry ?? planned ?? { width: 16, height: 9 };
     this.frame.style.setProperty("--aspect", `${size.width} / ${size.height}`);
     this.frame.style.setProperty("--ratio", String(size.width / size.height));
+    this.element.classList.toggle("idle", !entry);
     if (!entry) return this.showEmpty();
     const now = { ...entry, task: task ?? entry.task };
     this.takeEstimate(now.task);
@@ -102,7 +103,8 @@ export class Stage {
     const { task } = entry;
     if (isOver(entry)) return [say("gone")];
     if (task.status === "failed" && task.error) return [make("strong", {}, say("failed")), " ", ...shown(wordsOf(task.error))];
-    if (!isLive(task)) return [task.status === "cancelled" ? say("cancelled") : ""];
+    if (task.status === "cancelled") return [say("cancelled")];
+    if (!isLive(task)) return [task.video ? make("span", { class: "planned" }, sizeOf(task.video)) : ""];
     if (this.isLost) return [say("connectionLost")];
     if (this.isCancelling) return [say("cancelling")];
     if (task.status === "queued")

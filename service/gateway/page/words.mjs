@@ -26,9 +26,6 @@ export async function chooseLanguage(language) {
   await loadWords(language);
 }
 
-/** @param {string} key */
-export const has = (key) => key in words;
-
 /**
  * The text of `key` with its {placeholders} filled in.
  * @param {string} key @param {Record<string, unknown>} values
