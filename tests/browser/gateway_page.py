@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = ROOT / "tests" / "data" / "coffee.jpg"
 PICTURE_SIZE = (600, 400)
-TIMEOUT_MS = 60_000
+TIMEOUT_MS = 120_000
 # Chromium reports every answer of 4xx, and a gateway that is down, as an error of the console.
 NETWORK = re.compile(r"Failed to load resource|net::ERR_")
 WATCH_POLICY = """
@@ -95,7 +95,7 @@ class GatewayPage:
         self.until(lambda: video.evaluate("(video) => video.readyState >= 2 && video.videoWidth > 0"))
         return video
 
-    def until(self, condition: Any, timeout_s: float = 60) -> Any:
+    def until(self, condition: Any, timeout_s: float = 120) -> Any:
         deadline = time.monotonic() + timeout_s
         while not (said := condition()):
             assert time.monotonic() < deadline, "it never came"
