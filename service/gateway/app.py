@@ -31,6 +31,7 @@ from .journal import note
 from .keys import Keys, bare_key
 from .link_secret import kept_secret
 from .metrics import Metrics, stages_s
+from .page_routes import page_routes
 from .prompt_expander import PromptExpander
 from .settings import GatewaySettings
 from .toy_size import at_toy_size
@@ -147,6 +148,8 @@ def application(gateway: Gateway) -> ASGIApp:
         options = API_TEXT if dialect is api else {}
         app.mount(dialect.PREFIX, dialect_app(dialect, gateway.desk, **options))
     app.include_router(file_routes(gateway.store, gateway.signer, gateway.settings.max_upload_mb * 1_000_000))
+
+    app.include_router(page_routes(gateway.settings.public_url))
 
     @app.get("/healthz")
     async def healthz() -> Response:
