@@ -12,3 +12,8 @@ GATEWAY_QUEUE = "gateway"
 # Keys of a task's attributes, which its executor writes while it runs.
 PROGRESS = "progress"
 LOG = "log"
+
+
+def result_key(task_id: str, name: str, suffix: str) -> str:
+    """Where a task's video lies in the object store."""
+    return f"results/{task_id}/{name}{suffix}"

@@ -1,0 +1,28 @@
+"""What an operator can set of every executor: environment variables only, read once."""
+
+import hashlib
+import socket
+from pathlib import Path
+
+from pydantic import Field
+
+from ..tasks.shared_settings import SharedSettings
+
+
+class ExecutorSettings(SharedSettings):
+    """What every executor is told beside its backend's own."""
+
+    executor_id: str = Field(
+        "",
+        max_length=100,
+        pattern=r"^[A-Za-z0-9._-]*$",
+        alias="WAN_RELAY_EXECUTOR_ID",
+        description="a name that no other executor has, the same after a restart; else of its host and folder",
+    )
+
+    def id_for(self, kind: str, folder: Path | None = None) -> str:
+        """The same after a restart on the same machine, so that DBOS takes up what was begun."""
+        if self.executor_id:
+            return self.executor_id
+        place = f"-{hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:6]}" if folder else ""
+        return f"{kind}-{socket.gethostname()}{place}"
