@@ -25,6 +25,7 @@ from ..tasks.task import Order, Outcome
 from .record import Record
 
 WATCH_S = 0.3
+STOP_S = 25.0  # ComfyUI is given 15 s to hear an interrupt
 # A task that takes its machine with it is given to the next, and given up after the last.
 MAX_TRIES = 5
 
@@ -75,13 +76,11 @@ class Attempt:
     async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
         deadline_s = self.order.deadline_s
         left_s = None if deadline_s is None else max(0.0, self._created_at_s + deadline_s - time.time())
-        async with asyncio.timeout(left_s) as budget:
+        async with asyncio.timeout(left_s):
             try:
                 return await work
-            except TimeoutError:
-                if budget.expired():
-                    raise
-                raise RuntimeError("a time-out of the work's own") from None
+            except TimeoutError as error:
+                raise RuntimeError("a time-out of the work's own") from error
 
     def end(self, reason: Reason) -> None:
         if self.reason is None:
@@ -162,8 +161,8 @@ class Executor:
             try:
                 remembered = DBOS.run_step({"name": "begin"}, begin)
             except BaseException:
-                if begun:  # the task was cancelled, or taken away, while it began
-                    self._on_loop(self._discard(attempt, begun[0]))
+                if begun:  # the task was cancelled, or taken away, before this was remembered
+                    self._on_loop(self._discard(task_id, begun[0]))
                 raise
             return self._on_loop(self._render(attempt, remembered))
         finally:
@@ -213,17 +212,13 @@ class Executor:
     async def _render(self, attempt: Attempt, remembered: Begun) -> Outcome:
         if "failure" in remembered:
             return Outcome(failure=Failure.model_validate(remembered["failure"]))
-        writing = asyncio.create_task(attempt.record.write())
-        try:
-            work = self._backend.render(attempt.task_id, attempt.order, attempt.record, remembered["begun"])
-            outcome = await self._outcome(attempt, work)
-            if outcome.failure is not None:
-                await self._discard(attempt, remembered)
-        finally:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
-        if attempt.reason is None:
-            await attempt.record.write_once()
+        attempt.record.start()
+        work = self._backend.render(attempt.task_id, attempt.order, attempt.record, remembered["begun"])
+        outcome = await self._outcome(attempt, work)
+        is_ours = attempt.reason != "taken away"
+        if outcome.failure is not None and is_ours:
+            await self._discard(attempt.task_id, remembered)
+        await attempt.record.close(has_last_word=is_ours)
         return outcome
 
     async def _outcome(self, attempt: Attempt, work: Coroutine[Any, Any, Outcome]) -> Outcome:
@@ -245,19 +240,20 @@ class Executor:
             sentence = "the executor failed; its log says more under this task's id"
             return Outcome(failure=Failure(code="INTERNAL_ERROR", sentence=sentence))
 
-    async def _discard(self, attempt: Attempt, remembered: Begun) -> None:
-        """But not what another executor goes on with."""
-        if attempt.reason == "taken away" or "begun" not in remembered:
+    async def _discard(self, task_id: str, remembered: Begun) -> None:
+        if "begun" not in remembered:
             return
         try:
-            await self._backend.discard(attempt.task_id, remembered["begun"])
+            await self._backend.discard(task_id, remembered["begun"])
         except Exception as error:
-            print(f"task {attempt.task_id}: not discarded ({type(error).__name__})", file=sys.stderr, flush=True)
+            print(f"task {task_id}: not discarded ({type(error).__name__})", file=sys.stderr, flush=True)
 
     async def _end_all(self, reason: Reason) -> None:
+        ends = [asyncio.create_task(attempt.has_ended.wait()) for attempt in self._attempts.values()]
         for attempt in list(self._attempts.values()):
             attempt.end(reason)
-        await asyncio.gather(*(attempt.has_ended.wait() for attempt in self._attempts.values()))
+        if ends:
+            await asyncio.wait(ends, timeout=STOP_S)
 
     def _give_back(self) -> None:
         """To the queue, where another finds it at once. DBOS has no public name for it: recovery is the same call."""

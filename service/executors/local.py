@@ -73,7 +73,7 @@ class LocalBackend:
             answer = await self._worker.make_video(request, [], task_id, narrator, into_the_store, started)
         except JobError as error:
             if error.code == "GPU_ERROR":  # only a new process has a new context
-                self._worker.process.kill()
+                await asyncio.to_thread(self._worker.process.kill)
                 self._worker.process.start()
             raise
         return Outcome(answer=answer, video=kept[0])

@@ -1,6 +1,7 @@
 """What a running task says, kept in its attributes for the gateway to show."""
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -23,6 +24,9 @@ class Record:
         self._task_id = task_id
         self._said: dict[str, Any] = {LOG: list(attributes.get(LOG) or ())}
         self._changed = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._has_last_word = True
+        self._writing: asyncio.Task[None]
 
     def progress(self, progress: Progress) -> None:
         self._said[PROGRESS] = progress.to_wire()
@@ -33,17 +37,28 @@ class Record:
         self._said[LOG] = [*self._said[LOG], line.model_dump(mode="json")][-MAX_LOG_LINES:]
         self._changed.set()
 
-    async def write(self) -> None:
-        """Until it is cancelled. A database that does not answer is asked again."""
-        while True:
-            await self._changed.wait()
-            await self.write_once()
-            await asyncio.sleep(WRITE_S)
+    def start(self) -> None:
+        self._writing = asyncio.create_task(self._write_until_closed())
 
-    async def write_once(self) -> None:
-        """The last word, if it has not been written yet."""
-        if not self._changed.is_set():
-            return
+    async def close(self, *, has_last_word: bool) -> None:
+        """`has_last_word` is false when the task is another's by now."""
+        self._has_last_word = has_last_word
+        self._closing.set()
+        self._changed.set()
+        await self._writing
+
+    async def _write_until_closed(self) -> None:
+        while not self._closing.is_set():
+            await self._changed.wait()
+            if not self._closing.is_set() or self._has_last_word:
+                await self._write()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), WRITE_S)
+        if self._changed.is_set() and self._has_last_word:
+            await self._write()
+
+    async def _write(self) -> None:
+        """A database that does not answer is asked again with the next word."""
         self._changed.clear()
         try:
             await self._client.update_workflow_attributes_async(self._task_id, dict(self._said), merge=True)

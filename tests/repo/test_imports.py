@@ -23,6 +23,7 @@ LAYERS: dict[str, set[str]] = {
     "service.media": {"service.contract", "service.child_process"},
     "service.media.decoding": {"service.contract", "service.child_process"},
     "service.worker": {"service.contract", "service.media", "service.child_process"},
+    "service.store": {"service.contract"},
     "service.tasks": {"service.contract"},
     "service.executors": {"service.contract", "service.media", "service.tasks", "service.worker", "service.store"},
     "service.gateway": {"service.contract", "service.media", "service.tasks", "service.store"},
