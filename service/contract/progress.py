@@ -9,7 +9,7 @@ Stage = Literal["waiting", "loading", "sampling", "decoding", "saving"]
 
 
 class Progress(BaseModel):
-    """Where a job is. A RunPod endpoint tells of steps of the sampler alone; the gateway's own executors of every stage."""
+    """Where a job is. A RunPod endpoint tells of the sampler's steps alone, an executor of every stage."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -26,7 +26,7 @@ class Webhook(BaseModel):
 
 
 class Order(BaseModel):
-    """What is queued for a task: small, plain JSON. Pictures lie in the object store, and are named here by their keys."""
+    """What is queued for a task: small, plain JSON. Pictures lie in the object store, and are named by their keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
