@@ -1,7 +1,7 @@
 """The one interface to where uploads and results lie: objects with a key, whole or not there."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -64,7 +64,9 @@ class ObjectStore(Protocol):
     async def get(self, key: str) -> bytes:
         """Raises ObjectNotFoundError."""
 
-    def read(self, key: str, start: int = 0, end: int | None = None, etag: str | None = None) -> AsyncIterator[bytes]:
+    def read(
+        self, key: str, start: int = 0, end: int | None = None, etag: str | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` up to, not with, `end`, as many as there are, in pieces. What was begun is read whole,
         though it be deleted meanwhile.
 
