@@ -13,13 +13,11 @@ import time
 from pathlib import Path
 from typing import IO
 
-from pydantic import ValidationError
-
 from ..contract.errors import JobError
 from ..contract.video_answer import VideoAnswer
-from ..store.object_store import ObjectStore, StoreError
+from ..store.object_store import ObjectStore
 from ..store.open_store import open_store
-from ..tasks.database import DatabaseUrlError, database_url
+from ..tasks.database import database_url
 from ..tasks.names import LOCAL_QUEUE
 from ..tasks.task import Order, Outcome, Video
 from ..worker.job import Worker
@@ -31,7 +29,7 @@ from .narrator import Narrator
 from .pictures import whole_request
 from .record import Record
 from .result import draw, keep, remove
-from .settings import ExecutorSettings
+from .settings import ExecutorSettings, told_errors
 
 KIND = "local"
 
@@ -64,8 +62,9 @@ class LocalBackend:
 
         async def into_the_store(video: SavedVideo, answer: VideoAnswer, left_s: float) -> VideoAnswer:
             # Half of the time is more than any store needs that will answer at all.
-            content, limit_s = video.content, left_s / 2
-            kept.append(await keep(self._store, task_id, begun, video.suffix, content, video.mime_type, limit_s))
+            limit_s = left_s / 2
+            way = (self._store, task_id, begun, video.suffix, lambda: video.content, video.mime_type, limit_s)
+            kept.append(await keep(*way))
             narrator.log("video saved")
             return answer
 
@@ -83,15 +82,10 @@ class LocalBackend:
 
 
 def main() -> None:
-    try:
+    with told_errors():
         settings, shared = Settings.from_environment(), ExecutorSettings.from_environment()
         store = open_store(shared.store, **shared.store_options)
         url = database_url(shared.database)
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        sys.exit(f"{fault['loc'][0]}: {fault['msg']}")
-    except (StoreError, DatabaseUrlError) as error:
-        sys.exit(str(error))
     executor_id = shared.id_for(KIND, settings.run_directory)
     lock = own_folder(settings.run_directory)
     executor = Executor(url, executor_id, LOCAL_QUEUE, LocalBackend(settings, store), {"kind": KIND})

@@ -27,12 +27,12 @@ class Narrator:
     def log(self, text: str) -> None:
         self._record.log(text)
 
-    def stage(self, stage: Stage) -> None:
-        """A stage that begins again is ComfyUI's second try, from the first step on."""
+    def stage(self, stage: Stage, text: str | None = None) -> None:
+        """In its usual words, or in these. Where `waiting` comes again, ComfyUI has ended in between."""
         if stage == "waiting" and self._last is not None and self._last.stage != "waiting":
             self.log("ComfyUI ended, and is started again")
         elif self._last is None or self._last.stage != stage:
-            self.log(_BEGINS[stage])
+            self.log(text or _BEGINS[stage])
         if stage in ("waiting", "loading"):
             self._first_step = None
         is_sampled = stage in ("decoding", "saving")

@@ -3,10 +3,10 @@
 import asyncio
 import secrets
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 from ..contract.video_request import MAX_DRAWN_SEED
-from ..store.object_store import ObjectStore, StoreUnavailableError
+from ..store.object_store import Content, ObjectStore, StoreUnavailableError
 from ..tasks.names import result_key
 from ..tasks.task import Order, Video
 from .executor import Begun
@@ -26,14 +26,20 @@ def draw(order: Order) -> Begun:
 
 
 async def keep(
-    store: ObjectStore, task_id: str, begun: Begun, suffix: str, content: bytes | Path, mime_type: str, limit_s: float
+    store: ObjectStore,
+    task_id: str,
+    begun: Begun,
+    suffix: str,
+    content: Callable[[], Content],
+    mime_type: str,
+    limit_s: float,
 ) -> Video:
-    """A store that does not answer is asked again for `limit_s` seconds. Raises JobError."""
+    """A store that does not answer is asked again for `limit_s` seconds. Raises JobError, and what `content` raises."""
     key = result_key(task_id, begun["name"], suffix)
     give_up, pause_s = time.monotonic() + limit_s, 0.5
     while True:
         try:
-            stored = await store.put(key, content, mime_type)
+            stored = await store.put(key, content(), mime_type)
             return Video(key=key, size=stored.size)
         except StoreUnavailableError as error:
             if time.monotonic() + pause_s > give_up:

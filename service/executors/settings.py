@@ -2,10 +2,15 @@
 
 import hashlib
 import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from ..store.object_store import StoreError
+from ..tasks.database import DatabaseUrlError
 from ..tasks.shared_settings import SharedSettings
 
 
@@ -26,3 +31,15 @@ class ExecutorSettings(SharedSettings):
             return self.executor_id
         place = f"-{hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:6]}" if folder else ""
         return f"{kind}-{socket.gethostname()}{place}"
+
+
+@contextmanager
+def told_errors() -> Iterator[None]:
+    """Ends the process with one sentence where a setting cannot be used."""
+    try:
+        yield
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        sys.exit(f"{fault['loc'][0]}: {fault['msg']}")
+    except (StoreError, DatabaseUrlError) as error:
+        sys.exit(str(error))

@@ -30,6 +30,19 @@ class SharedSettings(BaseModel):
     store_key_id: str | None = Field(None, alias="WAN_RELAY_STORE_KEY_ID", description="S3 key id")
     store_secret: str | None = Field(None, alias="WAN_RELAY_STORE_SECRET", description="S3 secret", repr=False)
 
+    public_url: str | None = Field(
+        None,
+        alias="WAN_RELAY_PUBLIC_URL",
+        description="where clients and RunPod's workers reach the gateway, such as `https://video.example.com`",
+    )
+    link_secret: str | None = Field(
+        None,
+        min_length=16,
+        alias="WAN_RELAY_LINK_SECRET",
+        description="what links to files are signed with",
+        repr=False,
+    )
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Raises pydantic.ValidationError that names the variable."""

@@ -19,7 +19,7 @@ from PIL import Image
 from wan_relay.service.gateway.engine import Engine
 from wan_relay.service.store.open_store import open_store
 from wan_relay.service.tasks.database import database_url
-from wan_relay.service.tasks.names import LOCAL_QUEUE
+from wan_relay.service.tasks.names import LOCAL_QUEUE, RUNPOD_QUEUE
 from wan_relay.service.tasks.task import Order, Task
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -97,59 +97,115 @@ class Process:
 
 
 class Machine:
-    """One GPU machine: an executor over the fake ComfyUI, in a folder of its own."""
+    """An executor and the fake ComfyUI that its tasks end up in: its own, or that of a RunPod endpoint."""
+
+    module = "service.executors.local"
 
     def __init__(self, folder: Path, video: Path, variables: dict[str, Any]) -> None:
         self.folder = folder
         self.run_folder = folder / "run"
         (self.run_folder / "output").mkdir(parents=True)
         self._video = video
-        self._variables = variables
-        self.executor: Process
+        self.variables = variables
+        self.executor: Process | None = None
         self.configure()
+
+    @property
+    def name(self) -> str:
+        return str(self.variables["WAN_RELAY_EXECUTOR_ID"])
 
     def configure(self, **config: Any) -> None:
         """What its fake ComfyUI does from now on."""
         path = self.run_folder / "fake.json"
         path.write_text(json.dumps({"video": str(self._video), **config}))
 
-    def has_met(self, kind: str) -> bool:
-        """Whether its fake ComfyUI has met the one fault that was configured."""
-        return f'["{kind}", 0]' in (self.run_folder / "fake.json").read_text()
-
     def start(self) -> "Machine":
-        self.executor = Process(self.folder, "service.executors.local", self._variables)
+        self.executor = Process(self.folder, self.module, self.variables)
         return self
 
+    def ready(self) -> "Machine":
+        assert self.executor is not None
+        self.executor.wait_ready()
+        return self
+
+    def said(self) -> str:
+        return self.executor.said() if self.executor else ""
+
+    def wait_met(self, kind: str) -> None:
+        """Until its fake ComfyUI has met the one fault that was configured."""
+        wait_until(lambda: f'["{kind}", 0]' in (self.run_folder / "fake.json").read_text())
+
     def comfyui(self) -> int:
-        """Its process id."""
+        """The process id of its fake ComfyUI."""
+        return wait_until(lambda: next(iter(self._comfyuis()), 0))
 
-        def found() -> int:
-            for process in psutil.process_iter(["cmdline"]):
-                command = " ".join(process.info["cmdline"] or ())
-                if "main.py" in command and f"{self.run_folder}/output" in command:
-                    return process.pid
-            return 0
+    def release(self) -> None:
+        """Lets a ComfyUI go on that stopped itself."""
+        for pid in self._comfyuis():
+            os.kill(pid, signal.SIGCONT)
 
-        return wait_until(found)
+    def _comfyuis(self) -> list[int]:
+        found = []
+        for process in psutil.process_iter(["cmdline", "status"]):
+            command = process.info["cmdline"] or []
+            is_alive = process.info["status"] != psutil.STATUS_ZOMBIE
+            if is_alive and f"{self.run_folder}/output" in command and any("main.py" in part for part in command):
+                found.append(process.pid)
+        return found
+
+    def prompts(self) -> int:
+        """How many runs its fake ComfyUI was asked for."""
+        calls = self.run_folder / "calls.jsonl"
+        lines = calls.read_text().splitlines() if calls.exists() else []
+        return sum(json.loads(line)[0] == "prompt" for line in lines)
 
     def left_files(self) -> list[str]:
         """Files of jobs that are still in ComfyUI's folders."""
         folders = (self.run_folder / "input", self.run_folder / "output")
         return sorted(path.name for folder in folders for path in folder.rglob("*"))
 
+    def end(self) -> None:
+        if self.executor is not None:
+            self.executor.end()
+
+
+class RunpodMachine(Machine):
+    """An executor for a RunPod endpoint: the project's local platform, with the real SDK loop and the worker."""
+
+    module = "service.executors.runpod"
+    platform: Process | None = None
+
+    def start(self) -> "Machine":
+        if self.platform is None:
+            arguments = ("--port", "0", "--api-key", "my-key")
+            self.platform = Process(self.folder, "service.local_runpod", self.variables, *arguments)
+        self.variables["WAN_RELAY_RUNPOD_URL"] = self.platform.wait_ready()
+        return super().start()
+
+    def said(self) -> str:
+        return super().said() + (self.platform.said() if self.platform else "")
+
+    def end(self) -> None:
+        super().end()
+        if self.platform is not None:
+            self.platform.end()
+
+
+MACHINES = {"local": (LOCAL_QUEUE, Machine), "runpod": (RUNPOD_QUEUE, RunpodMachine)}
+
 
 class Deployment:
     """The engine, the store, and the machines that were added."""
 
-    def __init__(self, folder: Path, database: str = "", queue: str = LOCAL_QUEUE) -> None:
+    def __init__(self, folder: Path, kind: str = "local", database: str = "") -> None:
+        queue, self._make = MACHINES[kind]
+        self.kind = kind
         self.folder = folder
         self.database = database or str(folder / "tasks.sqlite")
         self.objects = folder / "objects"
         self.video = folder / "video.mp4"
         self.video.write_bytes(b"\x00\x00\x00\x20ftypisom" + os.urandom(20_000))
         self.store = open_store(str(self.objects))
-        self.processes: list[Process] = []
         self.machines: list[Machine] = []
         self._loop = asyncio.new_event_loop()
         self.engine = Engine(database_url(self.database), "gateway", queue)
@@ -176,8 +232,9 @@ class Deployment:
             "WAN_RELAY_VOLUME": folder / "volume",
             "WAN_RELAY_JOB_TIMEOUT_S": 60,
             "WAN_RELAY_MIN_FREE_DISK_MB": 1,
+            "WAN_RELAY_RUNPOD_KEY": "my-key",
         }
-        machine = Machine(folder, self.video, own | variables)
+        machine = self._make(folder, self.video, own | variables)
         self.machines.append(machine)
         return machine
 
@@ -201,9 +258,10 @@ class Deployment:
     def wait(self, task_id: str) -> Task:
         """The task when it has ended."""
         try:
-            return wait_until(lambda: task if (task := self.task(task_id)).is_final else None)
+            wait_until(lambda: self.task(task_id).is_final)
+            return self.task(task_id)
         except TimeoutError:
-            said = "\n".join(machine.executor.said()[-2000:] for machine in self.machines)
+            said = "\n".join(machine.said()[-3000:] for machine in self.machines)
             raise TimeoutError(f"{self.task(task_id)!r}\n{said}") from None
 
     def wait_running(self, task_id: str) -> None:
@@ -231,10 +289,7 @@ class Deployment:
 
     def close(self) -> None:
         for machine in self.machines:
-            if hasattr(machine, "executor"):
-                machine.executor.end()
-        for process in self.processes:
-            process.end()
+            machine.end()
         self.engine.close()
         self._loop.close()
 
