@@ -5,6 +5,7 @@ started (child_process.py says why). Only DBOS decides whose outcome counts: tha
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -12,8 +13,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, WorkflowStatus
 
 from ..contract.errors import JobError
@@ -22,6 +24,8 @@ from ..tasks.database import dbos_config, own_engine
 from ..tasks.heartbeats import BEAT_S, Heartbeats
 from ..tasks.names import APPLICATION, RENDER_WORKFLOW
 from ..tasks.task import Order, Outcome
+from .attempt import Attempt, Reason
+from .backend import Backend, Begun
 from .record import Record
 
 WATCH_S = 0.3
@@ -29,64 +33,17 @@ STOP_S = 25.0  # ComfyUI is given 15 s to hear an interrupt
 # A task that takes its machine with it is given to the next, and given up after the last.
 MAX_TRIES = 5
 
-Begun = dict[str, Any]
-Reason = Literal["cancelled", "taken away", "stopping"]
+ADOPT_S = 2.0
+MAX_KEPT = 100
+
 T = TypeVar("T")
 
 
-class Backend(Protocol):
-    """What makes the videos."""
+class LostHoldError(BaseException):
+    """The database went away between two calls of DBOS's, which then ends a task's thread and leaves the task as it is.
 
-    async def start(self) -> None:
-        """Readies what the first task will need; returns at once."""
-
-    async def stop(self) -> None:
-        """Ends what runs here, and leaves nothing."""
-
-    async def begin(self, task_id: str, order: Order, record: Record) -> Begun:
-        """What must be done once for a task, however often it is tried: its result is kept. Raises JobError."""
-
-    async def render(self, task_id: str, order: Order, record: Record, begun: Begun) -> Outcome:
-        """Raises JobError; cancelled when the task is, and then leaves no work behind that runs here."""
-
-    async def discard(self, task_id: str, begun: Begun) -> None:
-        """Undoes `begin`, and whatever came of it: the task has ended without a video."""
-
-
-class Attempt:
-    """One try of one task, in this process."""
-
-    def __init__(self, record: Record, task_id: str, order: Order, created_at_s: float) -> None:
-        self.record = record
-        self.task_id = task_id
-        self.order = order
-        self.reason: Reason | None = None
-        self.has_ended = asyncio.Event()
-        self._created_at_s = created_at_s
-        self._work: asyncio.Task[Any] | None = None
-
-    async def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """One part of the try. Raises CancelledError once there is a reason, TimeoutError after the task's deadline."""
-        if self.reason is not None:
-            work.close()
-            raise asyncio.CancelledError
-        self._work = task = asyncio.ensure_future(self._in_time(work))
-        return await task
-
-    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
-        deadline_s = self.order.deadline_s
-        left_s = None if deadline_s is None else max(0.0, self._created_at_s + deadline_s - time.time())
-        async with asyncio.timeout(left_s):
-            try:
-                return await work
-            except TimeoutError as error:
-                raise RuntimeError("a time-out of the work's own") from error
-
-    def end(self, reason: Reason) -> None:
-        if self.reason is None:
-            self.reason = reason
-            if self._work is not None:
-                self._work.cancel()
+    No Exception: DBOS would make it the task's outcome.
+    """
 
 
 class Executor:
@@ -101,12 +58,23 @@ class Executor:
         self._loop: asyncio.AbstractEventLoop
         self._client: DBOSClient
         self._attempts: dict[str, Attempt] = {}
+        self._outcomes: dict[str, Outcome] = {}
         self._is_stopping = False
 
-    async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Until SIGTERM or SIGINT; what runs then goes back to the queue. The process must end by os._exit: DBOS's
-        threads wait for ever for the tasks that they began.
-        """
+    def run_process(self) -> NoReturn:
+        """Until SIGTERM or SIGINT; what runs then goes back to the queue. Prints `ready <id>` when it takes tasks."""
+        code = 1
+        try:
+            asyncio.run(self._run(lambda: print(f"ready {self._id}", flush=True)))
+            code = 0
+        except Exception:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)  # DBOS's threads wait for ever for the tasks that they began
+
+    async def _run(self, on_ready: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for sign in (signal.SIGTERM, signal.SIGINT):
@@ -118,7 +86,7 @@ class Executor:
         helpers: list[asyncio.Task[None]] = []
         try:
             await asyncio.to_thread(self._launch)
-            helpers = [asyncio.create_task(self._beat(beats)), asyncio.create_task(self._watch())]
+            helpers = [asyncio.create_task(work) for work in (self._beat(beats), self._watch(), self._adopt())]
             on_ready()
             await stop.wait()
         finally:
@@ -127,8 +95,11 @@ class Executor:
                 helper.cancel()
             await self._end_all("stopping")
             await self._backend.stop()
-            await asyncio.to_thread(self._give_back)
-            await asyncio.to_thread(beats.leave, self._id)
+            try:
+                await asyncio.to_thread(self._give_back)
+                await asyncio.to_thread(beats.leave, self._id)
+            except Exception as error:  # whoever sees the heart stand still recovers them
+                print(f"tasks were not given back: {type(error).__name__}", file=sys.stderr, flush=True)
 
     def _launch(self) -> None:
         DBOS(config=dbos_config(self._url, self._id))
@@ -148,9 +119,24 @@ class Executor:
         )
 
     def _try(self, task_id: str, order: Order) -> Outcome:
-        """In a thread of DBOS's. What `begin` did is remembered by the task: another try does not do it again."""
-        status = self._status(task_id)
-        attempt = self._on_loop(self._enter(task_id, order, status))
+        """In a thread of DBOS's. An outcome that DBOS could not write down is there when it is asked for again."""
+        if task_id not in self._outcomes:
+            attempt = self._on_loop(self._enter(task_id, order, self._status(task_id)))
+            try:
+                outcome = self._outcome_of(attempt)
+            except sa.exc.DBAPIError:
+                raise LostHoldError from None
+            finally:
+                self._on_loop(self._leave(attempt))
+            if attempt.reason is not None:
+                return outcome
+            self._outcomes[task_id] = outcome
+            while len(self._outcomes) > MAX_KEPT:
+                del self._outcomes[next(iter(self._outcomes))]
+        return self._outcomes[task_id]
+
+    def _outcome_of(self, attempt: Attempt) -> Outcome:
+        """What `begin` did is remembered by the task: another try does not do it again."""
         begun: list[Begun] = []
 
         def begin() -> Begun:
@@ -158,15 +144,14 @@ class Executor:
             return begun[0]
 
         try:
-            try:
-                remembered = DBOS.run_step({"name": "begin"}, begin)
-            except BaseException:
-                if begun:  # the task was cancelled, or taken away, before this was remembered
-                    self._on_loop(self._discard(task_id, begun[0]))
-                raise
-            return self._on_loop(self._render(attempt, remembered))
-        finally:
-            self._on_loop(self._leave(attempt))
+            remembered = DBOS.run_step({"name": "begin"}, begin)
+        except BaseException:
+            if begun:  # the task was cancelled, or taken away, before this was remembered
+                self._on_loop(self._discard(attempt.task_id, begun[0]))
+            raise
+        outcome = self._on_loop(self._render(attempt, remembered))
+        self._status(attempt.task_id)  # waits for a database that is away
+        return outcome
 
     def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -258,11 +243,17 @@ class Executor:
     def _give_back(self) -> None:
         """To the queue, where another finds it at once. DBOS has no public name for it: recovery is the same call."""
         DBOS.destroy()
+        self._put_back(self._mine())
+
+    def _mine(self) -> set[str]:
         mine = self._client.list_workflows(
             status="PENDING", name=RENDER_WORKFLOW, executor_id=self._id, load_input=False, load_output=False
         )
-        for status in mine:
-            self._client._sys_db.reenqueue_for_recovery(status.workflow_id, [self._id], self._queue)
+        return {status.workflow_id for status in mine}
+
+    def _put_back(self, task_ids: set[str]) -> None:
+        for task_id in task_ids:
+            self._client._sys_db.reenqueue_for_recovery(task_id, [self._id], self._queue)
 
     async def _watch(self) -> None:
         """DBOS tells the waiters of a cancelled task, and lets the work go on (reference/engine.md)."""
@@ -286,6 +277,20 @@ class Executor:
                 attempt.end("cancelled")
             elif status.status in ("ENQUEUED", "DELAYED") or status.executor_id != self._id:
                 attempt.end("taken away")  # this machine was thought to be lost
+
+    async def _adopt(self) -> None:
+        """A task that is this executor's and that nothing here works on goes back to the queue.
+
+        It is one that DBOS lost hold of: where a PostgreSQL host's name or socket is gone for a while, DBOS 3.4.0 takes
+        that for no lost connection, and does not try to write an outcome again.
+        """
+        seen: set[str] = set()
+        while True:
+            await asyncio.sleep(ADOPT_S)
+            with contextlib.suppress(Exception):
+                idle = await asyncio.to_thread(self._mine) - self._attempts.keys()
+                await asyncio.to_thread(self._put_back, seen & idle)
+                seen = idle
 
     async def _beat(self, beats: Heartbeats) -> None:
         while True:

@@ -7,7 +7,6 @@ prints `ready <executor id>`. It is configured by the worker's variables and tho
 
 import asyncio
 import fcntl
-import os
 import sys
 import time
 from pathlib import Path
@@ -24,7 +23,8 @@ from ..worker.job import Worker
 from ..worker.own_files import remove_leftovers
 from ..worker.saved_video import Video as SavedVideo
 from ..worker.settings import Settings
-from .executor import Begun, Executor
+from .backend import Begun
+from .executor import Executor
 from .narrator import Narrator
 from .pictures import whole_request
 from .record import Record
@@ -87,11 +87,9 @@ def main() -> None:
         store = open_store(shared.store, **shared.store_options)
         url = database_url(shared.database)
     executor_id = shared.id_for(KIND, settings.run_directory)
-    lock = own_folder(settings.run_directory)
     executor = Executor(url, executor_id, LOCAL_QUEUE, LocalBackend(settings, store), {"kind": KIND})
-    asyncio.run(executor.run(lambda: print(f"ready {executor_id}", flush=True)))
-    lock.close()
-    os._exit(0)
+    with own_folder(settings.run_directory):
+        executor.run_process()
 
 
 def own_folder(run_directory: Path) -> IO[bytes]:

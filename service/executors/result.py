@@ -9,7 +9,7 @@ from ..contract.video_request import MAX_DRAWN_SEED
 from ..store.object_store import Content, ObjectStore, StoreUnavailableError
 from ..tasks.names import result_key
 from ..tasks.task import Order, Video
-from .executor import Begun
+from .backend import Begun
 from .store_failures import store_failure
 
 MAX_PAUSE_S = 10.0

@@ -9,7 +9,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -29,7 +28,8 @@ from ..store.signed_paths import PathSigner
 from ..tasks.database import database_url
 from ..tasks.names import FILES_PATH, RUNPOD_QUEUE
 from ..tasks.task import Order, Outcome, Video
-from .executor import Begun, Executor
+from .backend import Begun
+from .executor import Executor
 from .narrator import Narrator
 from .pictures import whole_request
 from .record import Record
@@ -225,8 +225,7 @@ def main() -> None:
         url = database_url(settings.database)
     executor_id = settings.id_for(KIND)
     executor = Executor(url, executor_id, RUNPOD_QUEUE, RunpodBackend(settings, store), {"kind": KIND})
-    asyncio.run(executor.run(lambda: print(f"ready {executor_id}", flush=True)))
-    os._exit(0)
+    executor.run_process()
 
 
 if __name__ == "__main__":

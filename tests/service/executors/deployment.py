@@ -100,6 +100,7 @@ class Machine:
     """An executor and the fake ComfyUI that its tasks end up in: its own, or that of a RunPod endpoint."""
 
     module = "service.executors.local"
+    platform: Process | None = None
 
     def __init__(self, folder: Path, video: Path, variables: dict[str, Any]) -> None:
         self.folder = folder
@@ -173,7 +174,6 @@ class RunpodMachine(Machine):
     """An executor for a RunPod endpoint: the project's local platform, with the real SDK loop and the worker."""
 
     module = "service.executors.runpod"
-    platform: Process | None = None
 
     def start(self) -> "Machine":
         if self.platform is None:
@@ -255,10 +255,10 @@ class Deployment:
         [task] = self.play(self.engine.get([task_id]))
         return task
 
-    def wait(self, task_id: str) -> Task:
+    def wait(self, task_id: str, limit_s: float = LIMIT_S) -> Task:
         """The task when it has ended."""
         try:
-            wait_until(lambda: self.task(task_id).is_final)
+            wait_until(lambda: self.task(task_id).is_final, limit_s)
             return self.task(task_id)
         except TimeoutError:
             said = "\n".join(machine.said()[-3000:] for machine in self.machines)

@@ -63,7 +63,7 @@ def test_a_running_task_says_where_it_is(site: Site) -> None:
     said = [line.text for line in task.log]
     assert ("sampling", 1, "high_noise") in seen, seen
     assert said[-2:] == ["saving the video", "video saved"]
-    assert [line for line in said if "step" in line][0] == "high-noise expert, step 1 of 8"
+    assert next(line for line in said if "step" in line) == "high-noise expert, step 1 of 8"
     assert task.progress is not None
     assert (task.progress.stage, task.progress.progress) == ("saving", 1.0)
     if site.here.kind == "local":
