@@ -10,10 +10,9 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import aiohttp
 from pydantic import Field, ValidationError, field_validator
 
 from ..contract.errors import JobError
@@ -21,7 +20,7 @@ from ..contract.failure import Failure
 from ..contract.progress import Progress
 from ..contract.video_answer import VideoAnswer
 from ..media.addresses import TrustedHosts
-from ..media.guarded_http import dialled_url, guarded_session, is_blocked
+from ..media.guarded_http import dialled_url
 from ..store.object_store import Content, ObjectStore
 from ..store.open_store import open_store
 from ..store.signed_paths import PathSigner
@@ -29,6 +28,7 @@ from ..tasks.database import database_url
 from ..tasks.names import FILES_PATH, RUNPOD_QUEUE
 from ..tasks.task import Order, Outcome, Video
 from .backend import Begun
+from .bucket_video import fetched
 from .executor import Executor
 from .narrator import Narrator
 from .pictures import whole_request
@@ -39,12 +39,9 @@ from .settings import ExecutorSettings, told_errors
 
 KIND = "runpod"
 LINK_S = 24 * 3600.0  # RunPod forgets a job after that
-DOWNLOAD_S = 600.0
-DOWNLOAD_TRIES = 3
 STORE_S = 120.0
 MIN_TTL_S = 10.0
 _SUFFIXES = {"video/mp4": ".mp4", "video/webm": ".webm"}
-_PIECE = 256 * 1024
 
 
 class RunpodSettings(ExecutorSettings):
@@ -161,38 +158,18 @@ class RunpodBackend:
             await pause.wait()
 
     async def _home(self, task_id: str, begun: Begun, suffix: str, answer: VideoAnswer) -> Video:
-        def kept(content: Callable[[], Content]) -> Any:
+        def kept(content: Callable[[], Content]) -> Awaitable[Video]:
             return keep(self._store, task_id, begun, suffix, content, answer.format, STORE_S)
 
-        if answer.video is not None:
-            try:
-                content = await asyncio.to_thread(base64.b64decode, answer.video, validate=True)
-            except ValueError:
-                raise JobError("NO_OUTPUT", "the video in the RunPod endpoint's answer is not base64") from None
-            return await kept(lambda: content)
-        if answer.video_url is None:
+        if answer.video_url is not None:
+            return await fetched(answer.video_url, self._settings.trusted_hosts, kept)
+        if answer.video is None:
             raise JobError("NO_OUTPUT", "the RunPod endpoint's answer has no video")
-        url, pause = answer.video_url, Pause()
-        for _ in range(DOWNLOAD_TRIES - 1):
-            with contextlib.suppress(aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError):
-                return await kept(lambda: self._download(url))
-            await pause.wait()
         try:
-            return await kept(lambda: self._download(url))
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            why = "its host is not allowed" if is_blocked(error) else type(error).__name__
-            raise JobError(
-                "UPLOAD_FAILED", f"the video could not be fetched from the endpoint's bucket: {why}"
-            ) from None
-
-    async def _download(self, url: str) -> AsyncIterator[bytes]:
-        timeout = aiohttp.ClientTimeout(total=DOWNLOAD_S)
-        async with (
-            guarded_session(self._settings.trusted_hosts, timeout=timeout) as session,
-            session.get(dialled_url(url), raise_for_status=True) as response,
-        ):
-            async for piece in response.content.iter_chunked(_PIECE):
-                yield piece
+            content = await asyncio.to_thread(base64.b64decode, answer.video, validate=True)
+        except ValueError:
+            raise JobError("NO_OUTPUT", "the video in the RunPod endpoint's answer is not base64") from None
+        return await kept(lambda: content)
 
 
 def _policy(order: Order) -> dict[str, Any]:

@@ -18,7 +18,7 @@ SUBMIT_S = 300.0
 SILENT_S = 1800.0
 CANCEL_S = 20.0
 MAX_BODY = 10_000_000  # the platform's cap on /run
-_PASSING = (408, 425, 429, 500, 502, 503, 504)
+PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 
 class UnknownJobError(Exception):
@@ -90,7 +90,7 @@ class RunpodEndpoint:
                 raise UnknownJobError
             if status in (401, 403):
                 raise JobError("BACKEND_UNAVAILABLE", "the RunPod endpoint does not let the gateway's executor in")
-            if status not in _PASSING and status not in (0, 200):
+            if status not in PASSING and status not in (0, 200):
                 raise JobError("BACKEND_UNAVAILABLE", f"the RunPod endpoint refused the call (HTTP {status})")
             if time.monotonic() > give_up:
                 how = f"with HTTP {status}" if status else "not at all"
