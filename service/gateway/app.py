@@ -55,14 +55,7 @@ class Gateway:
         url = database_url(settings.database)
         queue = {"local": LOCAL_QUEUE, "runpod": RUNPOD_QUEUE}[settings.backend]
         self.settings = settings
-        self.store: ObjectStore = open_store(
-            settings.store,
-            endpoint_url=settings.store_endpoint_url,
-            region=settings.store_region,
-            access_key_id=settings.store_key_id,
-            secret_access_key=settings.store_secret,
-        )
-        self.engine = Engine(url, executor_id, queue)
+        self.store: ObjectStore = open_store(settings.store, **settings.store_options)
         self.webhooks = Webhooks(self.engine, settings.trusted_hosts)
         tables = own_engine(url)
         self.heartbeats = Heartbeats(tables)

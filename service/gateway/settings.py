@@ -16,19 +16,8 @@ class GatewaySettings(SharedSettings):
     backend: Literal["local", "runpod"] = Field(
         "local", alias="WAN_RELAY_BACKEND", description="who renders: `local` executors, or the `runpod` executor"
     )
-    public_url: str | None = Field(
-        None,
-        alias="WAN_RELAY_PUBLIC_URL",
-        description="what links begin with, such as https://video.example.com; else what each client called",
-    )
     api_keys: tuple[str, ...] = Field(
         (), alias="WAN_RELAY_API_KEYS", description="keys beside those of `keys add`, comma-separated", repr=False
-    )
-    link_secret: str | None = Field(
-        None,
-        alias="WAN_RELAY_LINK_SECRET",
-        description="what links are signed with; else drawn once and kept",
-        repr=False,
     )
     trusted_hosts: TrustedHosts = Field(
         TrustedHosts(),
