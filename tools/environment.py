@@ -45,7 +45,8 @@ IMPORTS: dict[Purpose, str] = {
     "demo": "torch, torchvision, torchaudio, transformers, sentencepiece, safetensors, av, aiohttp, requests, kornia, "
     "comfy_kitchen",
     "worker": "runpod, botocore, pydantic, yaml, PIL, av, aiohttp",
-    "test": "pytest, pytest_timeout, pytest_asyncio, mypy, runpod, playwright, diffusers, cv2, skimage",
+    "test": "pytest, pytest_timeout, pytest_asyncio, mypy, runpod, playwright, diffusers, cv2, skimage, "
+    "runwayml, openai",
 }
 
 

@@ -20,7 +20,7 @@ from ..tasks.heartbeats import Heartbeats
 from ..tasks.names import LOCAL_QUEUE, RUNPOD_QUEUE
 from .board import Board
 from .desk import Desk
-from .dialects import api
+from .dialects import api, openai, runway
 from .engine import Engine
 from .files import FileLinks, file_routes
 from .http import WatchDelivery, dialect_app
@@ -32,7 +32,7 @@ from .toy_size import at_toy_size
 from .upkeep import Upkeep
 from .webhooks import Webhooks
 
-DIALECTS: tuple[Any, ...] = (api,)
+DIALECTS: tuple[Any, ...] = (api, openai, runway)
 STALE_S = 10.0
 API_TEXT = {
     "title": "Wan Relay",
@@ -73,7 +73,7 @@ class Gateway:
             settings.expander_sees_pictures,
         )
         adapt = at_toy_size if settings.toy_size else lambda draft: draft
-        self.desk = Desk(self.engine, self.board, self.store, self.links, self.keys, expander, adapt)
+        self.desk = Desk(self.engine, self.board, self.store, self.links, self.keys, expander, adapt, settings.models)
         self.upkeep = Upkeep(
             self.engine, self.board, self.keys, self.heartbeats, self.store, int(settings.max_store_gb * 1e9)
         )
