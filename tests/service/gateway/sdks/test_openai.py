@@ -40,9 +40,12 @@ def test_a_video_from_a_file(client: OpenAI) -> None:
     assert (video.object, video.status, video.model, video.seconds) == ("video", "queued", "sora-2", "4")
     assert isinstance(video.created_at, int)
     seen: list[int] = []
-    done = wait_until(
-        lambda: seen.append((v := client.videos.retrieve(video.id)).progress) or (v.status == "completed" and v)
-    )
+
+    def finished() -> Any:
+        seen.append((now := client.videos.retrieve(video.id)).progress)
+        return now.status == "completed" and now
+
+    done = wait_until(finished)
     assert all(0 <= percent <= 100 for percent in seen)
     assert (done.progress, done.size) == (100, "1280x720")
     assert done.expires_at > done.completed_at >= done.created_at
