@@ -73,7 +73,7 @@ class VideoRequest(BaseModel):
         "crop", description="how an image of another aspect is fitted"
     )
 
-    steps: Whole = Field(4, ge=1, le=50, description="sampling steps over both experts")
+    steps: Whole = Field(4, ge=1, le=100, description="sampling steps over both experts")
     cfg: Real = Field(1.0, ge=0, le=30, description="guidance scale of both experts")
     high_noise_cfg: Real | None = Field(None, ge=0, le=30, description="cfg of the high-noise expert alone")
     low_noise_cfg: Real | None = Field(None, ge=0, le=30, description="cfg of the low-noise expert alone")
@@ -84,7 +84,7 @@ class VideoRequest(BaseModel):
         "step", description="what hands over from the high-noise to the low-noise expert"
     )
     boundary: Real = Field(0.9, ge=0, le=1, description="noise level of the hand-over, when switch is boundary")
-    switch_step: Whole = Field(2, ge=0, le=50, description="first low-noise step, when switch is step")
+    switch_step: Whole = Field(2, ge=0, le=100, description="first low-noise step, when switch is step")
     seed: Whole = Field(-1, ge=-1, le=MAX_SEED, description="-1 or null draws one; the answer carries the seed used")
 
     format: Annotated[Container, BeforeValidator(lower_case)] = Field("mp4 h264", description="container and codec")

@@ -22,7 +22,7 @@ from ..tasks.names import GATEWAY_QUEUE, LOCAL_QUEUE, RUNPOD_QUEUE
 from ..tasks.task import Task
 from .board import Board
 from .desk import Desk
-from .dialects import api
+from .dialects import api, cerebrium, modelverse, openai, runpod, runway
 from .duplicates import KEY_WINDOW_S, MAX_KNOWN
 from .engine import Engine
 from .files import FileLinks, file_routes
@@ -31,6 +31,7 @@ from .journal import note
 from .keys import Keys, bare_key
 from .link_secret import kept_secret
 from .metrics import Metrics, stages_s
+from .page_routes import page_routes
 from .prompt_expander import PromptExpander
 from .settings import GatewaySettings
 from .toy_size import at_toy_size
@@ -38,7 +39,7 @@ from .upkeep import Upkeep
 from .visits import Visits
 from .webhooks import Webhooks
 
-DIALECTS: tuple[Any, ...] = (api,)
+DIALECTS: tuple[Any, ...] = (api, cerebrium, modelverse, openai, runpod, runway)
 STALE_S = 10.0
 API_TEXT = {
     "title": "Wan Relay",
@@ -54,14 +55,7 @@ class Gateway:
         url = database_url(settings.database)
         queue = {"local": LOCAL_QUEUE, "runpod": RUNPOD_QUEUE}[settings.backend]
         self.settings = settings
-        self.store: ObjectStore = open_store(
-            settings.store,
-            endpoint_url=settings.store_endpoint_url,
-            region=settings.store_region,
-            access_key_id=settings.store_key_id,
-            secret_access_key=settings.store_secret,
-        )
-        self.engine = Engine(url, executor_id, queue)
+        self.store: ObjectStore = open_store(settings.store, **settings.store_options)
         self.webhooks = Webhooks(self.engine, settings.trusted_hosts)
         tables = own_engine(url)
         self.heartbeats = Heartbeats(tables)
@@ -81,7 +75,7 @@ class Gateway:
             settings.expander_sees_pictures,
         )
         adapt = at_toy_size if settings.toy_size else lambda draft: draft
-        self.desk = Desk(self.engine, self.board, self.store, self.links, self.keys, expander, adapt)
+        self.desk = Desk(self.engine, self.board, self.store, self.links, self.keys, expander, adapt, settings.models)
         self.upkeep = Upkeep(
             executor_id,
             self.engine,
@@ -93,6 +87,7 @@ class Gateway:
             settings.silent_s,
         )
         self.metrics = Metrics(lambda: self.board.live, self.upkeep.executor_ages_s, settings.silent_s)
+        self.desk.count_executors = lambda: len(self.upkeep.executors)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -146,6 +141,8 @@ def application(gateway: Gateway) -> ASGIApp:
         options = API_TEXT if dialect is api else {}
         app.mount(dialect.PREFIX, dialect_app(dialect, gateway.desk, **options))
     app.include_router(file_routes(gateway.store, gateway.signer, gateway.settings.max_upload_mb * 1_000_000))
+
+    app.include_router(page_routes(gateway.settings.public_url))
 
     @app.get("/healthz")
     async def healthz() -> Response:

@@ -46,6 +46,11 @@ class Board:
     def live(self) -> list[Task]:
         return list(self._live.values())
 
+    @property
+    def ended(self) -> list[Task]:
+        """Those that it still knows."""
+        return list(self._ended.values())
+
     async def get(self, task_id: str) -> Task | None:
         """From memory, else by one indexed read."""
         task = self._live.get(task_id) or self._ended.get(task_id)
@@ -62,8 +67,8 @@ class Board:
     def put(self, task: Task) -> None:
         """A task as it now is; wakes those who wait for news of it."""
         old = self._live.get(task.id) or self._ended.get(task.id)
-        if old == task:
-            return
+        if old == task or (old is not None and task.created_at_s < old.created_at_s):
+            return  # the latter was read before the task was queued again under its id
         if old is not None and old.state == "queued":
             self._leave_line(old)
         if task.is_final:

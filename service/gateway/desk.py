@@ -1,11 +1,12 @@
 """Where every dialect hands its drafts in and asks for its tasks: the one thing of the gateway that a dialect knows."""
 
 import asyncio
+import base64
 import hashlib
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from dbos import error as dbos_error
@@ -15,6 +16,7 @@ from ..contract.errors import JobError
 from ..contract.video_request import MAX_DRAWN_SEED, VideoRequest
 from ..media.base64_text import decode_base64
 from ..store.object_store import ObjectNotFoundError, ObjectStore, StoreError, StoreFullError
+from ..store.signed_paths import SignatureError
 from ..tasks.task import Order, Task
 from ..tasks.task_id import new_task_id
 from .board import Board
@@ -55,8 +57,12 @@ class Desk:
         keys: Keys,
         expander: Expander,
         adapt: Callable[[Draft], Draft] = lambda draft: draft,
+        models: dict[str, tuple[str, str]] | None = None,
     ) -> None:
-        """`adapt` makes of a draft what this gateway's backend can do, such as the toy size."""
+        """`adapt` makes of a draft what this gateway's backend can do, such as the toy size. `models` are the
+        operator's own names, each with the workflow for a picture and that for words alone.
+        """
+        self.models = models or {}
         self._engine = engine
         self._board = board
         self.store = store
@@ -69,12 +75,13 @@ class Desk:
         self._submitting: dict[str, asyncio.Task[Task]] = {}
         self._num_coming: Counter[str] = Counter()
         self._taking_back: set[asyncio.Task[None]] = set()
+        self.count_executors: Callable[[], int] = lambda: 0
 
     def caller(self, authorization: str | None) -> Caller:
         """Raises Refusal UNAUTHORIZED."""
         caller = self._keys.caller(authorization)
         if caller is None:
-            what = "is not known" if authorization else "is needed: Authorization: Bearer KEY"
+            what = "is not known" if authorization else "is needed in the header Authorization"
             raise Refusal("UNAUTHORIZED", f"a key of this gateway {what}")
         return caller
 
@@ -191,9 +198,28 @@ class Desk:
                 pictures[stored_as] = key
         return wire, pictures
 
-    async def _put(self, key: str, content: bytes) -> None:
+    def check_upload(self, key: str, query: str) -> None:
+        """Raises Refusal where the query is not what an upload link of that key ends in."""
         try:
-            await self.store.put(key, content, "application/octet-stream")
+            self.links.check_upload(key, query)
+        except SignatureError as error:
+            raise Refusal("UNAUTHORIZED", error.sentence) from None
+
+    async def store_file(self, key: str, content: bytes, content_type: str) -> None:
+        """A client's upload. Raises Refusal."""
+        await self._put(key, content, content_type)
+
+    async def pictures(self, task: Task) -> dict[str, str]:
+        """The stored pictures of a task as base64, by their fields. Raises Refusal NOT_FOUND."""
+        try:
+            contents = {field: await self.store.get(key) for field, key in task.order.pictures.items()}
+        except ObjectNotFoundError:
+            raise Refusal("NOT_FOUND", "the task's pictures are kept no longer; send it anew") from None
+        return {field: base64.b64encode(content).decode("ascii") for field, content in contents.items()}
+
+    async def _put(self, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
+        try:
+            await self.store.put(key, content, content_type)
         except StoreFullError:
             raise Refusal("STORE_FULL", "the gateway's store is full", retry_after_s=60) from None
         except StoreError:
@@ -236,6 +262,35 @@ class Desk:
             self._board.put(task)
         return task
 
+    async def cancel_waiting(self, tasks: Sequence[Task]) -> int:
+        """Cancels those of them that still wait; how many that were."""
+        ids = [task.id for task in tasks]
+        waiting = [task.id for task in await self._engine.get(ids) if task.state in ("queued", "throttled")]
+        await self._engine.cancel_all(waiting)
+        now = await self._engine.get(waiting)
+        for task in now:
+            self._board.put(task)
+        return sum(task.state == "cancelled" for task in now)
+
+    async def again(self, task: Task, caller: Caller) -> Task:
+        """A task that has ended, queued anew under its id; its webhook is told again.
+
+        Raises Refusal, NOT_FOUND where its pictures are kept no longer.
+        """
+        for key in task.order.pictures.values():
+            try:
+                await self.store.stat(key)
+            except ObjectNotFoundError:
+                raise Refusal("NOT_FOUND", "the task's pictures are kept no longer; send it anew") from None
+        own = [other for other in self._board.live if other.order.owner == caller.id]
+        is_held = self._limits.admit(caller, own, self._num_coming[caller.id])
+        order = task.order.model_copy(update={"attempt": task.order.attempt + 1})
+        await self._engine.delete([task.id])
+        await self._engine.submit(task.id, order, is_held=is_held)
+        [task] = await self._engine.get([task.id])
+        self._board.put(task)
+        return task
+
     async def delete(self, task_id: str, caller: Caller) -> None:
         """Cancels it if it lives; its files and its record go."""
         task = await self.cancel(task_id, caller)
@@ -270,6 +325,14 @@ class Desk:
         """The caller's tasks of one dialect that have not ended, from memory."""
         return [t for t in self._board.live if t.order.owner == caller.id and t.order.dialect == dialect]
 
+    def ended(self, caller: Caller, dialect: str) -> list[Task]:
+        """The caller's tasks of one dialect that ended lately, from memory."""
+        return [t for t in self._board.ended if t.order.owner == caller.id and t.order.dialect == dialect]
+
+    def executors(self) -> tuple[int, int]:
+        """How many are alive, and how many of them have a task, whoever's."""
+        return self.count_executors(), len({task.executor for task in self._board.live if task.state == "running"})
+
     def video_url(self, task: Task, base_url: str = "") -> str | None:
         """A link to the video that works without a key until the video goes; None if there is none any more."""
         video = task.outcome.video
@@ -277,6 +340,21 @@ class Desk:
             return None
         left_s = (task.expires_at_s or 0) - time.time()
         return self.links.link(video.key, left_s, base_url or task.order.base_url)
+
+    async def video_base64(self, task: Task) -> str:
+        """Raises Refusal NOT_FOUND if it is there no more."""
+        return base64.b64encode(await self.video_bytes(task)).decode("ascii")
+
+    async def video_stream(self, task: Task) -> AsyncIterator[bytes]:
+        """Raises Refusal NOT_FOUND before the first piece."""
+        video = task.outcome.video
+        try:
+            if video is None:
+                raise ObjectNotFoundError("")
+            await self.store.stat(video.key)
+        except ObjectNotFoundError:
+            raise Refusal("NOT_FOUND", "the video is kept no longer") from None
+        return self.store.read(video.key)
 
     async def video_bytes(self, task: Task) -> bytes:
         """Raises Refusal NOT_FOUND if it is there no more."""

@@ -28,6 +28,11 @@ class Delivery:
         self._was_lost = self._is_gone()
 
     @property
+    def is_open(self) -> bool:
+        """Whether the answer is still to come: some wait for the video with it, for minutes."""
+        return self._was_lost is None
+
+    @property
     def is_lost(self) -> bool:
         return self._is_gone() if self._was_lost is None else self._was_lost
 
@@ -61,9 +66,11 @@ class Duplicates:
         found = self._known.get((owner, submit.name))
         if submit.idempotency_key:
             return found[0] if found and self._clock() - found[1] < KEY_WINDOW_S else None
-        if found is None or self._clock() - found[1] >= WINDOW_S:
+        if found is None:
             return None
-        task_id, _, delivery = found
+        task_id, since_s, delivery = found
+        if self._clock() - since_s >= WINDOW_S and not delivery.is_open:
+            return None
         return task_id if submit.is_retry or delivery.is_lost else None
 
     def remember(self, owner: str, submit: Submit, task_id: str) -> None:

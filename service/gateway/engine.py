@@ -98,7 +98,7 @@ class Engine:
 
     async def get(self, task_ids: Sequence[str]) -> list[Task]:
         """Those of them that there are, in any order."""
-        if not task_ids:
+        if not task_ids:  # which DBOS takes for all of them
             return []
         return _tasks(await self._client.list_workflows_async(workflow_ids=list(task_ids), name=RENDER_WORKFLOW))
 
@@ -154,6 +154,10 @@ class Engine:
             attributes = {ENDED: why.model_dump(mode="json")}
             await self._client.update_workflow_attributes_async(task_id, attributes, merge=True)
         await self._client.cancel_workflow_async(task_id)
+
+    async def cancel_all(self, task_ids: Sequence[str]) -> None:
+        if task_ids:
+            await self._client.cancel_workflows_async(list(task_ids))
 
     async def delete(self, task_ids: Sequence[str]) -> None:
         """The records of tasks, and of the tellings of their end."""

@@ -1,5 +1,6 @@
 """What the gateway's operator can set: environment variables only, read once."""
 
+import json
 import re
 from typing import Any, Literal
 
@@ -16,19 +17,8 @@ class GatewaySettings(SharedSettings):
     backend: Literal["local", "runpod"] = Field(
         "local", alias="WAN_RELAY_BACKEND", description="who renders: `local` executors, or the `runpod` executor"
     )
-    public_url: str | None = Field(
-        None,
-        alias="WAN_RELAY_PUBLIC_URL",
-        description="what links begin with, such as https://video.example.com; else what each client called",
-    )
     api_keys: tuple[str, ...] = Field(
         (), alias="WAN_RELAY_API_KEYS", description="keys beside those of `keys add`, comma-separated", repr=False
-    )
-    link_secret: str | None = Field(
-        None,
-        alias="WAN_RELAY_LINK_SECRET",
-        description="what links are signed with; else drawn once and kept",
-        repr=False,
     )
     trusted_hosts: TrustedHosts = Field(
         TrustedHosts(),
@@ -55,6 +45,11 @@ class GatewaySettings(SharedSettings):
     toy_size: bool = Field(
         False, alias="WAN_RELAY_TOY_SIZE", description="render every request at the toy family's size"
     )
+    models: dict[str, tuple[str, str]] = Field(
+        {},
+        alias="WAN_RELAY_MODEL_NAMES",
+        description="JSON object of clients' model names beside our own: name -> [workflow for a picture, for words]",
+    )
     expander_url: str | None = Field(
         None, alias="WAN_RELAY_EXPANDER_URL", description="OpenAI-compatible endpoint that writes prompts out, with /v1"
     )
@@ -71,6 +66,11 @@ class GatewaySettings(SharedSettings):
     @classmethod
     def _hosts(cls, value: object) -> object:
         return TrustedHosts.parse(value) if isinstance(value, str) else value
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value
 
     @field_validator("api_keys", mode="before")
     @classmethod

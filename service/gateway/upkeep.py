@@ -115,8 +115,7 @@ class Upkeep:
             for task_id in page:
                 task = known.get(task_id)
                 for key in by_task[task_id]:
-                    is_input = key.startswith("inputs/")
-                    if task is None or task.is_removed(now) or (task.is_final and is_input):
+                    if task is None or task.is_removed(now):
                         await self._store.delete(key)
                         num_removed += 1
         old = await self._engine.ended_before(now - RECORD_S, PAGE)

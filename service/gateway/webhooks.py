@@ -43,7 +43,7 @@ class Webhooks:
                 if pause_s:
                     await DBOS.sleep_async(pause_s)
                 said = await DBOS.run_step_async({"name": "post"}, self._post, task_id)
-                if said in ("told", "blocked", "gone"):
+                if said in ("told", "refused", "blocked", "gone"):
                     return said
             return "given up"
 
@@ -82,7 +82,8 @@ class Webhooks:
         task = await self._on_own_loop(self._desk.find(task_id))
         if task is None or task.order.webhook is None:
             return "gone"
-        body, headers = await self._on_own_loop(self._dialects[task.order.dialect].webhook(task, self._desk))
+        dialect = self._dialects[task.order.dialect]
+        body, headers = await self._on_own_loop(dialect.webhook(task, self._desk))
         timeout = aiohttp.ClientTimeout(total=POST_S)
         try:
             async with (
@@ -94,7 +95,10 @@ class Webhooks:
                     allow_redirects=False,
                 ) as response,
             ):
-                return "told" if 200 <= response.status < 300 else f"HTTP {response.status}"
+                if 200 <= response.status < 300:
+                    return "told"
+                retried = getattr(dialect, "WEBHOOK_RETRY_STATUSES", None)
+                return f"HTTP {response.status}" if retried is None or response.status in retried else "refused"
         except BadUrl:
             return "blocked"
         except (aiohttp.ClientError, OSError, ValueError) as error:

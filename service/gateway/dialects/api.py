@@ -21,6 +21,7 @@ from ...tasks.task import Task, Webhook
 from ..desk import Desk
 from ..draft import Draft
 from ..http import base_url, caller_of, json_object, read_body, submit_of
+from ..picture_field import picture_field
 
 NAME = "api"
 PREFIX = "/api/v1"
@@ -152,7 +153,7 @@ def parse(body: dict[str, Any]) -> Draft:
         fields |= {name: value for name, value in REFERENCE.items() if name != "steps" or order.steps is None}
         if order.cfg is not None:
             fields |= {"high_noise_cfg": order.cfg, "low_noise_cfg": order.cfg, "cfg": None}
-    fields |= picture("image", order.image_url) | picture("end_image", order.end_image_url)
+    fields |= picture_field("image", order.image_url) | picture_field("end_image", order.end_image_url)
     request, warnings = parse_request(fields)
     return Draft(
         request,
@@ -163,14 +164,6 @@ def parse(body: dict[str, Any]) -> Draft:
         retention_s=RETENTION_S,
         extras={"prompt": order.prompt},
     )
-
-
-def picture(prefix: str, value: str | None) -> dict[str, str]:
-    """The field of VideoRequest that a URL, a data URI or base64 belongs in."""
-    if not value:
-        return {}
-    is_url = value.strip()[:8].lower().startswith(("http://", "https://"))
-    return {f"{prefix}_url" if is_url else f"{prefix}_base64": value}
 
 
 def _refusal(error: ValidationError) -> JobError:

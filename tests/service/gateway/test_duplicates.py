@@ -73,3 +73,14 @@ def test_an_idempotency_key_counts_alone_and_for_a_day() -> None:
     assert known.task_of("key", submit(is_retry=True)) is None
     clock.now += KEY_WINDOW_S
     assert known.task_of("key", submit(idempotency_key="a")) is None
+
+
+def test_a_call_that_was_held_for_minutes_can_be_repeated_while_it_is_at_work() -> None:
+    clock = Clock()
+    known = Duplicates(clock)
+    first = Submit(digest="d", delivery=Delivery(lambda: True))
+    known.remember("key", first, "task")
+    clock.now += 10 * WINDOW_S
+    assert known.task_of("key", submit()) == "task"
+    first.delivery.answered()
+    assert known.task_of("key", submit()) is None

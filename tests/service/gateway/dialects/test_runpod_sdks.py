@@ -1,0 +1,313 @@
+"""RunPod's endpoints against a running gateway: raw HTTP, and the real SDKs of Python and JavaScript, unmodified."""
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from wan_relay.tests.service.gateway.dialects.fuzz import bodies, leaks
+from wan_relay.tests.service.gateway.node_packages import Node
+from wan_relay.tests.service.gateway.receiver import receiving
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+
+INPUT = {"prompt": "x", "image_base64": PICTURE.partition(",")[2], "width": 64, "height": 64, "length": 5}
+FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
+
+
+def body(prompt: str = "x", **fields: Any) -> dict[str, Any]:
+    return {"input": {**INPUT, "prompt": prompt}, **fields}
+
+
+@pytest.fixture
+def client(stand: Stand) -> Iterator[httpx.Client]:
+    """Leaves nothing running."""
+    with stand.client(prefix="/runpod/v2/ep") as client:
+        assert client.post("/purge-queue").status_code == 200
+        yield client
+
+
+def started(client: httpx.Client, sent: dict[str, Any]) -> str:
+    answer = client.post("/run", json=sent)
+    assert (answer.status_code, answer.json()["status"]) == (200, "IN_QUEUE"), answer.text
+    assert set(answer.json()) == {"id", "status"}
+    found: str = answer.json()["id"]
+    return found
+
+
+def status_of(client: httpx.Client, job_id: str) -> dict[str, Any]:
+    answer = client.get(f"/status/{job_id}")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def ended(client: httpx.Client, job_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = wait_until(lambda: (job := status_of(client, job_id))["status"] in FINAL and job)
+    return found
+
+
+def is_video(text: str) -> bool:
+    return base64.b64decode(text, validate=True)[4:8] == b"ftyp"
+
+
+def test_run_and_poll(client: httpx.Client) -> None:
+    job = ended(client, started(client, body("slow 0.5")))
+    assert job["status"] == "COMPLETED"
+    assert is_video(job["output"]["video"])
+    assert set(job) == {"id", "status", "delayTime", "executionTime", "workerId", "output"}
+    assert job["output"]["seed"] >= 0
+
+
+def test_runsync_waits(client: httpx.Client) -> None:
+    answer = client.post("/runsync", json=body())
+    job = answer.json()
+    assert (answer.status_code, job["status"], job["id"][:5]) == (200, "COMPLETED", "sync-")
+    assert is_video(job["output"]["video"])
+    assert client.get(f"/status/{job['id']}").json() == job
+
+
+def test_runsync_waits_no_longer_than_it_was_told(client: httpx.Client) -> None:
+    began = time.monotonic()
+    answer = client.post("/runsync?wait=1000", json=body("slow 6"))
+    assert time.monotonic() - began >= 0.9
+    assert answer.status_code == 200
+    assert set(answer.json()) == {"id", "status"}
+    assert answer.json()["status"] in ("IN_QUEUE", "IN_PROGRESS")
+    job_id = answer.json()["id"]
+    began = time.monotonic()
+    held = client.get(f"/status-sync/{job_id}?wait=1000").json()
+    assert time.monotonic() - began >= 0.9 or held["status"] == "COMPLETED"
+    job = client.get(f"/status-sync/{job_id}?wait=50000").json()
+    assert (job["status"], is_video(job["output"]["video"])) == ("COMPLETED", True)
+
+
+@pytest.mark.parametrize("path", ["/runsync?wait=999", "/runsync?wait=300001", "/runsync?wait=x"])
+def test_waits_out_of_bounds(client: httpx.Client, path: str) -> None:
+    answer = client.post(path, json=body())
+    said = "OUT_OF_RANGE: wait must be a whole number of milliseconds from 1000 to 300000 (wait)"
+    assert (answer.status_code, answer.json()) == (400, {"error": said})
+
+
+def test_a_job_that_fails(client: httpx.Client) -> None:
+    job = client.post("/runsync", json=body("fail OUT_OF_MEMORY")).json()
+    assert (job["status"], job["error"]) == ("FAILED", "OUT_OF_MEMORY: the prompt asked for it")
+    assert "output" not in job
+
+
+def test_an_execution_timeout_ends_the_job(client: httpx.Client) -> None:
+    job = ended(client, started(client, body("hang", policy={"executionTimeout": 5000})))
+    assert job["status"] == "TIMED_OUT"
+    assert job["error"] == "TIMEOUT: the task did not end within the 5 s that it was given"
+
+
+def test_cancel(client: httpx.Client) -> None:
+    job_id = started(client, body("hang"))
+    wait_until(lambda: status_of(client, job_id)["status"] == "IN_PROGRESS")
+    for _ in range(2):
+        answer = client.post(f"/cancel/{job_id}", json={})
+        assert (answer.status_code, answer.json()) == (200, {"id": job_id, "status": "CANCELLED"})
+    assert status_of(client, job_id)["status"] == "CANCELLED"
+    assert client.post("/runsync", json=body()).json()["status"] == "COMPLETED"
+
+
+def test_a_finished_job_stays_what_it_is(client: httpx.Client) -> None:
+    job_id = client.post("/runsync", json=body()).json()["id"]
+    assert client.post(f"/cancel/{job_id}").json() == {"id": job_id, "status": "COMPLETED"}
+    answer = client.post(f"/retry/{job_id}")
+    said = "CONFLICT: only FAILED and TIMED_OUT jobs can be retried"
+    assert (answer.status_code, answer.json()) == (400, {"error": said})
+
+
+def test_a_failed_job_is_retried_under_its_id_and_told_again(client: httpx.Client) -> None:
+    retried = client.get("/health").json()["jobs"]["retried"]
+    with receiving() as receiver:
+        job_id = started(client, body("fail GPU_ERROR slow 1", webhook=receiver.url))
+        assert ended(client, job_id)["status"] == "FAILED"
+        wait_until(lambda: len(receiver.bodies) == 1)
+        answer = client.post(f"/retry/{job_id}")
+        assert (answer.status_code, answer.json()) == (200, {"id": job_id, "status": "IN_QUEUE"})
+        wait_until(lambda: status_of(client, job_id)["status"] == "IN_PROGRESS")
+        assert ended(client, job_id)["error"] == "GPU_ERROR: the prompt asked for it"
+        wait_until(lambda: len(receiver.bodies) == 2)
+    assert client.get("/health").json()["jobs"]["retried"] == retried + 1
+
+
+def test_purge_queue_leaves_what_runs(client: httpx.Client, stand: Stand) -> None:
+    running = started(client, body("hang"))
+    wait_until(lambda: status_of(client, running)["status"] == "IN_PROGRESS")
+    waiting = [started(client, body(f"waits {n}")) for n in range(3)]
+    with stand.client(prefix="/runpod/v2/other") as other:
+        elsewhere = started(other, body("elsewhere"))
+        health = client.get("/health").json()
+        assert (health["jobs"]["inProgress"], health["jobs"]["inQueue"]) == (1, 3)
+        assert health["workers"] == {
+            "idle": 0,
+            "initializing": 0,
+            "ready": 1,
+            "running": 1,
+            "throttled": 0,
+            "unhealthy": 0,
+        }
+        answer = client.post("/purge-queue")
+        assert (answer.status_code, answer.json()) == (200, {"removed": 3, "status": "completed"})
+        assert {status_of(client, job_id)["status"] for job_id in waiting} == {"CANCELLED"}
+        assert status_of(client, running)["status"] == "IN_PROGRESS"
+        assert status_of(other, elsewhere)["status"] == "IN_QUEUE"
+        assert client.get(f"/status/{elsewhere}").status_code == 404
+        client.post(f"/cancel/{running}")
+        assert ended(other, elsewhere)["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("prompt", ["told", "fail INVALID_IMAGE"])
+def test_the_webhook_gets_the_jobs_object(client: httpx.Client, prompt: str) -> None:
+    with receiving() as receiver:
+        job_id = started(client, body(prompt, webhook=receiver.url))
+        job = ended(client, job_id)
+        wait_until(lambda: receiver.bodies)
+        assert receiver.bodies == [job]
+
+
+def test_a_link_for_whom_wants_one(client: httpx.Client) -> None:
+    output = client.post("/runsync", json={"input": {**INPUT, "delivery": "url"}}).json()["output"]
+    assert "video" not in output
+    assert httpx.get(output["video_url"]).content[4:8] == b"ftyp"
+
+
+@pytest.mark.parametrize("call", ["run", "runsync"])
+def test_a_ping_is_answered_at_once_and_for_ever(client: httpx.Client, call: str) -> None:
+    answer = client.post(f"/{call}", json={"input": {"action": "ping"}})
+    job = answer.json()
+    assert (answer.status_code, job["status"], job["output"]["status"]) == (200, "COMPLETED", "ready")
+    assert job["output"]["workers"]["ready"] == 1
+    for path in ("status", "status-sync"):
+        assert client.get(f"/{path}/{job['id']}").json()["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "error"),
+    [
+        ("POST", "/run", b"{", 400, "INVALID_INPUT: the body is not JSON"),
+        ("POST", "/run", b'"x"', 400, "INVALID_INPUT: the body must be a JSON object"),
+        ("POST", "/run", b'{"input": {"cfg": NaN}}', 400, "INVALID_INPUT: the body is not JSON"),
+        ("POST", "/run", b'{"inputs": {}}', 400, "MISSING_FIELD: input is needed (input)"),
+        ("GET", "/status/nothing", None, 404, "NOT_FOUND: job not found"),
+        ("GET", "/status-sync/nothing", None, 404, "NOT_FOUND: job not found"),
+        ("GET", "/stream/nothing", None, 404, "NOT_FOUND: job not found"),
+        ("POST", "/cancel/nothing", b"", 404, "NOT_FOUND: job not found"),
+        ("POST", "/retry/nothing", b"", 404, "NOT_FOUND: job not found"),
+        ("GET", "/nothing", None, 404, "NOT_FOUND: there is nothing at this address"),
+        ("POST", f"/../{'e' * 65}/run", b'{"input": {}}', 404, "NOT_FOUND: endpoint not found"),
+        ("GET", "/run", None, 405, "METHOD_NOT_ALLOWED: GET is not what this address takes"),
+    ],
+)
+def test_every_refusal_is_one_sentence(
+    client: httpx.Client, method: str, path: str, content: bytes | None, status: int, error: str
+) -> None:
+    answer = client.request(method, path, content=content)
+    assert (answer.status_code, answer.json()) == (status, {"error": error})
+
+
+def test_a_job_of_another_dialect_is_none_of_this(client: httpx.Client, stand: Stand) -> None:
+    other = stand.client(prefix="/api/v1").post("/videos", json={"prompt": "x", "image_url": PICTURE}).json()["id"]
+    assert client.get(f"/status/{other}").status_code == 404
+
+
+def test_bodies_over_http_never_break_it(client: httpx.Client) -> None:
+    """A part of the 2,000, through the whole of the submit path."""
+    for number, sent in enumerate(bodies(body(), 40, seed=1)):
+        answer = client.post("/run", content=json.dumps(sent).encode())
+        assert answer.status_code in (200, 400), (number, answer.text)
+        assert not leaks(answer.text), (number, answer.text)
+
+
+@pytest.fixture
+def endpoint(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Of runpod-python."""
+    import runpod
+
+    monkeypatch.setattr(runpod, "endpoint_url_base", f"{stand.url}/runpod/v2")
+    return runpod.Endpoint("ep", api_key="any")
+
+
+def test_python_run(client: httpx.Client, endpoint: Any) -> None:
+    job = endpoint.run(body()["input"])
+    assert is_video(job.output(timeout=60)["video"])
+    assert job.status() == "COMPLETED"
+
+
+def test_python_run_sync(client: httpx.Client, endpoint: Any) -> None:
+    assert is_video(endpoint.run_sync(body(), timeout=60)["video"])
+
+
+def test_python_sees_failed_jobs_as_none(client: httpx.Client, endpoint: Any) -> None:
+    job = endpoint.run(body("fail OUT_OF_MEMORY"))
+    assert job.output(timeout=60) is None
+    assert job.status() == "FAILED"
+
+
+def test_python_wraps_what_is_falsy(client: httpx.Client, endpoint: Any) -> None:
+    import requests
+
+    with pytest.raises(requests.HTTPError) as caught:
+        endpoint.run({"input": {}})
+    assert caught.value.response.json() == {"error": "MISSING_FIELD: prompt is needed (prompt)"}
+
+
+def test_python_cancels_streams_and_purges(client: httpx.Client, endpoint: Any) -> None:
+    job = endpoint.run(body("slow 6"))
+    chunks = list(job.stream())
+    assert chunks
+    assert {"stage", "step", "steps", "progress", "expert"} == set(chunks[0])
+    assert [chunk["step"] for chunk in chunks] == sorted({chunk["step"] for chunk in chunks})
+    hanging = endpoint.run(body("hang"))
+    wait_until(lambda: hanging.status() == "IN_PROGRESS")
+    endpoint.run(body())
+    assert endpoint.purge_queue(timeout=30) == {"removed": 1, "status": "completed"}
+    assert hanging.cancel(timeout=30)["status"] == "CANCELLED"
+    assert hanging.status() == "CANCELLED"
+    health = endpoint.health(timeout=30)
+    assert set(health) == {"jobs", "workers"}
+    assert health["jobs"]["inQueue"] == 0
+
+
+def test_javascript(client: httpx.Client, stand: Stand, node: Node) -> None:
+    patient = 30_000
+    calls = [
+        ["runSync", body("slow 4"), 1000],
+        ["runSync", body(), patient],
+        ["run", body("fail OUT_OF_MEMORY"), patient],
+        ["statusSync", "$id", patient],
+        ["status", "$id", patient],
+        ["run", {"input": {}}, patient],
+        ["status", "nothing", patient],
+        ["run", body("slow 2"), patient],
+        ["stream", "$id"],
+        ["run", body("hang"), patient],
+        ["cancel", "$id", patient],
+        ["statusSync", "$id", patient],
+        ["health", patient],
+        ["purgeQueue", patient],
+    ]
+    told = node.run("runpod.mjs", f"{stand.url}/runpod/v2", "any", "ep", json.dumps(calls))
+    slow, quick, run, waited, status, refused, unknown, run_again, chunks, hang, cancelled, final, health, purged = told
+    assert slow["status"] in ("IN_QUEUE", "IN_PROGRESS", "COMPLETED")
+    assert (quick["status"], quick["completed"], quick["succeeded"]) == ("COMPLETED", True, True)
+    assert is_video(quick["output"]["video"])
+    assert run["status"] == run_again["status"] == hang["status"] == "IN_QUEUE"
+    assert (waited["status"], waited["error"]) == ("FAILED", "OUT_OF_MEMORY: the prompt asked for it")
+    assert (status["completed"], status["succeeded"]) == (True, False)
+    assert refused["status"] == 400
+    assert refused["data"] == {"error": "MISSING_FIELD: prompt is needed (prompt)"}
+    assert (unknown["status"], unknown["data"]) == (404, {"error": "NOT_FOUND: job not found"})
+    assert all(set(chunk) == {"output"} for chunk in chunks)
+    assert cancelled == {"id": hang["id"], "status": "CANCELLED"}
+    assert (final["status"], final["completed"]) == ("CANCELLED", True)
+    assert set(health) == {"jobs", "workers"}
+    assert purged == {"removed": 0, "status": "completed"}
+
+
+def test_nothing_was_said_to_standard_error(stand: Stand, client: httpx.Client) -> None:
+    assert stand.errors("service.gateway") == ""

@@ -1,0 +1,28 @@
+// One of runpod-sdk's calls after another: argv holds the base URL, the key, the endpoint and the calls as JSON,
+// [[method, ...arguments], …]. "$id" in an argument is the id that the last answer had. Prints what each gave.
+import { createRequire } from "node:module"
+import { pathToFileURL } from "node:url"
+
+const require = createRequire(process.env.NODE_PACKAGES + "/package.json")
+const { default: runpodSdk } = await import(pathToFileURL(require.resolve("runpod-sdk")))
+const [baseUrl, key, name, calls] = process.argv.slice(2)
+const endpoint = runpodSdk(key, { baseUrl }).endpoint(name)
+const told = []
+let id
+for (const [method, ...values] of JSON.parse(calls)) {
+  const filled = values.map((value) => (value === "$id" ? id : value))
+  try {
+    let answer = endpoint[method](...filled)
+    if (method === "stream") {
+      const chunks = []
+      for await (const chunk of answer) chunks.push(chunk)
+      answer = chunks
+    }
+    answer = await answer
+    id = answer.id ?? id
+    told.push(answer)
+  } catch (error) {
+    told.push({ thrown: error.message, status: error.response?.status, data: error.response?.data })
+  }
+}
+console.log("TOLD " + JSON.stringify(told))
