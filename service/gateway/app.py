@@ -9,10 +9,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
+from ..contract.failure import Failure
 from ..store.object_store import ObjectStore
 from ..store.open_store import open_store
 from ..store.signed_paths import PathSigner
@@ -26,7 +28,7 @@ from .dialects import api, cerebrium, modelverse, openai, runpod, runway
 from .duplicates import KEY_WINDOW_S, MAX_KNOWN
 from .engine import Engine
 from .files import FileLinks, file_routes
-from .http import WatchDelivery, dialect_app
+from .http import WatchDelivery, dialect_app, refused
 from .journal import note
 from .keys import Keys, bare_key
 from .link_secret import kept_secret
@@ -162,6 +164,16 @@ def application(gateway: Gateway) -> ASGIApp:
         if not gateway.may_read_metrics(request.headers.get("authorization")):
             return JSONResponse({"error": "a key of this gateway is needed: Authorization: Bearer KEY"}, 401)
         return Response(gateway.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.exception_handler(HTTPException)
+    async def nowhere(request: Request, error: HTTPException) -> Response:
+        """An address that no dialect's own routes are asked for, such as one with a line feed."""
+        code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "INVALID_INPUT")
+        failure = Failure(code=code, sentence="there is nothing at this address for this method")
+        for dialect in DIALECTS:
+            if request.url.path.startswith(f"{dialect.PREFIX}/"):
+                return refused(dialect, failure, request.scope)
+        return JSONResponse({"error": failure.sentence}, error.status_code)
 
     return Visits(WatchDelivery(app), gateway.metrics)
 
