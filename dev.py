@@ -5,6 +5,7 @@
     python3 dev.py test [pytest arguments]    format, lint, types, then all tests or those named
     python3 dev.py serve [--port 8188]        ComfyUI with this pack and the toy models, for the graph editor
     python3 dev.py worker [--port 8000]       the RunPod worker on a local RunPod platform
+    python3 dev.py gateway [--port 8100]      the HTTP gateway with one executor, for several providers' clients
     python3 dev.py bench [NAME]               the benchmarks in bench/
     python3 dev.py env                        where everything lies, as one JSON object
     python3 dev.py run MODULE [arguments]     one module of this checkout, such as `run bench.relay`

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from . import demo_workflow
 from .arguments import Parser, number
@@ -37,6 +38,17 @@ def worker(options: argparse.Namespace) -> None:
     key = ["--api-key", options.api_key] if options.api_key else []
     toy = {"WAN_RELAY_MODEL_FILES": json.dumps(TOY_FILES)}
     become(env.inside("service.local_runpod", "--port", options.port, *key), env.variables() | toy)
+
+
+def gateway(options: argparse.Namespace) -> None:
+    parts = urlsplit(options.backend)
+    if options.backend != "local" and not (parts.scheme in ("http", "https") and parts.hostname):
+        raise DevError(f"--backend: expected local or the URL of a RunPod endpoint, got {options.backend}.")
+    env = environment("gateway")
+    check_port(options.port)
+    size = "full-size" if options.full_size else "toy-size"
+    keys = {"WAN_RELAY_API_KEYS": options.api_key} if options.api_key else {}
+    become(env.inside("tools.gateway", options.port, options.backend, size), env.variables() | keys)
 
 
 def check_port(port: int) -> None:
@@ -84,6 +96,13 @@ def command_line() -> Parser:
     added = command("worker", worker, "the RunPod worker on a local RunPod platform")
     added.add_argument("--port", type=number(1, 65535), default=8000)
     added.add_argument("--api-key", metavar="KEY")
+    added = command("gateway", gateway, "an HTTP gateway for several providers' clients, with one executor")
+    added.add_argument("--port", type=number(1, 65535), default=8100)
+    added.add_argument("--api-key", metavar="KEY")
+    added.add_argument(
+        "--backend", default="local", metavar="local|URL", help="ComfyUI here, or a RunPod endpoint's URL"
+    )
+    added.add_argument("--full-size", action="store_true", help="as large as it was asked for, not at toy size")
     added = command("bench", bench, "the benchmarks in bench/, or one of them")
     added.add_argument("name", nargs="?", metavar="NAME")
     command("env", show_env, "where everything lies, as one JSON object")

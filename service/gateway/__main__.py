@@ -8,21 +8,27 @@ Settings are environment variables; gateway/README.md lists them.
 """
 
 import argparse
+import asyncio
 import ipaddress
 import os
+import signal
 import socket
 import sys
 from typing import NoReturn
 
 import uvicorn
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
+from ..store.object_store import StoreError
 from ..tasks.database import DatabaseUrlError, database_url, own_engine
 from .app import Gateway, application
+from .doctor import findings
+from .journal import note, take_over_libraries, warn
 from .keys import KeyLimits, KeyNameError, Keys
 from .settings import GatewaySettings
 
-GRACE_S = 10
+GRACE_S = 5
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,13 +41,20 @@ def main(arguments: list[str] | None = None) -> None:
         _end(f"{fault['loc'][0]}: {fault['msg']}")
     except DatabaseUrlError as error:
         _end(f"WAN_RELAY_DATABASE: {error}")
-    options.run(options, settings)
+    try:
+        options.run(options, settings)
+    except StoreError as error:
+        _end(f"WAN_RELAY_STORE: {error.sentence}")
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or type(error).__name__).strip().partition("\n")[0]
+        _end(f"WAN_RELAY_DATABASE: the database does not answer: {reason[:200]}")
 
 
 def serve(options: argparse.Namespace, settings: GatewaySettings) -> None:
     """Prints `ready http://host:port` when it serves."""
     if options.api_key:
         settings = settings.model_copy(update={"api_keys": (*settings.api_keys, *options.api_key)})
+    take_over_libraries()
     listener = _listen(options.host, options.port)
     host, port = listener.getsockname()[:2]
     gateway = Gateway(settings, f"gateway-{socket.gethostname()}-{port}")
@@ -52,10 +65,12 @@ def serve(options: argparse.Namespace, settings: GatewaySettings) -> None:
             "or give --api-key KEY"
         )
     if gateway.keys.is_open:
-        print("There is no key, so whoever reaches this port may use it; only this machine can.", flush=True)
+        warn("no_key", sentence="there is no key, so whoever reaches this port may use it; only this machine can")
+    if settings.toy_size:
+        note("toy_size", sentence="every request is rendered at toy size, and its answer warns of it")
     config = uvicorn.Config(
         application(gateway),
-        log_level="warning",
+        log_config=None,
         access_log=False,
         timeout_graceful_shutdown=GRACE_S,
         server_header=False,
@@ -63,20 +78,43 @@ def serve(options: argparse.Namespace, settings: GatewaySettings) -> None:
         forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"),
         h11_max_incomplete_event_size=64_000,
     )
-    _Server(config, f"ready http://{'[' + host + ']' if ':' in host else host}:{port}").run([listener])
+    for sign in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again when it has ended
+        signal.signal(sign, lambda *_: sys.exit(0))
+    _Server(config, gateway, f"ready http://{'[' + host + ']' if ':' in host else host}:{port}").run([listener])
 
 
 class _Server(uvicorn.Server):
-    """Says when it serves."""
+    """Says when it serves, and lets nobody wait when it ends."""
 
-    def __init__(self, config: uvicorn.Config, words: str) -> None:
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, words: str) -> None:
         super().__init__(config)
+        self._gateway = gateway
         self._words = words
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             print(self._words, flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        note("ending", sentence="no request is taken any more")
+        self._gateway.board.close()
+        await super().shutdown(sockets)
+
+
+def doctor(_: argparse.Namespace, settings: GatewaySettings) -> None:
+    """A line for each thing that was tried; exit code 1 where one is a fault."""
+
+    async def examine() -> bool:
+        is_well = True
+        async for finding in findings(settings):
+            print(finding, flush=True)
+            is_well &= finding.verdict != "fault"
+        return is_well
+
+    is_well = asyncio.run(examine())
+    sys.stdout.flush()
+    os._exit(0 if is_well else 1)  # a database that does not answer keeps its thread
 
 
 def keys(options: argparse.Namespace, settings: GatewaySettings) -> None:
@@ -131,6 +169,8 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--port", type=_port, default=8100)
         each.add_argument("--api-key", action="append", default=[], metavar="KEY")
     added.set_defaults(run=serve)
+    added = commands.add_parser("doctor", help="try the settings, the database, the store and the executors")
+    added.set_defaults(run=doctor)
     added = commands.add_parser("keys", help="make, list and revoke the keys of clients")
     added.set_defaults(run=keys)
     actions = added.add_subparsers(dest="action", required=True, metavar="ACTION")

@@ -2,37 +2,43 @@
 
 import asyncio
 import contextlib
+import hmac
 import time
-import uuid
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from fastapi import FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from ..store.object_store import ObjectStore
 from ..store.open_store import open_store
 from ..store.signed_paths import PathSigner
 from ..tasks.database import database_url, own_engine
 from ..tasks.heartbeats import Heartbeats
-from ..tasks.names import LOCAL_QUEUE, RUNPOD_QUEUE
+from ..tasks.names import GATEWAY_QUEUE, LOCAL_QUEUE, RUNPOD_QUEUE
+from ..tasks.task import Task
 from .board import Board
 from .desk import Desk
-from .dialects import api, cerebrium, modelverse, runpod
-from .engine import Engine
+from .dialects import api, cerebrium, modelverse, openai, runpod, runway
+from .duplicates import KEY_WINDOW_S, MAX_KNOWN
 from .files import FileLinks, file_routes
 from .http import WatchDelivery, dialect_app
-from .keys import Keys
+from .journal import note
+from .keys import Keys, bare_key
 from .link_secret import kept_secret
+from .metrics import Metrics, stages_s
+from .page_routes import page_routes
 from .prompt_expander import PromptExpander
 from .settings import GatewaySettings
 from .toy_size import at_toy_size
 from .upkeep import Upkeep
+from .visits import Visits
 from .webhooks import Webhooks
 
-DIALECTS: tuple[Any, ...] = (api, cerebrium, modelverse, runpod)
+DIALECTS: tuple[Any, ...] = (api, cerebrium, modelverse, openai, runpod, runway)
 STALE_S = 10.0
 API_TEXT = {
     "title": "Wan Relay",
@@ -48,19 +54,14 @@ class Gateway:
         url = database_url(settings.database)
         queue = {"local": LOCAL_QUEUE, "runpod": RUNPOD_QUEUE}[settings.backend]
         self.settings = settings
-        self.store: ObjectStore = open_store(
-            settings.store,
-            endpoint_url=settings.store_endpoint_url,
-            region=settings.store_region,
-            access_key_id=settings.store_key_id,
-            secret_access_key=settings.store_secret,
-        )
-        self.webhooks = Webhooks(settings.trusted_hosts)
-        self.engine = Engine(url, executor_id, queue)
-        self.engine.launch()
+        self.store: ObjectStore = open_store(settings.store, **settings.store_options)
+        self.webhooks = Webhooks(self.engine, settings.trusted_hosts)
         tables = own_engine(url)
-        self.keys = Keys(tables, settings.api_keys)
         self.heartbeats = Heartbeats(tables)
+        self.heartbeats.beat(executor_id, {"queue": GATEWAY_QUEUE})  # before it takes up any work
+        self.engine.launch()
+        self.id = executor_id
+        self.keys = Keys(tables, settings.api_keys)
         secret = settings.link_secret.encode() if settings.link_secret else kept_secret(tables, "links")
         self.signer = PathSigner(secret)
         self.links = FileLinks(self.signer, settings.public_url)
@@ -73,17 +74,26 @@ class Gateway:
             settings.expander_sees_pictures,
         )
         adapt = at_toy_size if settings.toy_size else lambda draft: draft
-        self.desk = Desk(self.engine, self.board, self.store, self.links, self.keys, expander, adapt)
+        self.desk = Desk(self.engine, self.board, self.store, self.links, self.keys, expander, adapt, settings.models)
         self.upkeep = Upkeep(
-            self.engine, self.board, self.keys, self.heartbeats, self.store, int(settings.max_store_gb * 1e9)
+            executor_id,
+            self.engine,
+            self.board,
+            self.keys,
+            self.heartbeats,
+            self.store,
+            int(settings.max_store_gb * 1e9),
+            settings.silent_s,
         )
+        self.metrics = Metrics(lambda: self.board.live, self.upkeep.executor_ages_s, settings.silent_s)
         self.desk.count_executors = lambda: len(self.upkeep.executors)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         self.webhooks.use(self.desk, {dialect.NAME: dialect for dialect in DIALECTS})
-        self.board.on_end = self.webhooks.ended
+        self.board.on_end = self._ended
         await self.board.update()
+        self.desk.recall(reversed(await self.engine.ordered_since(time.time() - KEY_WINDOW_S, MAX_KNOWN // 10)))
         await self.webhooks.catch_up(await self.engine.ended_since(time.time() - 24 * 3600))
         work = [asyncio.create_task(self.board.run()), asyncio.create_task(self.upkeep.run())]
         try:
@@ -92,7 +102,29 @@ class Gateway:
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
+            with contextlib.suppress(Exception):
+                await asyncio.to_thread(self.heartbeats.leave, self.id)
             await asyncio.to_thread(self.engine.close)
+
+    async def _ended(self, task: Task) -> None:
+        await self.webhooks.ended(task)
+        self.metrics.ended(task)
+        failure = task.outcome.failure
+        note(
+            "task_ended",
+            task_id=task.id,
+            dialect=task.order.dialect,
+            key=self.keys.name_of(task.order.owner),
+            state=task.state,
+            code=failure.code if failure else None,
+            executor=task.executor,
+            **{f"{stage}_s": seconds for stage, seconds in stages_s(task).items()},
+        )
+
+    def may_read_metrics(self, authorization: str | None) -> bool:
+        own = self.settings.metrics_key
+        is_own = own is not None and hmac.compare_digest(own.encode(), bare_key(authorization or "").encode())
+        return is_own or self.keys.caller(authorization) is not None
 
 
 def application(gateway: Gateway) -> ASGIApp:
@@ -109,6 +141,8 @@ def application(gateway: Gateway) -> ASGIApp:
         app.mount(dialect.PREFIX, dialect_app(dialect, gateway.desk, **options))
     app.include_router(file_routes(gateway.store, gateway.signer, gateway.settings.max_upload_mb * 1_000_000))
 
+    app.include_router(page_routes(gateway.settings.public_url))
+
     @app.get("/healthz")
     async def healthz() -> Response:
         """The process serves HTTP."""
@@ -120,7 +154,14 @@ def application(gateway: Gateway) -> ASGIApp:
         faults = list(_not_ready(gateway))
         return JSONResponse({"status": "not ready" if faults else "ready", "faults": faults}, 503 if faults else 200)
 
-    return RequestIds(WatchDelivery(app))
+    @app.get("/metrics")
+    async def metrics(request: Request) -> Response:
+        """The figures, for whoever has a key, if there is any."""
+        if not gateway.may_read_metrics(request.headers.get("authorization")):
+            return JSONResponse({"error": "a key of this gateway is needed: Authorization: Bearer KEY"}, 401)
+        return Response(gateway.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    return Visits(WatchDelivery(app), gateway.metrics)
 
 
 def _not_ready(gateway: Gateway) -> Iterable[str]:
@@ -128,15 +169,3 @@ def _not_ready(gateway: Gateway) -> Iterable[str]:
         yield "the database does not answer"
     if not gateway.upkeep.executors:
         yield "no executor is alive"
-
-
-class RequestIds:
-    """ASGI middleware: gives every request an id, which answers and log lines carry."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope["wan_relay_request_id"] = str(uuid.uuid4())
-        await self._app(scope, receive, send)

@@ -6,7 +6,6 @@ comparison every few seconds, which also finds what other gateways queued.
 
 import asyncio
 import bisect
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -14,11 +13,13 @@ from typing import Any
 
 from ..tasks.task import Task
 from .engine import Engine, said_while_running
+from .journal import note, trace, warn
 
 FOLLOW_S = 0.15
 COMPARE_S = 3.0
 OVERLAP_S = 5.0
 MAX_ENDED = 5000
+ROUND_S = 20.0
 PAGE = 200
 
 _Place = tuple[float, str]
@@ -36,8 +37,10 @@ class Board:
         self._last_end_s = time.time() - 60
         self._compared = -COMPARE_S
         self.answered_at = time.monotonic()
+        self._trouble: str | None = None
         self.on_end: Callable[[Task], Awaitable[None]] | None = None
         self._just_ended: list[Task] = []
+        self.is_closing = False
 
     @property
     def live(self) -> list[Task]:
@@ -95,8 +98,16 @@ class Board:
         if at < len(self._line) and self._line[at] == place:
             del self._line[at]
 
+    def close(self) -> None:
+        """Ends all waiting for news, now and from now on."""
+        self.is_closing = True
+        for event in self._news.values():
+            event.set()
+
     async def news(self, task_id: str, timeout_s: float) -> None:
-        """Returns when the task has changed, or after that time."""
+        """Returns when the task has changed, or after that time, or when the gateway ends."""
+        if self.is_closing:
+            return
         event = self._news.setdefault(task_id, asyncio.Event())
         try:
             async with asyncio.timeout(timeout_s):
@@ -108,7 +119,7 @@ class Board:
         """The task now and after each change, and again after `idle_s` without one, to its end or removal."""
         while (task := await self.get(task_id)) is not None:
             yield task
-            if task.is_final:
+            if task.is_final or self.is_closing:
                 return
             if await self.get(task_id) == task:
                 await self.news(task_id, idle_s)
@@ -116,11 +127,23 @@ class Board:
     async def run(self) -> None:
         while True:
             try:
-                await self.update()
+                async with asyncio.timeout(ROUND_S):
+                    await self.update()
+                self._said(None)
             except Exception as error:
-                print(f"board: the database did not answer: {type(error).__name__}", file=sys.stderr, flush=True)
+                self._said(error)
                 await asyncio.sleep(1.0)
             await asyncio.sleep(FOLLOW_S)
+
+    def _said(self, error: Exception | None) -> None:
+        """Once for each kind of trouble, and once at its end."""
+        trouble = type(error).__name__ if error else None
+        if trouble != self._trouble:
+            if error:
+                warn("database", sentence="the database does not answer", error=trace(error))
+            else:
+                note("database", sentence="the database answers again")
+        self._trouble = trouble
 
     async def update(self) -> None:
         """One round."""
@@ -162,7 +185,7 @@ class Board:
     def _put_all(self, tasks: Iterable[Task]) -> None:
         for task in tasks:
             if task.finished_at_s is not None:
-                self._last_end_s = max(self._last_end_s, task.finished_at_s)
+                self._last_end_s = max(self._last_end_s, min(task.finished_at_s, time.time()))
             self.put(task)
 
 

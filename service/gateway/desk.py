@@ -6,13 +6,17 @@ import hashlib
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from dbos import error as dbos_error
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..contract.errors import JobError
 from ..contract.video_request import MAX_DRAWN_SEED, VideoRequest
 from ..media.base64_text import decode_base64
 from ..store.object_store import ObjectNotFoundError, ObjectStore, StoreError, StoreFullError
+from ..store.signed_paths import SignatureError
 from ..tasks.task import Order, Task
 from ..tasks.task_id import new_task_id
 from .board import Board
@@ -20,14 +24,20 @@ from .draft import Draft
 from .duplicates import Duplicates, Submit
 from .engine import Engine
 from .files import FileLinks
+from .journal import note
 from .keys import Caller, Keys
 from .limits import Limits
 from .refusal import Refusal, no_such_task
 
-DATABASE_S = 10.0
+DATABASE_S = 8.0
+TAKE_BACK_PAUSES_S = (0.5, 1, 2, 5, 10, 30, 60, 60, 120, 300)
+DATABASE_ERRORS = (TimeoutError, OSError, SQLAlchemyError, dbos_error.DBOSException)
 MAX_PICTURE_BYTES = 40_000_000
 PICTURE_FIELDS = ("image_base64", "end_image_base64")
 URL_FIELDS = {"image_url": "image_base64", "end_image_url": "end_image_base64"}
+
+
+T = TypeVar("T")
 
 
 class Expander(Protocol):
@@ -47,8 +57,12 @@ class Desk:
         keys: Keys,
         expander: Expander,
         adapt: Callable[[Draft], Draft] = lambda draft: draft,
+        models: dict[str, tuple[str, str]] | None = None,
     ) -> None:
-        """`adapt` makes of a draft what this gateway's backend can do, such as the toy size."""
+        """`adapt` makes of a draft what this gateway's backend can do, such as the toy size. `models` are the
+        operator's own names, each with the workflow for a picture and that for words alone.
+        """
+        self.models = models or {}
         self._engine = engine
         self._board = board
         self.store = store
@@ -60,6 +74,7 @@ class Desk:
         self._duplicates = Duplicates()
         self._submitting: dict[str, asyncio.Task[Task]] = {}
         self._num_coming: Counter[str] = Counter()
+        self._taking_back: set[asyncio.Task[None]] = set()
         self.count_executors: Callable[[], int] = lambda: 0
 
     def caller(self, authorization: str | None) -> Caller:
@@ -127,17 +142,44 @@ class Desk:
             retention_s=draft.retention_s,
             deadline_s=draft.deadline_s,
             start_deadline_s=draft.start_deadline_s,
-            digest=submit.digest,
+            digest=submit.name,
             extras=draft.extras,
         )
+        queueing = asyncio.create_task(
+            self._engine.submit(task_id, order, is_held=is_held, priority=draft.priority), name=task_id
+        )
+        try:
+            await self._ask(asyncio.shield(queueing))
+            [task] = await self._ask(self._engine.get([task_id]))
+        except Refusal:
+            work = asyncio.create_task(self._take_back(queueing))
+            self._taking_back.add(work)
+            work.add_done_callback(self._taking_back.discard)
+            raise
+        self._board.put(task)
+        note("task_ordered", request_id=submit.request_id, task_id=task_id, dialect=dialect, key=caller.name)
+        return await self._board.get(task_id) or task
+
+    async def _take_back(self, queueing: "asyncio.Task[None]") -> None:
+        """The client was told that its task was not taken, and may send it again: it must not run."""
+        task_id = queueing.get_name()
+        for pause_s in TAKE_BACK_PAUSES_S:
+            try:
+                await asyncio.wait([queueing])
+                await self._engine.cancel(task_id)
+                await self._engine.delete([task_id])
+                self._board.forget(task_id)
+                return
+            except DATABASE_ERRORS:
+                await asyncio.sleep(pause_s)
+
+    async def _ask(self, question: Awaitable[T]) -> T:
+        """What the database says. Raises Refusal QUEUE_UNAVAILABLE where it says nothing."""
         try:
             async with asyncio.timeout(DATABASE_S):
-                await self._engine.submit(task_id, order, is_held=is_held, priority=draft.priority)
-                [task] = await self._engine.get([task_id])
-        except TimeoutError:
+                return await question
+        except DATABASE_ERRORS:
             raise Refusal("QUEUE_UNAVAILABLE", "the gateway's database does not answer", retry_after_s=5) from None
-        self._board.put(task)
-        return await self._board.get(task_id) or task
 
     async def _without_pictures(
         self, task_id: str, request: VideoRequest, base_url: str
@@ -156,13 +198,32 @@ class Desk:
                 pictures[stored_as] = key
         return wire, pictures
 
-    async def _put(self, key: str, content: bytes) -> None:
+    def check_upload(self, key: str, query: str) -> None:
+        """Raises Refusal where the query is not what an upload link of that key ends in."""
         try:
-            await self.store.put(key, content, "application/octet-stream")
+            self.links.check_upload(key, query)
+        except SignatureError as error:
+            raise Refusal("UNAUTHORIZED", error.sentence) from None
+
+    async def store_file(self, key: str, content: bytes, content_type: str) -> None:
+        """A client's upload. Raises Refusal."""
+        await self._put(key, content, content_type)
+
+    async def pictures(self, task: Task) -> dict[str, str]:
+        """The stored pictures of a task as base64, by their fields. Raises Refusal NOT_FOUND."""
+        try:
+            contents = {field: await self.store.get(key) for field, key in task.order.pictures.items()}
+        except ObjectNotFoundError:
+            raise Refusal("NOT_FOUND", "the task's pictures are kept no longer; send it anew") from None
+        return {field: base64.b64encode(content).decode("ascii") for field, content in contents.items()}
+
+    async def _put(self, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
+        try:
+            await self.store.put(key, content, content_type)
         except StoreFullError:
             raise Refusal("STORE_FULL", "the gateway's store is full", retry_after_s=60) from None
         except StoreError:
-            raise Refusal("STORE_UNAVAILABLE", "the gateway's store does not answer", retry_after_s=5) from None
+            raise _store_unavailable() from None
 
     async def get(self, task_id: str, caller: Caller) -> Task:
         """Raises Refusal NOT_FOUND, also for somebody else's task."""
@@ -173,11 +234,7 @@ class Desk:
 
     async def find(self, task_id: str) -> Task | None:
         """Of any owner."""
-        try:
-            async with asyncio.timeout(DATABASE_S):
-                return await self._board.get(task_id)
-        except TimeoutError:
-            raise Refusal("QUEUE_UNAVAILABLE", "the gateway's database does not answer", retry_after_s=5) from None
+        return await self._ask(self._board.get(task_id))
 
     async def page(self, caller: Caller, dialect: str, limit: int, offset: int = 0) -> list[Task]:
         """The caller's tasks of one dialect, the newest first."""
@@ -185,7 +242,7 @@ class Desk:
         skipped = 0
         start = 0
         while len(found) < limit:
-            page = await self._engine.of_owner(caller.id, 200, start)
+            page = await self._ask(self._engine.of_owner(caller.id, 200, start))
             for task in page:
                 if task.order.dialect == dialect:
                     skipped += 1
@@ -200,8 +257,8 @@ class Desk:
         """The task as it is then; one that has ended stays as it ended."""
         task = await self.get(task_id, caller)
         if not task.is_final:
-            await self._engine.cancel(task_id)
-            [task] = await self._engine.get([task_id]) or [task]
+            await self._ask(self._engine.cancel(task_id))
+            [task] = await self._ask(self._engine.get([task_id])) or [task]
             self._board.put(task)
         return task
 
@@ -238,14 +295,17 @@ class Desk:
         """Cancels it if it lives; its files and its record go."""
         task = await self.cancel(task_id, caller)
         await self.remove_files(task)
-        await self._engine.delete([task_id])
+        await self._ask(self._engine.delete([task_id]))
         self._board.forget(task_id)
 
     async def remove_files(self, task: Task) -> None:
         """The video and what was stored of the order."""
         for key in (*task.order.pictures.values(), *([task.outcome.video.key] if task.outcome.video else [])):
             if key.split("/")[1] == task.id:  # an uploaded file is its uploader's
-                await self.store.delete(key)
+                try:
+                    await self.store.delete(key)
+                except StoreError:
+                    raise _store_unavailable() from None
 
     async def wait(self, task_id: str, caller: Caller, timeout_s: float) -> Task:
         """The task at its end, or as it is after that time."""
@@ -253,7 +313,7 @@ class Desk:
         while True:
             task = await self.get(task_id, caller)
             left = deadline - time.monotonic()
-            if task.is_final or left <= 0:
+            if task.is_final or left <= 0 or self._board.is_closing:
                 return task
             await self._board.news(task_id, left)
 
@@ -285,6 +345,17 @@ class Desk:
         """Raises Refusal NOT_FOUND if it is there no more."""
         return base64.b64encode(await self.video_bytes(task)).decode("ascii")
 
+    async def video_stream(self, task: Task) -> AsyncIterator[bytes]:
+        """Raises Refusal NOT_FOUND before the first piece."""
+        video = task.outcome.video
+        try:
+            if video is None:
+                raise ObjectNotFoundError("")
+            await self.store.stat(video.key)
+        except ObjectNotFoundError:
+            raise Refusal("NOT_FOUND", "the video is kept no longer") from None
+        return self.store.read(video.key)
+
     async def video_bytes(self, task: Task) -> bytes:
         """Raises Refusal NOT_FOUND if it is there no more."""
         video = task.outcome.video
@@ -294,3 +365,15 @@ class Desk:
             return await self.store.get(video.key)
         except ObjectNotFoundError:
             raise Refusal("NOT_FOUND", "the video is kept no longer") from None
+        except StoreError:
+            raise _store_unavailable() from None
+
+    def recall(self, tasks: Iterable[Task]) -> None:
+        """Tasks that were ordered lately, maybe of a gateway that died before it could answer."""
+        now = time.time()
+        for task in tasks:
+            self._duplicates.recall(task.order.owner, task.order.digest, task.id, max(0.0, now - task.created_at_s))
+
+
+def _store_unavailable() -> Refusal:
+    return Refusal("STORE_UNAVAILABLE", "the gateway's store does not answer", retry_after_s=5)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 WINDOW_S = 30.0
 KEY_WINDOW_S = 24 * 3600.0
 MAX_KNOWN = 10_000
+KEY_MARK = "key "
 
 
 class Delivery:
@@ -44,7 +45,13 @@ class Submit:
     digest: str = ""
     is_retry: bool = False
     idempotency_key: str = ""
+    request_id: str = ""
     delivery: Delivery = field(default_factory=Delivery)
+
+    @property
+    def name(self) -> str:
+        """What it is known by: its idempotency key, else its body."""
+        return KEY_MARK + self.idempotency_key if self.idempotency_key else self.digest
 
 
 class Duplicates:
@@ -56,10 +63,9 @@ class Duplicates:
 
     def task_of(self, owner: str, submit: Submit) -> str | None:
         """The task that this submit repeats, if it does."""
+        found = self._known.get((owner, submit.name))
         if submit.idempotency_key:
-            found = self._known.get((owner, "key " + submit.idempotency_key))
             return found[0] if found and self._clock() - found[1] < KEY_WINDOW_S else None
-        found = self._known.get((owner, submit.digest))
         if found is None:
             return None
         task_id, since_s, delivery = found
@@ -68,16 +74,19 @@ class Duplicates:
         return task_id if submit.is_retry or delivery.is_lost else None
 
     def remember(self, owner: str, submit: Submit, task_id: str) -> None:
-        name = _name(owner, submit)
-        self._known[name] = (task_id, self._clock(), submit.delivery)
-        self._known.move_to_end(name)
+        self._keep((owner, submit.name), (task_id, self._clock(), submit.delivery))
+
+    def recall(self, owner: str, name: str, task_id: str, age_s: float) -> None:
+        """A submit of before this gateway's start, by its name: nobody knows whether its answer was delivered."""
+        if name and age_s < (KEY_WINDOW_S if name.startswith(KEY_MARK) else WINDOW_S):
+            self._keep((owner, name), (task_id, self._clock() - age_s, Delivery(lambda: True)))
+
+    def _keep(self, place: tuple[str, str], known: tuple[str, float, Delivery]) -> None:
+        self._known[place] = known
+        self._known.move_to_end(place)
         while len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
 
     def forget(self, owner: str, submit: Submit) -> None:
         """A submit that came to nothing."""
-        self._known.pop(_name(owner, submit), None)
-
-
-def _name(owner: str, submit: Submit) -> tuple[str, str]:
-    return owner, "key " + submit.idempotency_key if submit.idempotency_key else submit.digest
+        self._known.pop((owner, submit.name), None)

@@ -8,15 +8,16 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from dbos import DBOS, EnqueueOptions, WorkflowStatus
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions, WorkflowStatus
 
 from ..contract.failure import Failure
 from ..contract.progress import Progress
 from ..tasks.database import dbos_config
-from ..tasks.names import GATEWAY_QUEUE, LOG, PROGRESS, RENDER_QUEUES, RENDER_WORKFLOW
+from ..tasks.names import APPLICATION, GATEWAY_QUEUE, LOG, PROGRESS, RENDER_QUEUES, RENDER_WORKFLOW
 from ..tasks.task import LogLine, Order, Outcome, Task, TaskState
 
 POLL_S = 0.1
+TELLING = "-told"  # the id of the workflow that calls a task's webhook ends in it
 ENDED = "ended"  # attribute: the failure that the gateway itself ended a task with, before it cancelled it
 LIVE = ["DELAYED", "ENQUEUED", "PENDING"]
 HELD_S = 10 * 365 * 24 * 3600.0  # a throttled task's delay: until the gateway lets it go
@@ -40,10 +41,16 @@ class Engine:
 
     def __init__(self, url: str, executor_id: str, queue: str) -> None:
         self._config = dbos_config(url, executor_id)
+        self._url = url
         self._queue = queue
+        self._client: DBOSClient
 
     def launch(self) -> None:
-        """Makes or brings up to date the tables, registers the queues, takes up the gateway's own unfinished work."""
+        """Makes or brings up to date the tables, registers the queues, takes up the gateway's own unfinished work.
+
+        Requests go through a client of their own: where the database does not answer, DBOS itself waits for it as long
+        as that takes, and the client says so at once.
+        """
         DBOS(config=self._config)
         DBOS.listen_queues([GATEWAY_QUEUE])
         DBOS.launch()
@@ -52,9 +59,16 @@ class Engine:
                 name, worker_concurrency=worker_concurrency, polling_interval_sec=POLL_S, on_conflict="always_update"
             )
         DBOS.register_queue(GATEWAY_QUEUE, polling_interval_sec=POLL_S, on_conflict="always_update")
+        self._client = DBOSClient(
+            system_database_url=self._url,
+            serializer=DBOSPortableJSONSerializer(),
+            application_name=APPLICATION,
+            retry_connection_errors=False,
+        )
 
     def close(self) -> None:
         DBOS.destroy()
+        self._client.destroy()
 
     async def submit(self, task_id: str, order: Order, *, is_held: bool, priority: int = 0) -> None:
         """Queues an order; the same id again changes nothing. A held one waits until `release`."""
@@ -68,59 +82,87 @@ class Engine:
             options["priority"] = priority
         if is_held:
             options["delay_seconds"] = HELD_S
-        await DBOS.enqueue_workflow_with_options_async(options, order.model_dump(mode="json", exclude_defaults=True))
+        await self._enqueue(options, order.model_dump(mode="json", exclude_defaults=True))
+
+    async def tell(self, workflow: str, task_id: str) -> None:
+        """Queues work of the gateways' own about a task, once."""
+        await self._enqueue(
+            {"workflow_name": workflow, "queue_name": GATEWAY_QUEUE, "workflow_id": f"{task_id}{TELLING}"}, task_id
+        )
+
+    async def _enqueue(self, options: EnqueueOptions, argument: Any) -> None:
+        await asyncio.to_thread(self._client.enqueue, options, argument)
 
     async def release(self, task_id: str) -> None:
-        await DBOS.set_workflow_delay_async(task_id, delay_seconds=0)
+        await self._client.set_workflow_delay_async(task_id, delay_seconds=0)
 
     async def get(self, task_ids: Sequence[str]) -> list[Task]:
         """Those of them that there are, in any order."""
         if not task_ids:  # which DBOS takes for all of them
             return []
-        return _tasks(await DBOS.list_workflows_async(workflow_ids=list(task_ids), name=RENDER_WORKFLOW))
+        return _tasks(await self._client.list_workflows_async(workflow_ids=list(task_ids), name=RENDER_WORKFLOW))
 
     async def live(self) -> dict[str, TaskState]:
         """The state of every task that has not ended."""
-        found = await DBOS.list_workflows_async(status=LIVE, name=RENDER_WORKFLOW, load_input=False, load_output=False)
+        found = await self._client.list_workflows_async(
+            status=LIVE, name=RENDER_WORKFLOW, load_input=False, load_output=False
+        )
         return {status.workflow_id: _STATES[status.status] for status in found}
 
     async def running(self) -> list[WorkflowStatus]:
         """The bare records of those that an executor has, with their progress."""
-        return await DBOS.list_workflows_async(
+        return await self._client.list_workflows_async(
             status="PENDING", name=RENDER_WORKFLOW, load_input=False, load_output=False
         )
 
     async def ended_since(self, since_s: float) -> list[Task]:
         """Those that ended after that time, by the database's clock."""
         since = datetime.fromtimestamp(since_s, UTC).isoformat()
-        return _tasks(await DBOS.list_workflows_async(completed_after=since, name=RENDER_WORKFLOW))
+        return _tasks(await self._client.list_workflows_async(completed_after=since, name=RENDER_WORKFLOW))
 
     async def ended_before(self, before_s: float, limit: int) -> list[Task]:
         before = datetime.fromtimestamp(before_s, UTC).isoformat()
-        return _tasks(await DBOS.list_workflows_async(completed_before=before, name=RENDER_WORKFLOW, limit=limit))
+        return _tasks(
+            await self._client.list_workflows_async(completed_before=before, name=RENDER_WORKFLOW, limit=limit)
+        )
 
     async def of_owner(self, owner: str, limit: int, offset: int) -> list[Task]:
         """The newest first."""
         return _tasks(
-            await DBOS.list_workflows_async(
+            await self._client.list_workflows_async(
                 user=owner, name=RENDER_WORKFLOW, limit=limit, offset=offset, sort_desc=True
             )
         )
+
+    async def ordered_since(self, since_s: float, limit: int) -> list[Task]:
+        """The newest first."""
+        since = datetime.fromtimestamp(since_s, UTC).isoformat()
+        return _tasks(
+            await self._client.list_workflows_async(start_time=since, name=RENDER_WORKFLOW, limit=limit, sort_desc=True)
+        )
+
+    async def tellers(self) -> set[str]:
+        """The gateways that have work of their own in hand."""
+        telling = await self._client.list_workflows_async(
+            status="PENDING", queue_name=GATEWAY_QUEUE, load_input=False, load_output=False
+        )
+        return {status.executor_id for status in telling if status.executor_id}
 
     async def cancel(self, task_id: str, why: Failure | None = None) -> None:
         """A task that has ended stays as it is. `why` makes it failed, rather than cancelled."""
         if why is not None:
             attributes = {ENDED: why.model_dump(mode="json")}
-            await DBOS.update_workflow_attributes_async(task_id, attributes, merge=True)
-        await DBOS.cancel_workflow_async(task_id)
+            await self._client.update_workflow_attributes_async(task_id, attributes, merge=True)
+        await self._client.cancel_workflow_async(task_id)
 
     async def cancel_all(self, task_ids: Sequence[str]) -> None:
         if task_ids:
-            await DBOS.cancel_workflows_async(list(task_ids))
+            await self._client.cancel_workflows_async(list(task_ids))
 
     async def delete(self, task_ids: Sequence[str]) -> None:
+        """The records of tasks, and of the tellings of their end."""
         if task_ids:
-            await DBOS.delete_workflows_async(list(task_ids))
+            await self._client.delete_workflows_async([*task_ids, *(task_id + TELLING for task_id in task_ids)])
 
     async def recover(self, executor_ids: Iterable[str]) -> int:
         """Gives the tasks of lost executors back to the queue; idempotent. How many there were.

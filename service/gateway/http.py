@@ -6,14 +6,12 @@ of it that never answers in words other than the dialect's own.
 
 import hashlib
 import json
-import sys
-import traceback
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +20,7 @@ from ..contract.errors import JobError
 from ..contract.failure import Failure
 from .desk import Desk
 from .duplicates import Delivery, Submit
+from .journal import trace, warn
 from .keys import Caller
 from .refusal import Refusal
 
@@ -45,14 +44,12 @@ def dialect_app(dialect: Any, desk: Desk, **options: Any) -> FastAPI:
     """`options` are FastAPI's; without a title there is no page about the API."""
     if not options:
         options = {"openapi_url": None}
-    app = FastAPI(**options)
+    app = FastAPI(**options, middleware=[Middleware(LastResort, dialect=dialect)])
     app.include_router(dialect.routes(desk))
 
     def answer(failure: Failure, request: Request, retry_after_s: int | None = None) -> Response:
-        request_id = request.scope.get("wan_relay_request_id", "")
-        status, body = dialect.reject(failure, request_id)
         headers = {"Retry-After": str(retry_after_s)} if retry_after_s is not None else {}
-        return JSONResponse(body, status, headers | getattr(dialect, "reject_headers", lambda _: {})(failure))
+        return refused(dialect, failure, request.scope, headers)
 
     @app.exception_handler(JobError)
     async def refuse(request: Request, error: JobError) -> Response:
@@ -73,24 +70,59 @@ def dialect_app(dialect: Any, desk: Desk, **options: Any) -> FastAPI:
         field = str(first["loc"][-1]) if first["loc"] else None
         return answer(Failure(code="INVALID_VALUE", sentence=f"{field}: {first['msg'].lower()}", field=field), request)
 
-    @app.middleware("http")
-    async def last_resort(request: Request, call_next: Callable[[Request], Any]) -> Response:
-        """Not an exception handler: Starlette raises again what its handler of Exception has answered."""
-        try:
-            response: Response = await call_next(request)
-            return response
-        except ClientDisconnect:
-            return Response(status_code=499)
-        except Exception:
-            print(traceback.format_exc(), file=sys.stderr, flush=True)
-            return answer(Failure(code="INTERNAL_ERROR", sentence="the gateway failed; its log says more"), request)
-
     return app
+
+
+class LastResort:
+    """ASGI middleware: a fault of the gateway's own, in the dialect's words.
+
+    Not an exception handler: Starlette raises again what its handler of Exception has answered.
+    """
+
+    def __init__(self, app: ASGIApp, dialect: Dialect) -> None:
+        self._app = app
+        self._dialect = dialect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        facts_of(scope)["dialect"] = self._dialect.NAME
+        has_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            if not has_begun:
+                await Response(status_code=499)(scope, receive, send)
+        except Exception as error:
+            warn("fault", request_id=scope.get("wan_relay_request_id"), dialect=self._dialect.NAME, error=trace(error))
+            if has_begun:
+                raise
+            failure = Failure(code="INTERNAL_ERROR", sentence="the gateway failed; its log says more")
+            await refused(self._dialect, failure, scope)(scope, receive, send)
+
+
+def refused(dialect: Dialect, failure: Failure, scope: Scope, headers: dict[str, str] | None = None) -> Response:
+    """The dialect's answer to a request that came to nothing."""
+    status, body = dialect.reject(failure, scope.get("wan_relay_request_id", ""))
+    own_headers: dict[str, str] = getattr(dialect, "reject_headers", lambda _: {})(failure)
+    return JSONResponse(body, status, {**(headers or {}), **own_headers})
+
+
+def facts_of(scope: Scope) -> dict[str, Any]:
+    """What is known of a request, for its line in the journal: `dialect`, `key`."""
+    facts: dict[str, Any] = scope.setdefault("wan_relay_facts", {})
+    return facts
 
 
 def caller_of(request: Request, desk: Desk) -> Caller:
     """By the Authorization header, else by X-Api-Key. Raises Refusal UNAUTHORIZED."""
-    return desk.caller(request.headers.get("authorization") or request.headers.get("x-api-key"))
+    caller = desk.caller(request.headers.get("authorization") or request.headers.get("x-api-key"))
+    facts_of(request.scope)["key"] = caller.name
+    return caller
 
 
 async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
@@ -136,6 +168,7 @@ def submit_of(request: Request, body: bytes) -> Submit:
         digest=hashlib.sha256(target + body).hexdigest(),
         is_retry=is_retry,
         idempotency_key=f"{request.url.path} {key}" if key else "",
+        request_id=request.scope.get("wan_relay_request_id", ""),
         delivery=request.scope.setdefault("wan_relay_delivery", Delivery()),
     )
 

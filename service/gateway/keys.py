@@ -116,6 +116,10 @@ class Keys:
         """Whether there is no key at all, so that anybody who reaches the gateway may use it."""
         return not self._known and not self._fixed
 
+    @property
+    def count(self) -> int:
+        return len(self._known) + len(self._fixed)
+
     def caller(self, authorization: str | None) -> Caller | None:
         """Who sends `Bearer KEY`, `Key KEY`, `Token KEY` or the bare key; None for nobody known."""
         if self.is_open:
@@ -130,6 +134,11 @@ class Keys:
     def limits_of(self, caller_id: str) -> KeyLimits:
         """Of a key that may be revoked meanwhile, whose tasks go on without limit."""
         return next((caller.limits for _, caller in self._known if caller.id == caller_id), KeyLimits())
+
+    def name_of(self, caller_id: str) -> str:
+        """The name of a key, for the log; its id where it is none any more."""
+        everybody = (*self._fixed, *self._known, ("", ANYBODY))
+        return next((caller.name for _, caller in everybody if caller.id == caller_id), caller_id)
 
     def refresh(self) -> None:
         """Reads the table; blocks."""

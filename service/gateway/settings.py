@@ -1,11 +1,13 @@
 """What the gateway's operator can set: environment variables only, read once."""
 
+import json
 import re
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from ..media.addresses import TrustedHosts
+from ..tasks.heartbeats import BEAT_S, SILENT_S
 from ..tasks.shared_settings import SharedSettings
 
 
@@ -15,19 +17,8 @@ class GatewaySettings(SharedSettings):
     backend: Literal["local", "runpod"] = Field(
         "local", alias="WAN_RELAY_BACKEND", description="who renders: `local` executors, or the `runpod` executor"
     )
-    public_url: str | None = Field(
-        None,
-        alias="WAN_RELAY_PUBLIC_URL",
-        description="what links begin with, such as https://video.example.com; else what each client called",
-    )
     api_keys: tuple[str, ...] = Field(
         (), alias="WAN_RELAY_API_KEYS", description="keys beside those of `keys add`, comma-separated", repr=False
-    )
-    link_secret: str | None = Field(
-        None,
-        alias="WAN_RELAY_LINK_SECRET",
-        description="what links are signed with; else drawn once and kept",
-        repr=False,
     )
     trusted_hosts: TrustedHosts = Field(
         TrustedHosts(),
@@ -37,9 +28,27 @@ class GatewaySettings(SharedSettings):
     max_store_gb: float = Field(
         50, gt=0, alias="WAN_RELAY_MAX_STORE_GB", description="size of the store; the oldest files go first"
     )
+    metrics_key: str | None = Field(
+        None,
+        min_length=8,
+        alias="WAN_RELAY_METRICS_KEY",
+        description="a key that reads `/metrics` and nothing else; a client's key reads it too",
+        repr=False,
+    )
+    silent_s: float = Field(
+        SILENT_S,
+        ge=3 * BEAT_S / 2,
+        alias="WAN_RELAY_SILENT_S",
+        description="an executor whose heartbeat stands still for so many seconds is lost, and its tasks go to others",
+    )
     max_upload_mb: int = Field(200, ge=1, alias="WAN_RELAY_MAX_UPLOAD_MB", description="one uploaded file")
     toy_size: bool = Field(
         False, alias="WAN_RELAY_TOY_SIZE", description="render every request at the toy family's size"
+    )
+    models: dict[str, tuple[str, str]] = Field(
+        {},
+        alias="WAN_RELAY_MODEL_NAMES",
+        description="JSON object of clients' model names beside our own: name -> [workflow for a picture, for words]",
     )
     expander_url: str | None = Field(
         None, alias="WAN_RELAY_EXPANDER_URL", description="OpenAI-compatible endpoint that writes prompts out, with /v1"
@@ -57,6 +66,11 @@ class GatewaySettings(SharedSettings):
     @classmethod
     def _hosts(cls, value: object) -> object:
         return TrustedHosts.parse(value) if isinstance(value, str) else value
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value
 
     @field_validator("api_keys", mode="before")
     @classmethod

@@ -5,29 +5,33 @@ and restarts notice the end, it is told by one; and a gateway that dies between 
 """
 
 import asyncio
-import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
-from dbos import DBOS, EnqueueOptions
+from dbos import DBOS
 
 from ..media.addresses import TrustedHosts
 from ..media.guarded_http import BadUrl, dialled_url, guarded_session, is_blocked
-from ..tasks.names import GATEWAY_QUEUE
 from ..tasks.task import Task
 from .desk import Desk
+from .engine import Engine
+from .journal import note, warn
 
 WORKFLOW = "tell_webhook"
 POST_S = 20.0
+START_S = 300.0
 
 
 class Webhooks:
     """Registers its workflow when it is made, which must be before the engine is launched."""
 
-    def __init__(self, trusted_hosts: TrustedHosts) -> None:
+    def __init__(self, engine: Engine, trusted_hosts: TrustedHosts) -> None:
+        self._engine = engine
         self._trusted_hosts = trusted_hosts
+        self._is_in_use = threading.Event()
         self._dialects: Mapping[str, Any] = {}
         self._desk: Desk
         self._loop: asyncio.AbstractEventLoop
@@ -48,24 +52,33 @@ class Webhooks:
         self._desk = desk
         self._dialects = dialects
         self._loop = asyncio.get_running_loop()
+        self._is_in_use.set()
 
     async def ended(self, task: Task) -> None:
         """Queues the telling of a task that has ended; the same task again changes nothing."""
         if task.order.webhook is None or not hasattr(self._dialects.get(task.order.dialect), "webhook"):
             return
-        options: EnqueueOptions = {
-            "workflow_name": WORKFLOW,
-            "queue_name": GATEWAY_QUEUE,
-            "workflow_id": f"{task.id}-told-{task.order.attempt}",
-        }
-        await DBOS.enqueue_workflow_with_options_async(options, task.id)
+        await self._engine.tell(WORKFLOW, task.id)
 
     async def _pauses(self, task_id: str) -> list[float]:
         """Seconds between its tries, as the task's provider makes them."""
+        await self._serving()
         task = await self._on_own_loop(self._desk.find(task_id))
         return list(self._dialects[task.order.dialect].WEBHOOK_PAUSES_S) if task else []
 
+    async def _serving(self) -> None:
+        """What another gateway began is taken up as soon as the engine is launched, before there is a desk."""
+        if not await asyncio.to_thread(self._is_in_use.wait, START_S):
+            raise TimeoutError("the gateway does not serve")
+
     async def _post(self, task_id: str) -> str:
+        await self._serving()
+        said = await self._posted(task_id)
+        (note if said == "told" else warn)("webhook", task_id=task_id, said=said)
+        return said
+
+    async def _posted(self, task_id: str) -> str:
+        """`told`, `blocked`, `gone`, or what went wrong for this time."""
         task = await self._on_own_loop(self._desk.find(task_id))
         if task is None or task.order.webhook is None:
             return "gone"
@@ -89,11 +102,7 @@ class Webhooks:
         except BadUrl:
             return "blocked"
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            if is_blocked(error):
-                sentence = "its host is neither public nor among the trusted ones"
-                print(f"task {task_id}: the webhook is not called: {sentence}", file=sys.stderr, flush=True)
-                return "blocked"
-            return type(error).__name__
+            return "blocked" if is_blocked(error) else type(error).__name__
 
     async def _on_own_loop(self, work: Any) -> Any:
         """DBOS runs workflows on a loop of its own."""

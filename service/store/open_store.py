@@ -11,6 +11,13 @@ from .object_store import ObjectStore, StoreError, check_key
 from .s3_bucket import S3Bucket
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
+# What a setting of S3 must look like. A stray newline in one of them ends obstore in a panic.
+_SETTINGS = {
+    "endpoint": re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?"),
+    "region": re.compile(r"[A-Za-z0-9-]+"),
+    "key id": re.compile(r"[!-~]+"),
+    "secret": re.compile(r"[!-~]+"),
+}
 
 
 def open_store(
@@ -32,6 +39,7 @@ def open_store(
         return LocalFolder(Path(_named(unquote(parts.path))))
     if parts.scheme == "s3" and _BUCKET.fullmatch(parts.netloc):
         prefix = parts.path.strip("/")
+        _check_settings(endpoint_url, region, access_key_id, secret_access_key)
         try:
             return S3Bucket(
                 parts.netloc,
@@ -41,9 +49,18 @@ def open_store(
                 access_key_id=access_key_id,
                 secret_access_key=secret_access_key,
             )
-        except (BaseError, ValueError) as error:
+        except BaseError as error:
             raise StoreError("the object store's S3 settings are not valid") from error
     raise StoreError("the object store must be a folder, file:///folder or s3://bucket/prefix")
+
+
+def _check_settings(*values: str | None) -> None:
+    """In the order of `_SETTINGS`. Raises StoreError."""
+    for (name, form), value in zip(_SETTINGS.items(), values, strict=True):
+        if value and not form.fullmatch(value):
+            raise StoreError(f"the object store's S3 {name} is not valid")
+    if bool(values[-2]) != bool(values[-1]):
+        raise StoreError("the object store's S3 key id and secret must come together")
 
 
 def _named(folder: str) -> str:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 BEAT_S = 2.0
 SILENT_S = 12.0
+MAX_LOOK_S = 3 * BEAT_S  # between two looks
 
 _METADATA = sa.MetaData()
 EXECUTORS = sa.Table(
@@ -60,23 +61,28 @@ class Heartbeats:
 
 
 class Watch:
-    """Tells the silent from the living, by what it has seen itself."""
+    """Tells the silent from the living, by what it has seen itself. Time in which it did not look counts for nobody:
+    then the database did not answer, or this process stood still.
+    """
 
     def __init__(self, silent_s: float = SILENT_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._silent_s = silent_s
         self._clock = clock
         self._seen: dict[str, tuple[int, float]] = {}
+        self._looked_at = clock()
 
     def see(self, executors: list[Executor]) -> tuple[list[Executor], list[Executor]]:
         """Those that live and those whose count has stood still for `silent_s` seconds."""
         now = self._clock()
-        before, self._seen = self._seen, {}
+        has_slept = now - self._looked_at > MAX_LOOK_S
+        before, self._seen, self._looked_at = {} if has_slept else self._seen, {}, now
         for executor in executors:
             beats, since = before.get(executor.id, (None, now))
             self._seen[executor.id] = (executor.beats, since if beats == executor.beats else now)
         silent = {id for id, (_, since) in self._seen.items() if now - since >= self._silent_s}
         return [e for e in executors if e.id not in silent], [e for e in executors if e.id in silent]
 
-    def age_s(self, executor_id: str) -> float:
-        """Seconds since its count was last seen to move."""
-        return self._clock() - self._seen[executor_id][1]
+    def ages_s(self) -> dict[str, float]:
+        """Of each executor, the seconds since its count was last seen to move."""
+        now = self._clock()
+        return {executor_id: now - since for executor_id, (_, since) in self._seen.items()}

@@ -12,3 +12,10 @@ GATEWAY_QUEUE = "gateway"
 # Keys of a task's attributes, which its executor writes while it runs.
 PROGRESS = "progress"
 LOG = "log"
+# Where the gateway serves the object store's files, by signed links.
+FILES_PATH = "/files/"
+
+
+def result_key(task_id: str, name: str, suffix: str) -> str:
+    """Where a task's video lies in the object store."""
+    return f"results/{task_id}/{name}{suffix}"

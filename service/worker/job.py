@@ -8,13 +8,16 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from ..contract.errors import JobError
-from ..contract.video_request import WORKFLOW_IMAGES, is_ping, parse_request
+from ..contract.video_answer import VideoAnswer
+from ..contract.video_request import WORKFLOW_IMAGES, VideoRequest, is_ping, parse_request
 from .comfyui.client import ask
 from .comfyui.process import PACK, ComfyGoneError, ComfyProcess, http_session
-from .progress_updates import ProgressUpdates
+from .delivery import deliver
+from .progress_updates import Follower, ProgressUpdates
 from .read_ahead import ReadAhead, find_model, model_roots
+from .saved_video import Video
 from .settings import Settings
-from .video_job import VideoJob, rounded
+from .video_job import Deliver, VideoJob, rounded
 from .workflow import SAMPLE, ModelFile, model_files
 
 LAST_ANSWER_S = 10.0
@@ -77,28 +80,54 @@ class Worker:
         assert isinstance(raw, dict)
         request, warnings = parse_request(raw)
         updates = ProgressUpdates(lambda progress: self._send_progress(job, progress.to_wire()))
+        job_id = str(job.get("id", ""))
+        way_out = self._to_the_platform(request, job_id, job.get("s3Config"))
+        return (await self.make_video(request, warnings, job_id, updates, way_out, started)).to_wire()
+
+    async def make_video(
+        self,
+        request: VideoRequest,
+        warnings: list[str],
+        job_id: str,
+        follower: Follower,
+        way_out: Deliver,
+        started: float,
+    ) -> VideoAnswer:
+        """One job, when its turn comes; nothing is left of it, whatever came of it. Raises JobError."""
         async with self._turn, http_session() as session:
             work = VideoJob(
                 request,
                 warnings,
-                str(job.get("id", "")),
+                job_id,
                 self.settings,
                 self.process,
                 session,
-                updates,
-                bucket=self.settings.bucket(job.get("s3Config")),
+                follower,
+                way_out,
                 on_high_noise=self._read_low_noise,
                 started=started,
             )
             try:
                 async with asyncio.timeout(self.settings.job_timeout_s) as budget:
-                    return (await work.run()).to_wire()
+                    return await work.run()
             except TimeoutError:
                 if not budget.expired():
                     raise
                 raise await self._out_of_time() from None
             finally:
                 await _to_the_end(work.clean_up())
+
+    def _to_the_platform(self, request: VideoRequest, job_id: str, s3_config: Any) -> Deliver:
+        """In the answer, or by the job's or the worker's bucket."""
+        settings = self.settings
+        budget, bucket = settings.result_budget(job_id), settings.bucket(s3_config)
+
+        async def way_out(video: Video, answer: VideoAnswer, left_s: float) -> VideoAnswer:
+            # Half of what is left stays for the other ways, should the bucket not answer.
+            upload_timeout_s = min(settings.upload_timeout_s, left_s / 2)
+            return await deliver(video, answer, request, budget, bucket, job_id, upload_timeout_s)
+
+        return way_out
 
     async def _out_of_time(self) -> JobError:
         """A ComfyUI that is silent just then hangs, and a retry helps; any other job was too large."""

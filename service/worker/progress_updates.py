@@ -1,16 +1,27 @@
-"""What the platform hears of a job while it samples."""
+"""Who hears of a job while it runs, and what the platform hears of it."""
 
 import contextlib
 import time
 from collections.abc import Callable
+from typing import Protocol
 
-from ..contract.progress import Expert, Progress
+from ..contract.progress import Progress, Stage
 
 EVERY_S = 2.0
 
 
+class Follower(Protocol):
+    """Told of a job's way, in its own loop; what it raises is the job's fault."""
+
+    def stage(self, stage: Stage) -> None:
+        """A stage begins; sampling begins with its first step."""
+
+    def step(self, step: int, steps: int, switch_step: int | None) -> None:
+        """`step` of `steps` is done; `switch_step` is the first low-noise one, None for a single model."""
+
+
 class ProgressUpdates:
-    """At most one in two seconds, and none for the last step.
+    """A Follower for the platform: at most one update in two seconds, none for the last step, steps alone.
 
     An update travels in a thread of its own and could overtake the result, which then would be lost.
     """
@@ -20,14 +31,13 @@ class ProgressUpdates:
         self._clock = clock
         self._last = -EVERY_S
 
+    def stage(self, stage: Stage) -> None:
+        pass
+
     def step(self, step: int, steps: int, switch_step: int | None) -> None:
-        """`step` of `steps` is done; `switch_step` is the first low-noise one, None for a single model."""
         now = self._clock()
         if step >= steps or now - self._last < EVERY_S:
             return
         self._last = now
-        expert: Expert | None = None
-        if switch_step is not None:
-            expert = "high_noise" if step <= switch_step else "low_noise"
         with contextlib.suppress(Exception):
-            self._send(Progress(step=step, steps=steps, progress=round(step / steps, 3), expert=expert))
+            self._send(Progress.of_step(step, steps, switch_step))

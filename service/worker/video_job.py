@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -12,20 +12,20 @@ import aiohttp
 from ..contract.errors import JobError
 from ..contract.video_answer import VideoAnswer
 from ..contract.video_request import VideoRequest, draw_seed
-from ..media.bucket import Bucket
 from ..media.images import load_image
 from ..media.plain_image import PlainImage
 from .comfyui.client import OnProgress, Run, free_memory, planned_switch, upload
 from .comfyui.process import ComfyGoneError, ComfyProcess
-from .delivery import deliver
 from .own_files import OWN_NAME, check_disk, remove, remove_leftovers
-from .progress_updates import ProgressUpdates
+from .progress_updates import Follower
 from .result import describe_video
-from .saved_video import find_video
+from .saved_video import Video, find_video
 from .settings import Settings
 from .workflow import LOAD, SAMPLE, Plan, build_plan
 
 Images = tuple[PlainImage | None, PlainImage | None]
+# (video, answer without it, seconds that are left of the job) -> the answer as it goes out. Raises JobError.
+Deliver = Callable[[Video, VideoAnswer, float], Awaitable[VideoAnswer]]
 
 
 class VideoJob:
@@ -43,8 +43,8 @@ class VideoJob:
         settings: Settings,
         process: ComfyProcess,
         session: aiohttp.ClientSession,
-        updates: ProgressUpdates,
-        bucket: Bucket | None,
+        follower: Follower,
+        deliver: Deliver,
         on_high_noise: Callable[[str, str], None],
         started: float,
     ) -> None:
@@ -54,8 +54,8 @@ class VideoJob:
         self._settings = settings
         self._process = process
         self._session = session
-        self._updates = updates
-        self._bucket = bucket
+        self._follower = follower
+        self._deliver = deliver
         self._on_high_noise = on_high_noise
         self._started = started
         self._deadline = time.monotonic() + settings.job_timeout_s
@@ -74,10 +74,8 @@ class VideoJob:
         self._note("total_s", self._started)
         warnings = [*self._warnings, *(sentence for image in images if image for sentence in image.warnings)]
         answer = describe_video(video, outputs, plan, self._request, warnings, self._timings)
-        budget = self._settings.result_budget(self._job_id)
-        # Half of what is left stays for the other ways, should the bucket not answer.
-        upload_timeout_s = min(self._settings.upload_timeout_s, (self._deadline - time.monotonic()) / 2)
-        return await deliver(video, answer, self._request, budget, self._bucket, self._job_id, upload_timeout_s)
+        self._follower.stage("saving")
+        return await self._deliver(video, answer, self._deadline - time.monotonic())
 
     async def _images_while_booting(self) -> Images:
         """A bad image is known, and answered, long before a cold ComfyUI is up."""
@@ -111,7 +109,9 @@ class VideoJob:
             raise
 
     async def _run_in_comfyui(self, images: Images) -> tuple[Plan, dict[str, Any]]:
+        self._follower.stage("waiting")
         await self._process.wait_ready()
+        self._follower.stage("loading")
         self._note("ready_s", self._started)
         start, end = [await self._upload(image) if image else None for image in images]
         token = uuid.uuid4().hex
@@ -139,7 +139,9 @@ class VideoJob:
 
         def on_progress(node_id: str, step: int, steps: int) -> None:
             if node_id == sampler:
-                self._updates.step(step, steps, switch_step)
+                self._follower.step(step, steps, switch_step)
+                if step >= steps:
+                    self._follower.stage("decoding")
                 self._on_high_noise(self._request.workflow, low_noise)
 
         return on_progress

@@ -34,7 +34,11 @@ SENTENCES = {
     "files for wan22_ti2v_5b: expected --high, --vae, --text-encoder, no --low, all together.",
     "demo --stepz 4": "Unrecognized arguments: --stepz 4.",
     "serve --port 0": "Argument --port: expected a whole number from 1 to 65535, got '0'.",
-    "render": "Argument COMMAND: invalid choice: 'render' (choose from demo, test, serve, worker, bench, env, run).",
+    "gateway --backend runpod": "--backend: expected local or the URL of a RunPod endpoint, got runpod.",
+    "gateway --backend https:///x": "--backend: expected local or the URL of a RunPod endpoint, got https:///x.",
+    "gateway --port 70000": "Argument --port: expected a whole number from 1 to 65535, got '70000'.",
+    "render": "Argument COMMAND: invalid choice: 'render' (choose from demo, test, serve, worker, gateway, bench, env, "
+    "run).",
 }
 
 
@@ -45,8 +49,8 @@ def test_a_mistake_is_one_sentence(line: str, capfd: pytest.CaptureFixture[str])
     assert (
         out,
         err.replace(
-            "(choose from 'demo', 'test', 'serve', 'worker', 'bench', 'env', 'run')",
-            "(choose from demo, test, serve, worker, bench, env, run)",
+            "(choose from 'demo', 'test', 'serve', 'worker', 'gateway', 'bench', 'env', 'run')",
+            "(choose from demo, test, serve, worker, gateway, bench, env, run)",
         ),
     ) == ("", SENTENCES[line] + "\n")
 

@@ -1,10 +1,12 @@
-"""One gateway with a fast executor for the tests of a module."""
+"""Gateways with fast executors, a PostgreSQL server and a webhook's receiver for the tests of a module."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from wan_relay.tests.service.gateway.postgres import Postgres
 from wan_relay.tests.service.gateway.stand import Stand
+from wan_relay.tests.service.gateway.webhook_receiver import Receiver
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +33,17 @@ def make_stand(tmp_path: Path) -> Iterator[Callable[..., Stand]]:
     yield make
     for stand in made:
         stand.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+    yield receiver
+    receiver.close()

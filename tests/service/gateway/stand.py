@@ -1,6 +1,7 @@
 """A gateway and executors as processes of their own, on a database and a store in one folder."""
 
 import base64
+import json
 import os
 import signal
 import subprocess
@@ -37,9 +38,10 @@ class Stand:
         self.gateway: subprocess.Popen[str]
         self.url = ""
 
-    def start_gateway(self, *arguments: str, port: int = 0) -> "Stand":
-        """The same port again after a kill, where one is given."""
-        self.gateway = self._start("service.gateway", "--port", str(port), *arguments)
+    def start_gateway(self, *arguments: str, port: int = 0, **odd: str) -> "Stand":
+        """The same port again after a kill, where one is given. `odd` are variables of odd_gateway.py."""
+        module = "tests.service.gateway.odd_gateway" if odd else "service.gateway"
+        self.gateway = self._start(module, "--port", str(port), *arguments, variables=odd)
         self.url = self._line(self.gateway, "ready ").removeprefix("ready ").strip()
         return self
 
@@ -48,6 +50,11 @@ class Stand:
         process = self._start(module, variables={"WAN_RELAY_EXECUTOR_ID": name})
         self._line(process, "ready")
         return process
+
+    def kill_gateway(self) -> None:
+        """As a machine does that loses its power."""
+        self.gateway.kill()
+        self.gateway.wait()
 
     def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """To its end."""
@@ -64,8 +71,15 @@ class Stand:
         return httpx.Client(base_url=self.url + prefix, headers=headers, timeout=60, trust_env=False)
 
     def errors(self, of: str = "") -> str:
-        """What the processes of a module, or all, wrote to standard error."""
-        return "".join(path.read_text() for path in sorted(self.folder.glob(f"*{of}.err")))
+        """What the processes of a module, or all, wrote to standard error, but for what is as it should be."""
+        lines = [line for path in sorted(self.folder.glob(f"*{of}.err")) for line in path.read_text().splitlines()]
+        return "\n".join(line for line in lines if '"level": "info"' not in line and '"event": "no_key"' not in line)
+
+    def journal(self, event: str = "") -> list[dict[str, Any]]:
+        """The gateways' lines, of one event or all."""
+        paths = sorted(self.folder.glob("*gateway.err"))
+        lines = [json.loads(line) for path in paths for line in path.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if event in ("", line["event"])]
 
     def close(self) -> None:
         for process in self.processes:

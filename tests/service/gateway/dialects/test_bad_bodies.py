@@ -20,6 +20,7 @@ from wan_relay.service.gateway.prompt_expander import PromptExpander
 from wan_relay.service.store.open_store import open_store
 from wan_relay.service.store.signed_paths import PathSigner
 from wan_relay.service.tasks.task import Order, Task
+from wan_relay.tests.service.gateway.body_fuzz import RAW
 from wan_relay.tests.service.gateway.dialects.fuzz import bodies, leaks
 from wan_relay.tests.service.gateway.stand import PICTURE
 
@@ -99,7 +100,7 @@ def test_every_body_is_taken_or_refused_in_a_sentence(
             for number, sent in enumerate(bodies(good, 2000, seed=3)):
                 content = json.dumps(sent).encode()
                 if number % 5 == 0:
-                    content = damaged(content, chance)
+                    content = chance.choice(RAW) if chance.random() < 0.3 else damaged(content, chance)
                 headers = {chance.choice(RETRY_HEADERS): "1"} if number % 7 == 0 else {}
                 answer = await client.post(path, content=content, headers=headers)
                 counts[answer.status_code] = counts.get(answer.status_code, 0) + 1

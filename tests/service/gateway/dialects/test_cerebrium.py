@@ -328,7 +328,6 @@ def test_warnings_are_in_the_details() -> None:
     assert cerebrium.render(done)["warnings"] == ["of the gateway", "of the worker"]
 
 
-
 def client(stand: Stand) -> httpx.Client:
     return stand.client(prefix="/cerebrium/v4")
 
@@ -487,7 +486,6 @@ def test_equal_calls_at_once_are_as_many_videos(client: httpx.Client) -> None:
     for thread in threads:
         thread.join()
     assert len(set(seeds)) == 3
-
 
 
 def test_nothing_was_said_to_standard_error(stand: Stand, client: httpx.Client) -> None:

@@ -1,6 +1,5 @@
 """Modelverse: seed 5's bodies, the provider's envelope, and its client against a running gateway."""
 
-import json
 import re
 import time
 from typing import Any
@@ -227,7 +226,6 @@ def test_a_cancelled_task_is_a_failure() -> None:
     assert output["finish_time"] == 1756959050
 
 
-
 def client(stand: Stand) -> httpx.Client:
     return stand.client(prefix="/modelverse/v1")
 
@@ -315,7 +313,6 @@ def test_a_picture_that_is_no_base64_is_refused_in_its_words(client: httpx.Clien
 def test_a_task_of_another_dialect_is_none_of_this(client: httpx.Client, stand: Stand) -> None:
     other = stand.client(prefix="/api/v1").post("/videos", json={"prompt": "x", "image_url": PICTURE}).json()["id"]
     assert client.get(f"/tasks/status?task_id={other}").status_code == 400
-
 
 
 def test_nothing_was_said_to_standard_error(stand: Stand, client: httpx.Client) -> None:

@@ -287,7 +287,6 @@ def test_a_stream_gives_each_step_once_and_ends() -> None:
     assert streams.chunks(task(progress=second)) == []
 
 
-
 class OneTask:
     """A desk that knows one task."""
 

@@ -1,0 +1,117 @@
+"""kill -9 of the gateway, and what its clients notice: an error at most, and then one answer and one webhook."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from wan_relay.tests.service.gateway.postgres import Postgres
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.webhook_receiver import Receiver
+
+FINAL = ("succeeded", "failed", "cancelled")
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def killed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """An executor that lives through it all, and a gateway's port."""
+    folder = tmp_path_factory.mktemp("killed")
+    settings = {}
+    if request.param == "postgres":
+        postgres: Postgres = request.getfixturevalue("postgres")
+        settings["WAN_RELAY_DATABASE"] = postgres.new_database()
+    stand = Stand(folder, **settings)
+    stand.start_executor()
+    stand.start_gateway(PAUSES_S="0.5")
+    yield stand
+    stand.close()
+
+
+def restart(stand: Stand, **odd: str) -> None:
+    stand.kill_gateway()
+    stand.start_gateway(port=stand.port, PAUSES_S="0.5", **odd)
+
+
+def post(stand: Stand, body: dict[str, Any]) -> str:
+    """A client that comes again where its connection broke; the gateway is started again meanwhile."""
+    with stand.client(prefix="/api/v1") as client:
+        try:
+            return client.post("/videos", json=body).json()["id"]
+        except httpx.TransportError:
+            assert stand.gateway.wait(20) == -9
+            restart(stand)
+            return client.post("/videos", json=body).json()["id"]
+
+
+def videos(stand: Stand, prompt: str) -> list[dict[str, Any]]:
+    with stand.client(prefix="/api/v1") as client:
+        found = client.get("/videos", params={"limit": 100}).json()["videos"]
+    return [video for video in found if video["prompt"] == prompt]
+
+
+def ended(stand: Stand, video_id: str) -> dict[str, Any]:
+    def final() -> Any:
+        with stand.client(prefix="/api/v1") as client:
+            video = client.get(f"/videos/{video_id}").json()
+        return video["status"] in FINAL and video
+
+    return wait_until(final)
+
+
+@pytest.mark.parametrize(
+    "point", ["before_enqueue", "after_enqueue", "while_running", "before_webhook", "between_tries"]
+)
+def test_every_task_has_one_answer_and_one_webhook(killed: Stand, receiver: Receiver, point: str) -> None:
+    prompt = f"{point} slow 1.5"
+    body = {"prompt": prompt, "image_url": PICTURE, "webhook_url": receiver.url}
+    receiver.is_down = point == "between_tries"
+    is_odd = point in ("before_enqueue", "after_enqueue", "before_webhook")
+    restart(killed, **({"DIE_AT": point} if is_odd else {}))
+    video_id = post(killed, body)
+    if point == "while_running":
+        wait_until(lambda: videos(killed, prompt)[0]["status"] == "running")
+        restart(killed)
+    elif point == "before_webhook":
+        assert killed.gateway.wait(30) == -9
+        restart(killed)
+    elif point == "between_tries":
+        wait_until(lambda: receiver.num_refused > 1)
+        restart(killed)
+        wait_until(lambda: receiver.num_refused > 3)
+        receiver.is_down = False
+    assert ended(killed, video_id)["status"] == "succeeded"
+    wait_until(lambda: receiver.told)
+    restart(killed)  # and what was told is not told again
+    time.sleep(1.5)
+    assert receiver.told == {video_id: 1}
+    assert [video["id"] for video in videos(killed, prompt)] == [video_id]
+    results = [path for path in (killed.folder / "objects" / "results").rglob("*.mp4") if video_id in str(path)]
+    assert len(results) == 1
+
+
+def test_an_idempotency_key_outlives_the_gateway(killed: Stand) -> None:
+    body = {"prompt": "idempotent", "image_url": PICTURE}
+    ids = []
+    for number in range(2):
+        with killed.client(prefix="/api/v1") as client:
+            fields = {**body, "seed": number}
+            ids.append(client.post("/videos", json=fields, headers={"Idempotency-Key": "k1"}).json()["id"])
+        restart(killed)
+    assert ids[0] == ids[1]
+
+
+def test_ended_by_a_signal_it_answers_who_waits_and_leaves(killed: Stand) -> None:
+    restart(killed)
+    with killed.client(prefix="/api/v1") as client:
+        video_id = client.post("/videos", json={"prompt": "hang", "image_url": PICTURE}).json()["id"]
+        with client.stream("GET", f"/videos/{video_id}/events") as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            killed.gateway.terminate()
+            list(lines)  # raises where the stream is broken off
+        assert killed.gateway.wait(20) == 0
+    killed.start_gateway(port=killed.port)
+    with killed.client(prefix="/api/v1") as client:
+        assert client.delete(f"/videos/{video_id}").status_code == 204
+    assert killed.errors("service.gateway") == ""
