@@ -65,7 +65,7 @@ class Executor:
         """Until SIGTERM or SIGINT; what runs then goes back to the queue. Prints `ready <id>` when it takes tasks."""
         code = 1
         try:
-            asyncio.run(self._run(lambda: print(f"ready {self._id}", flush=True)))
+            asyncio.run(self.run(lambda: print(f"ready {self._id}", flush=True)))
             code = 0
         except Exception:
             traceback.print_exc()
@@ -74,7 +74,8 @@ class Executor:
             sys.stderr.flush()
             os._exit(code)  # DBOS's threads wait for ever for the tasks that they began
 
-    async def _run(self, on_ready: Callable[[], None]) -> None:
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """The process must end by os._exit, as `run_process` does."""
         self._loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for sign in (signal.SIGTERM, signal.SIGINT):
@@ -172,7 +173,7 @@ class Executor:
             before.end("taken away")
             await before.has_ended.wait()
         record = Record(self._client, task_id, status.attributes or {})
-        attempt = Attempt(record, task_id, order, (status.created_at or 0) / 1000)
+        attempt = Attempt(record, task_id, order)
         self._attempts[task_id] = attempt
         return attempt
 
@@ -186,7 +187,7 @@ class Executor:
         begun: list[Begun] = []
 
         async def work() -> Outcome:
-            begun.append(await self._backend.begin(attempt.task_id, attempt.order, attempt.record))
+            begun.append(await self._backend.begin(attempt.task_id, attempt.order))
             return Outcome()
 
         outcome = await self._outcome(attempt, work())
@@ -216,7 +217,7 @@ class Executor:
                 await asyncio.Event().wait()
             return Outcome(failure=Failure(code="CANCELLED", sentence="the task was cancelled"))
         except TimeoutError:
-            sentence = f"the task did not finish within {attempt.order.deadline_s:g} s of its order"
+            sentence = f"the task did not finish within {attempt.order.deadline_s:g} s"
             return Outcome(failure=Failure(code="TIMEOUT", sentence=sentence))
         except JobError as error:
             return Outcome(failure=error.failure)

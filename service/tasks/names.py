@@ -1,4 +1,4 @@
-"""What the gateway and its executors call each other by: the gateway enqueues by name, and imports no executor."""
+"""What the gateway and its executors call each other by; the gateway enqueues by name, and imports no executor."""
 
 APPLICATION = "wan-relay"
 # Raised when what is stored of a task changes, so that an older executor leaves newer tasks alone.

@@ -26,7 +26,7 @@ class Webhook(BaseModel):
 
 
 class Order(BaseModel):
-    """What is queued for a task: small, plain JSON. Pictures lie in the object store, and are named by their keys."""
+    """What is queued for a task: small, plain JSON. Pictures lie in the object store, named here by their keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +39,7 @@ class Order(BaseModel):
     expanded_prompt: str | None = Field(None, description="the prompt that an expander made of the client's")
     webhook: Webhook | None = None
     retention_s: float = Field(description="how long the video is kept after the task's end")
-    deadline_s: float | None = Field(None, description="seconds from the order until the task is given up")
+    deadline_s: float | None = Field(None, description="seconds that an executor may take for it")
     digest: str = Field("", description="of the client's body, to know a repeated submit by")
     extras: dict[str, Any] = Field({}, description="what the dialect wants to have when it shows the task")
 
