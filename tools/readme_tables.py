@@ -1,6 +1,6 @@
-"""The tables of the worker's README, made from the declarations: `dev.py run tools.readme_tables` rewrites them."""
+"""The tables of the READMEs, made from the declarations: `dev.py run tools.readme_tables` rewrites them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -9,9 +9,12 @@ from ..service.contract.failure import CODES
 from ..service.contract.progress import Progress
 from ..service.contract.video_answer import Timings, VideoAnswer
 from ..service.contract.video_request import VideoRequest, field_range
+from ..service.executors.runpod import RunpodSettings
+from ..service.executors.settings import ExecutorSettings
 from ..service.worker.settings import PACKAGE, Settings
 
 README = PACKAGE / "service" / "worker" / "README.md"
+EXECUTORS_README = PACKAGE / "service" / "executors" / "README.md"
 
 
 def request_table() -> str:
@@ -26,10 +29,15 @@ def request_table() -> str:
     return _table(("field", "default", "takes", "meaning"), rows)
 
 
-def settings_table() -> str:
+def settings_table(settings: type[BaseModel], besides: type[BaseModel] = BaseModel) -> str:
+    """The variables of some settings but for those that they share with others."""
     rows = []
-    for info in Settings.model_fields.values():
-        default = "" if info.default in (None, "", {}) else str(info.default).replace(f"{PACKAGE}/", "")
+    for name, info in settings.model_fields.items():
+        if name in besides.model_fields:
+            continue
+        default = (
+            "" if info.is_required() or info.default in (None, "", {}) else str(info.default).replace(f"{PACKAGE}/", "")
+        )
         rows.append((f"`{info.alias}`", f"`{default}`" if default else "", info.description or ""))
     return _table(("variable", "default", "meaning"), rows)
 
@@ -51,14 +59,18 @@ TABLES = {
     "answer": lambda: meaning_table(VideoAnswer, "key in `output`"),
     "timings": lambda: meaning_table(Timings, "key in `timings`, seconds"),
     "progress": lambda: meaning_table(Progress, "key"),
-    "settings": settings_table,
+    "settings": lambda: settings_table(Settings),
     "errors": error_table,
+}
+EXECUTORS_TABLES = {
+    "settings": lambda: settings_table(ExecutorSettings),
+    "runpod": lambda: settings_table(RunpodSettings, besides=ExecutorSettings),
 }
 
 
-def with_tables(text: str) -> str:
+def with_tables(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> str:
     """The page with each table between its two marks made anew."""
-    for name, make in TABLES.items():
+    for name, make in tables.items():
         start, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
         head, _, rest = text.partition(start)
         _, mark, tail = rest.partition(end)
@@ -87,4 +99,5 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page, tables in ((README, TABLES), (EXECUTORS_README, EXECUTORS_TABLES)):
+        page.write_text(with_tables(page.read_text(encoding="utf-8"), tables), encoding="utf-8")

@@ -47,7 +47,7 @@ LAYERS: dict[str, set[str]] = {
         "service.local_runpod.client_api",
         "service.local_runpod.sdk_api",
     },
-    "tools": {"service.child_process", "service.contract", "service.worker"},
+    "tools": {"service.child_process", "service.contract", "service.executors", "service.worker"},
     "toy": set(),
     "toy.training": {"toy", "nodes.rules", "nodes.engine"},
     "dev": {"tools"},
