@@ -58,7 +58,7 @@ class Executor:
         self._loop: asyncio.AbstractEventLoop
         self._client: DBOSClient
         self._attempts: dict[str, Attempt] = {}
-        self._outcomes: dict[str, Outcome] = {}
+        self._outcomes: dict[str, tuple[Order, Outcome]] = {}
         self._is_stopping = False
 
     def run_process(self) -> NoReturn:
@@ -121,20 +121,21 @@ class Executor:
 
     def _try(self, task_id: str, order: Order) -> Outcome:
         """In a thread of DBOS's. An outcome that DBOS could not write down is there when it is asked for again."""
-        if task_id not in self._outcomes:
-            attempt = self._on_loop(self._enter(task_id, order, self._status(task_id)))
-            try:
-                outcome = self._outcome_of(attempt)
-            except sa.exc.DBAPIError:
-                raise LostHoldError from None
-            finally:
-                self._on_loop(self._leave(attempt))
-            if attempt.reason is not None:
-                return outcome
-            self._outcomes[task_id] = outcome
+        known = self._outcomes.get(task_id)
+        if known is not None and known[0] == order:
+            return known[1]
+        attempt = self._on_loop(self._enter(task_id, order, self._status(task_id)))
+        try:
+            outcome = self._outcome_of(attempt)
+        except sa.exc.DBAPIError:
+            raise LostHoldError from None
+        finally:
+            self._on_loop(self._leave(attempt))
+        if attempt.reason is None:
+            self._outcomes[task_id] = (order, outcome)
             while len(self._outcomes) > MAX_KEPT:
-                del self._outcomes[next(iter(self._outcomes))]
-        return self._outcomes[task_id]
+                self._outcomes.pop(next(iter(self._outcomes)), None)
+        return outcome
 
     def _outcome_of(self, attempt: Attempt) -> Outcome:
         """What `begin` did is remembered by the task: another try does not do it again."""

@@ -56,19 +56,6 @@ class RunpodSettings(ExecutorSettings):
         description="`host[:port], …` of the endpoint's own bucket, where that is not a public address",
     )
 
-    public_url: str | None = Field(
-        None,
-        alias="WAN_RELAY_PUBLIC_URL",
-        description="where RunPod's workers reach the gateway, for pictures that are too large for a call",
-    )
-    link_secret: str | None = Field(
-        None,
-        min_length=16,
-        alias="WAN_RELAY_LINK_SECRET",
-        description="the gateway's own, beside WAN_RELAY_PUBLIC_URL",
-        repr=False,
-    )
-
     @field_validator("url")
     @classmethod
     def _is_a_url(cls, value: str) -> str:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -25,16 +24,6 @@ class ExecutorSettings(SharedSettings):
         alias="WAN_RELAY_EXECUTOR_ID",
         description="a name that no other executor has, the same after a restart; else of its host and folder",
     )
-
-    @property
-    def store_options(self) -> dict[str, Any]:
-        """What `open_store` takes beside the store's address."""
-        return {
-            "endpoint_url": self.store_endpoint_url,
-            "region": self.store_region,
-            "access_key_id": self.store_key_id,
-            "secret_access_key": self.store_secret,
-        }
 
     def id_for(self, kind: str, folder: Path | None = None) -> str:
         """The same after a restart on the same machine, so that DBOS takes up what was begun."""
