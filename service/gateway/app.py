@@ -22,7 +22,7 @@ from ..tasks.names import GATEWAY_QUEUE, LOCAL_QUEUE, RUNPOD_QUEUE
 from ..tasks.task import Task
 from .board import Board
 from .desk import Desk
-from .dialects import api, cerebrium, modelverse, runpod
+from .dialects import api, cerebrium, modelverse, openai, runpod, runway
 from .duplicates import KEY_WINDOW_S, MAX_KNOWN
 from .engine import Engine
 from .files import FileLinks, file_routes
@@ -39,7 +39,7 @@ from .upkeep import Upkeep
 from .visits import Visits
 from .webhooks import Webhooks
 
-DIALECTS: tuple[Any, ...] = (api, cerebrium, modelverse, runpod)
+DIALECTS: tuple[Any, ...] = (api, cerebrium, modelverse, openai, runpod, runway)
 STALE_S = 10.0
 API_TEXT = {
     "title": "Wan Relay",
@@ -75,7 +75,7 @@ class Gateway:
             settings.expander_sees_pictures,
         )
         adapt = at_toy_size if settings.toy_size else lambda draft: draft
-        self.desk = Desk(self.engine, self.board, self.store, self.links, self.keys, expander, adapt)
+        self.desk = Desk(self.engine, self.board, self.store, self.links, self.keys, expander, adapt, settings.models)
         self.upkeep = Upkeep(
             executor_id,
             self.engine,

@@ -16,6 +16,7 @@ from ..contract.errors import JobError
 from ..contract.video_request import MAX_DRAWN_SEED, VideoRequest
 from ..media.base64_text import decode_base64
 from ..store.object_store import ObjectNotFoundError, ObjectStore, StoreError, StoreFullError
+from ..store.signed_paths import SignatureError
 from ..tasks.task import Order, Task
 from ..tasks.task_id import new_task_id
 from .board import Board
@@ -56,8 +57,12 @@ class Desk:
         keys: Keys,
         expander: Expander,
         adapt: Callable[[Draft], Draft] = lambda draft: draft,
+        models: dict[str, tuple[str, str]] | None = None,
     ) -> None:
-        """`adapt` makes of a draft what this gateway's backend can do, such as the toy size."""
+        """`adapt` makes of a draft what this gateway's backend can do, such as the toy size. `models` are the
+        operator's own names, each with the workflow for a picture and that for words alone.
+        """
+        self.models = models or {}
         self._engine = engine
         self._board = board
         self.store = store
@@ -193,9 +198,28 @@ class Desk:
                 pictures[stored_as] = key
         return wire, pictures
 
-    async def _put(self, key: str, content: bytes) -> None:
+    def check_upload(self, key: str, query: str) -> None:
+        """Raises Refusal where the query is not what an upload link of that key ends in."""
         try:
-            await self.store.put(key, content, "application/octet-stream")
+            self.links.check_upload(key, query)
+        except SignatureError as error:
+            raise Refusal("UNAUTHORIZED", error.sentence) from None
+
+    async def store_file(self, key: str, content: bytes, content_type: str) -> None:
+        """A client's upload. Raises Refusal."""
+        await self._put(key, content, content_type)
+
+    async def pictures(self, task: Task) -> dict[str, str]:
+        """The stored pictures of a task as base64, by their fields. Raises Refusal NOT_FOUND."""
+        try:
+            contents = {field: await self.store.get(key) for field, key in task.order.pictures.items()}
+        except ObjectNotFoundError:
+            raise Refusal("NOT_FOUND", "the task's pictures are kept no longer; send it anew") from None
+        return {field: base64.b64encode(content).decode("ascii") for field, content in contents.items()}
+
+    async def _put(self, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
+        try:
+            await self.store.put(key, content, content_type)
         except StoreFullError:
             raise Refusal("STORE_FULL", "the gateway's store is full", retry_after_s=60) from None
         except StoreError:
@@ -320,6 +344,17 @@ class Desk:
     async def video_base64(self, task: Task) -> str:
         """Raises Refusal NOT_FOUND if it is there no more."""
         return base64.b64encode(await self.video_bytes(task)).decode("ascii")
+
+    async def video_stream(self, task: Task) -> AsyncIterator[bytes]:
+        """Raises Refusal NOT_FOUND before the first piece."""
+        video = task.outcome.video
+        try:
+            if video is None:
+                raise ObjectNotFoundError("")
+            await self.store.stat(video.key)
+        except ObjectNotFoundError:
+            raise Refusal("NOT_FOUND", "the video is kept no longer") from None
+        return self.store.read(video.key)
 
     async def video_bytes(self, task: Task) -> bytes:
         """Raises Refusal NOT_FOUND if it is there no more."""

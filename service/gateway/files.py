@@ -76,6 +76,10 @@ class FileLinks:
         """An absolute URL to PUT the file to, once or again."""
         return self._link(key, lifetime_s, base_url, "PUT")
 
+    def check_upload(self, key: str, query: str) -> None:
+        """Raises SignatureError unless the query is that of an upload link to this key which still holds."""
+        self._signer.check(f"{FOLDER}{key}", query, "PUT", self._clock())
+
     def key_of(self, url: str, own_hosts: Collection[str] = ()) -> str | None:
         """The key of a link that was made here for reading and still holds; None for any other URL.
 

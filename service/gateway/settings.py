@@ -1,5 +1,6 @@
 """What the gateway's operator can set: environment variables only, read once."""
 
+import json
 import re
 from typing import Any, Literal
 
@@ -44,6 +45,11 @@ class GatewaySettings(SharedSettings):
     toy_size: bool = Field(
         False, alias="WAN_RELAY_TOY_SIZE", description="render every request at the toy family's size"
     )
+    models: dict[str, tuple[str, str]] = Field(
+        {},
+        alias="WAN_RELAY_MODEL_NAMES",
+        description="JSON object of clients' model names beside our own: name -> [workflow for a picture, for words]",
+    )
     expander_url: str | None = Field(
         None, alias="WAN_RELAY_EXPANDER_URL", description="OpenAI-compatible endpoint that writes prompts out, with /v1"
     )
@@ -60,6 +66,11 @@ class GatewaySettings(SharedSettings):
     @classmethod
     def _hosts(cls, value: object) -> object:
         return TrustedHosts.parse(value) if isinstance(value, str) else value
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value
 
     @field_validator("api_keys", mode="before")
     @classmethod

@@ -1,0 +1,161 @@
+"""The OpenAI Videos dialect through the official Python SDK, unmodified: the rows of providers.md 12."""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+from PIL import Image
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.worker.conftest import png
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def client(stand: Stand) -> Iterator[OpenAI]:
+    with OpenAI(api_key="any", base_url=f"{stand.url}/openai/v1") as client:
+        yield client
+
+
+@pytest.fixture
+def raw(stand: Stand) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"{stand.url}/openai/v1", timeout=60) as client:
+        yield client
+
+
+def photo() -> tuple[str, bytes, str]:
+    return ("photo.png", png((64, 48)), "image/png")
+
+
+def made(client: OpenAI, prompt: str = "hello", **fields: Any) -> Any:
+    return client.videos.create_and_poll(prompt=prompt, input_reference=photo(), **fields)
+
+
+def test_a_video_from_a_file(client: OpenAI) -> None:
+    video = client.videos.create(prompt="slow 1", input_reference=photo(), model="sora-2", seconds="4", size="1280x720")
+    assert (video.object, video.status, video.model, video.seconds) == ("video", "queued", "sora-2", "4")
+    assert isinstance(video.created_at, int)
+    seen: list[int] = []
+
+    def finished() -> Any:
+        seen.append((now := client.videos.retrieve(video.id)).progress)
+        return now.status == "completed" and now
+
+    done = wait_until(finished)
+    assert all(0 <= percent <= 100 for percent in seen)
+    assert (done.progress, done.size) == (100, "1280x720")
+    assert done.expires_at > done.completed_at >= done.created_at
+
+
+def test_create_and_poll_ends_and_the_content_is_the_file(client: OpenAI) -> None:
+    video = made(client)
+    assert video.status == "completed"
+    content = client.videos.download_content(video.id)
+    assert content.response.headers["content-type"] == "video/mp4"
+    assert content.read()[4:8] == b"ftyp"
+
+
+@pytest.mark.parametrize("variant", ["thumbnail", "spritesheet"])
+def test_stills_are_pictures(client: OpenAI, variant: Any) -> None:
+    video = made(client, size="320x192")
+    picture = Image.open(io.BytesIO(client.videos.download_content(video.id, variant=variant).read()))
+    assert picture.format == "JPEG"
+    assert picture.size == {"thumbnail": (320, 192), "spritesheet": (960, 144)}[variant]
+
+
+def test_words_alone_are_a_video_too(client: OpenAI) -> None:
+    assert client.videos.create_and_poll(prompt="hello").status == "completed"
+
+
+def test_an_address_in_an_object(raw: httpx.Client) -> None:
+    body = {"prompt": "hello", "input_reference": {"image_url": PICTURE}}
+    as_json = raw.post("/videos", json=body)
+    as_form = raw.post("/videos", data={"prompt": "hello", "input_reference[image_url]": PICTURE})
+    for answer in (as_json, as_form):
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["openai-poll-after-ms"] == "1000"
+
+
+def test_the_list_has_pages(client: OpenAI) -> None:
+    for n in range(3):
+        client.videos.create(prompt=f"page {n}", input_reference=photo())
+    first = client.videos.list(limit=2)
+    assert len(first.data) == 2
+    ids = [video.id for video in client.videos.list(limit=2, order="desc")]
+    assert len(ids) == len(set(ids)) >= 3
+    assert ids[:2] == [video.id for video in first.data]
+    assert [video.id for video in client.videos.list(limit=50, order="asc")] == ids[::-1]
+
+
+def test_a_deleted_video_is_gone(client: OpenAI) -> None:
+    video = made(client)
+    assert client.videos.delete(video.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.videos.retrieve(video.id)
+
+
+def test_a_remix_has_another_prompt_and_the_same_picture(client: OpenAI) -> None:
+    video = made(client, "first")
+    remix = client.videos.remix(video.id, prompt="second")
+    assert (remix.prompt, remix.remixed_from_video_id) == ("second", video.id)
+    assert wait_until(lambda: client.videos.retrieve(remix.id).status == "completed")
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"size": "tall"}, "size"),
+        ({"size": "9999x16"}, "size"),
+        ({"seconds": "99"}, "seconds"),
+        ({"model": "unknown"}, "model"),
+        ({"guidance_scale": "much"}, "guidance_scale"),
+        ({"prompt": ""}, "prompt"),
+        ({"input_reference": "***"}, "input_reference"),
+        ({"lora": "x"}, "lora"),
+    ],
+)
+def test_a_bad_field_is_named(raw: httpx.Client, fields: dict[str, str], param: str) -> None:
+    answer = raw.post("/videos", data={"prompt": "hello", **fields})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["type"]) == (400, param, "invalid_request_error")
+    assert set(error) == {"message", "type", "param", "code"}
+
+
+def test_the_sdk_raises_a_bad_request(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.videos.create(prompt="hello", size="9:16")  # type: ignore[arg-type]
+    assert caught.value.param == "size"
+
+
+def test_fields_of_other_servers_reach_the_job(client: OpenAI) -> None:
+    extra = {"num_frames": 33, "fps": 12, "seed": 7, "guidance_scale": 2.0, "guidance_scale_2": 3.0, "flow_shift": 4.0}
+    video = client.videos.create(prompt="hello", input_reference=photo(), extra_body=extra)
+    assert wait_until(lambda: client.videos.retrieve(video.id).status == "completed")
+
+
+def test_a_failed_video_says_why(client: OpenAI) -> None:
+    video = made(client, "fail OUT_OF_MEMORY")
+    assert video.status == "failed"
+    assert (video.error.code, video.error.message) == ("out_of_memory", "the prompt asked for it")
+
+
+def test_a_video_that_is_not_ready_has_no_content(client: OpenAI) -> None:
+    video = client.videos.create(prompt="slow 5", input_reference=photo())
+    with pytest.raises(openai.NotFoundError):
+        client.videos.download_content(video.id)
+    client.videos.delete(video.id)
+
+
+def test_a_wrong_key(make_stand: Any) -> None:
+    stand: Stand = make_stand(WAN_RELAY_API_KEYS="sesame")
+    stand.start_gateway()
+    with (
+        OpenAI(api_key="wrong", base_url=f"{stand.url}/openai/v1") as client,
+        pytest.raises(openai.AuthenticationError) as caught,
+    ):
+        client.videos.list()
+    assert caught.value.code == "invalid_api_key"
