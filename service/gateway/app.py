@@ -24,6 +24,7 @@ from .board import Board
 from .desk import Desk
 from .dialects import api, cerebrium, modelverse, openai, runpod, runway
 from .duplicates import KEY_WINDOW_S, MAX_KNOWN
+from .engine import Engine
 from .files import FileLinks, file_routes
 from .http import WatchDelivery, dialect_app
 from .journal import note
