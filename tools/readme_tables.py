@@ -20,6 +20,7 @@ Tables = dict[str, Callable[[], str]]
 
 WORKER_README = PACKAGE / "service" / "worker" / "README.md"
 GATEWAY_README = PACKAGE / "service" / "gateway" / "README.md"
+EXECUTORS_README = PACKAGE / "service" / "executors" / "README.md"
 
 
 def request_table() -> str:
@@ -83,7 +84,11 @@ GATEWAY_TABLES: Tables = {
     "limits": lambda: meaning_table(KeyLimits, "limit"),
     "errors": status_table,
 }
-PAGES = {WORKER_README: WORKER_TABLES, GATEWAY_README: GATEWAY_TABLES}
+EXECUTORS_TABLES: Tables = {
+    "settings": lambda: settings_table(ExecutorSettings),
+    "runpod": lambda: settings_table(RunpodSettings, without=ExecutorSettings),
+}
+PAGES = {WORKER_README: WORKER_TABLES, GATEWAY_README: GATEWAY_TABLES, EXECUTORS_README: EXECUTORS_TABLES}
 
 
 def with_tables(text: str, tables: Tables = WORKER_TABLES) -> str:

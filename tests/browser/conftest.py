@@ -5,11 +5,12 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from wan_relay.tests.service.gateway.stand import Stand
 from wan_relay.tools.comfyui_server import comfyui_server
 from wan_relay.tools.demo_workflow import EXAMPLE_IMAGE
 from wan_relay.tools.environment import Environment
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 if importlib.util.find_spec("playwright"):
     from wan_relay.tests.browser.editor import CHROMIUM, Editor, chromium
+    from wan_relay.tests.browser.gateway_page import GatewayPage
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -79,3 +81,39 @@ def editor(shared_editor: Any) -> Iterator[Any]:
     yield shared_editor
     shared_editor.settle(100)
     assert shared_editor.errors == []
+
+
+@pytest.fixture(scope="package")
+def gateway_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """A gateway without a key, and the fast executor."""
+    stand = Stand(tmp_path_factory.mktemp("gateway"))
+    stand.start_executor()
+    stand.start_gateway()
+    yield stand
+    stand.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens the page of a gateway. One that leaves an error in the console, or breaks its own policy, fails the test."""
+    opened: list[Any] = []
+
+    def open_page(stand: Stand, **options: Any) -> Any:
+        opened.append(GatewayPage(browser, stand.url, **options))
+        return opened[-1]
+
+    yield open_page
+    problems = [problem for page in opened for problem in page.problems]
+    for page in opened:
+        page.close()
+    assert problems == []
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Any], gateway_stand: Stand) -> Iterator[Any]:
+    """Of the gateway. Leaves no task behind that others would wait for."""
+    yield open_page(gateway_stand)
+    with gateway_stand.client() as client:
+        for video in client.get("/api/v1/videos").json()["videos"]:
+            if video["status"] in ("queued", "running"):
+                client.delete(f"/api/v1/videos/{video['id']}")

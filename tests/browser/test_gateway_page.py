@@ -16,16 +16,6 @@ Open = Callable[..., GatewayPage]
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    """Without a key."""
-    stand = Stand(tmp_path_factory.mktemp("gateway"))
-    stand.start_executor()
-    stand.start_gateway()
-    yield stand
-    stand.close()
-
-
-@pytest.fixture(scope="module")
 def locked_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     stand = Stand(tmp_path_factory.mktemp("gateway"))
     stand.start_executor()
@@ -34,39 +24,13 @@ def locked_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     stand.close()
 
 
-@pytest.fixture
-def open_page(browser: Any) -> Iterator[Open]:
-    """Opens pages; one that leaves an error in the console, or breaks its own policy, fails the test."""
-    opened: list[GatewayPage] = []
-
-    def open_page(stand: Stand, **options: Any) -> GatewayPage:
-        opened.append(GatewayPage(browser, stand.url, **options))
-        return opened[-1]
-
-    yield open_page
-    problems = [problem for page in opened for problem in page.problems]
-    for page in opened:
-        page.close()
-    assert problems == []
-
-
-@pytest.fixture
-def page(open_page: Open, stand: Stand) -> Iterator[GatewayPage]:
-    """Leaves no task behind that others would wait for."""
-    yield open_page(stand)
-    with stand.client() as client:
-        for video in client.get("/api/v1/videos").json()["videos"]:
-            if video["status"] in ("queued", "running"):
-                client.delete(f"/api/v1/videos/{video['id']}")
-
-
 def api(stand: Stand, path: str) -> dict[str, Any]:
     with stand.client() as client:
         answer: dict[str, Any] = client.get(f"/api/v1/videos{path}").json()
     return answer
 
 
-def test_a_picture_becomes_a_video(page: GatewayPage, stand: Stand) -> None:
+def test_a_picture_becomes_a_video(page: GatewayPage, gateway_stand: Stand) -> None:
     page.page.set_input_files("#start", PICTURE)
     page.say("#readout", "768 × 512, 81 frames, 5.06 s at 16 fps")
     page.watch("#stage .status")
@@ -81,7 +45,7 @@ def test_a_picture_becomes_a_video(page: GatewayPage, stand: Stand) -> None:
     ]
     assert page.page.locator(".bar.high_noise.done").count() == page.page.locator(".bar.low_noise.done").count() == 2
     assert video.evaluate("(video) => [video.muted, video.loop, video.controls]") == [True, True, True]
-    task = api(stand, f"/{page.task_id()}")
+    task = api(gateway_stand, f"/{page.task_id()}")
     assert task["status"] == "succeeded"
     assert (video.get_attribute("src") or "").partition("?")[0] == task["video"]["url"].partition("?")[0]
     assert page.text("#stage .status") == "832 × 480, 81 frames, 5.06 s at 16 fps"
@@ -134,13 +98,13 @@ def test_the_order_that_is_sent(page: GatewayPage) -> None:
     page.video()
 
 
-def test_words_alone_and_a_drawn_seed(page: GatewayPage, stand: Stand) -> None:
+def test_words_alone_and_a_drawn_seed(page: GatewayPage, gateway_stand: Stand) -> None:
     page.page.click("#draw")
     seed = page.page.input_value("#seed")
     assert seed.isdecimal()
     page.order("a wave breaks", picture=None)
     page.video()
-    task = api(stand, f"/{page.task_id()}")
+    task = api(gateway_stand, f"/{page.task_id()}")
     assert (task["seed"], task["settings"]["workflow"]) == (int(seed), "wan22_t2v_4step")
     page.until(lambda: page.kept()[0].get("thumbnail", "").startswith("data:image/jpeg"))
 
@@ -200,7 +164,7 @@ def test_a_failure_is_said_in_words(page: GatewayPage) -> None:
     page.say("#history", "failed")
 
 
-def test_a_gateway_that_is_away_loses_no_order(page: GatewayPage, stand: Stand) -> None:
+def test_a_gateway_that_is_away_loses_no_order(page: GatewayPage, gateway_stand: Stand) -> None:
     """The same order again is the same video: its first answer may have been lost."""
     posts = []
 
@@ -220,16 +184,16 @@ def test_a_gateway_that_is_away_loses_no_order(page: GatewayPage, stand: Stand) 
     page.page.click("#make")
     page.until(lambda: len(page.kept()) == 2)
     assert posts[0] == posts[1] != posts[2]
-    made = [video["id"] for video in api(stand, "")["videos"] if video["prompt"] == "a lost answer"]
+    made = [video["id"] for video in api(gateway_stand, "")["videos"] if video["prompt"] == "a lost answer"]
     assert sorted(made) == sorted(entry["id"] for entry in page.kept())
 
 
-def test_cancel(page: GatewayPage, stand: Stand) -> None:
+def test_cancel(page: GatewayPage, gateway_stand: Stand) -> None:
     page.order("hang", picture=None)
     page.say("#stage .status", "Step 2 of 4, High noise")
     page.page.get_by_role("button", name="Cancel").click()
     page.say("#stage .status", "Cancelled.")
-    assert api(stand, f"/{page.task_id()}")["status"] == "cancelled"
+    assert api(gateway_stand, f"/{page.task_id()}")["status"] == "cancelled"
     page.say("#history", "cancelled")
 
 
@@ -307,7 +271,7 @@ def grey_video(greys: list[int], size: tuple[int, int] = (832, 480)) -> bytes:
     return file.getvalue()
 
 
-def test_the_history_deletes_and_says_what_is_gone(page: GatewayPage, stand: Stand) -> None:
+def test_the_history_deletes_and_says_what_is_gone(page: GatewayPage, gateway_stand: Stand) -> None:
     for prompt in ("first", "second", "third"):
         page.order(prompt, picture=None)
         page.say("#history .open[aria-current] .prompt", prompt)
@@ -319,7 +283,7 @@ def test_the_history_deletes_and_says_what_is_gone(page: GatewayPage, stand: Sta
     page.page.get_by_label("Delete: third").click()
     page.page.get_by_role("button", name="Delete", exact=True).click()
     page.until(lambda: len(page.kept()) == 2)
-    with stand.client() as client:
+    with gateway_stand.client() as client:
         assert client.get(f"/api/v1/videos/{third}").status_code == 404
         assert client.delete(f"/api/v1/videos/{second}").status_code == 204
     page.page.locator("#history .open").first.click()

@@ -28,7 +28,7 @@ export function plotOf(entry) {
   const { task } = entry;
   const bars = barsOf(entry);
   const done = task.status === "succeeded" ? bars.length : (task.progress?.step ?? 0);
-  const isSampling = task.status === "running" && task.progress?.step != null;
+  const isSampling = task.status === "running" && task.progress?.stage === "sampling";
   const elements = bars.map(({ sigma, expert }, i) => {
     const state = i < done ? "done" : i === done && isSampling ? "now" : "";
     const bar = make("div", { class: `bar ${expert ?? "one"} ${state}` });

@@ -40,6 +40,7 @@ const WORDS = {
   NODE_MISSING: "error_model",
   OUT_OF_MEMORY: "error_memory",
   GPU_ERROR: "error_machine",
+  BACKEND_UNAVAILABLE: "error_machine",
   COMFYUI_UNAVAILABLE: "error_machine",
   COMFYUI_CRASHED: "error_machine",
   INTERRUPTED: "error_machine",

@@ -15,6 +15,9 @@ import { number, say } from "./words.mjs";
  * }} Actions
  */
 
+/** The executor's stages beside the steps. @type {Record<string, string>} */
+const STAGES = { waiting: "preparing", loading: "stageLoading", decoding: "stageDecoding", saving: "stageSaving" };
+
 export class Stage {
   /** @param {HTMLElement} element @param {Actions} actions */
   constructor(element, actions) {
@@ -109,9 +112,9 @@ export class Stage {
     if (this.isCancelling) return [say("cancelling")];
     if (task.status === "queued")
       return [task.queue_position ? say("waitingBehind", { count: task.queue_position }) : say("waitingFirst")];
-    const { step, steps, expert } = task.progress ?? {};
-    if (step == null || steps == null) return [say("preparing")];
-    if (step >= steps) return [say("finishing")];
+    const { stage, step, steps, expert } = task.progress ?? {};
+    if (stage !== "sampling" || !steps) return [say(STAGES[stage ?? ""] ?? "preparing")];
+    if (step == null || step >= steps) return [say(STAGES.decoding)];
     const words = say("step", { step: step + 1, steps });
     const runs = barsOf(entry)[step]?.expert ?? expert;
     return runs ? [`${words}, `, make("b", { class: runs }, say(runs))] : [words];
