@@ -328,6 +328,7 @@ def test_warnings_are_in_the_details() -> None:
     assert cerebrium.render(done)["warnings"] == ["of the gateway", "of the worker"]
 
 
+@pytest.fixture
 def client(stand: Stand) -> httpx.Client:
     return stand.client(prefix="/cerebrium/v4")
 

@@ -224,6 +224,7 @@ def test_a_job_of_another_dialect_is_none_of_this(client: httpx.Client, stand: S
     assert client.get(f"/status/{other}").status_code == 404
 
 
+@pytest.fixture
 def endpoint(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Of runpod-python."""
     import runpod
