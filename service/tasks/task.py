@@ -37,9 +37,13 @@ class Order(BaseModel):
     model: str = Field("", description="the name that the client called the model by")
     warnings: tuple[str, ...] = Field((), description="what the gateway changed or could not honour, a sentence each")
     expanded_prompt: str | None = Field(None, description="the prompt that an expander made of the client's")
+    ordered_at_s: float = Field(0.0, description="epoch seconds; SQLite's own time of a task has no fractions")
     webhook: Webhook | None = None
+    base_url: str = Field("", description="scheme and host as the client called them, for links in what it is sent")
     retention_s: float = Field(description="how long the video is kept after the task's end")
     deadline_s: float | None = Field(None, description="seconds that an executor may take for it")
+    start_deadline_s: float | None = Field(None, description="seconds from the order until it must have begun")
+    attempt: int = Field(default=0, description="how often it was queued again after its end")
     digest: str = Field("", description="of the client's body, to know a repeated submit by")
     extras: dict[str, Any] = Field({}, description="what the dialect wants to have when it shows the task")
 
