@@ -1,6 +1,6 @@
-"""The tables of the worker's README, made from the declarations: `dev.py run tools.readme_tables` rewrites them."""
+"""The tables of the services' READMEs, made from the declarations: `dev.py run tools.readme_tables` rewrites them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -9,9 +9,18 @@ from ..service.contract.failure import CODES
 from ..service.contract.progress import Progress
 from ..service.contract.video_answer import Timings, VideoAnswer
 from ..service.contract.video_request import VideoRequest, field_range
+from ..service.executors.runpod import RunpodSettings
+from ..service.executors.settings import ExecutorSettings
+from ..service.gateway.keys import KeyLimits
+from ..service.gateway.settings import GatewaySettings
+from ..service.tasks.shared_settings import SharedSettings
 from ..service.worker.settings import PACKAGE, Settings
 
-README = PACKAGE / "service" / "worker" / "README.md"
+Tables = dict[str, Callable[[], str]]
+
+WORKER_README = PACKAGE / "service" / "worker" / "README.md"
+GATEWAY_README = PACKAGE / "service" / "gateway" / "README.md"
+EXECUTORS_README = PACKAGE / "service" / "executors" / "README.md"
 
 
 def request_table() -> str:
@@ -26,12 +35,25 @@ def request_table() -> str:
     return _table(("field", "default", "takes", "meaning"), rows)
 
 
-def settings_table() -> str:
+def settings_table(settings: type[BaseModel], without: type[BaseModel] | None = None) -> str:
+    """Every variable of a declaration; `without` those of another one, that it is made of."""
     rows = []
-    for info in Settings.model_fields.values():
-        default = "" if info.default in (None, "", {}) else str(info.default).replace(f"{PACKAGE}/", "")
+    for name, info in settings.model_fields.items():
+        if without is not None and name in without.model_fields:
+            continue
+        has_none = info.is_required() or info.default in (None, "", {}, ())
+        default = "" if has_none else str(info.default).replace(f"{PACKAGE}/", "")
         rows.append((f"`{info.alias}`", f"`{default}`" if default else "", info.description or ""))
     return _table(("variable", "default", "meaning"), rows)
+
+
+def status_table() -> str:
+    """The codes that a gateway's clients see: every one."""
+    rows = [
+        (f"`{name}`", str(code.http_status), "yes" if code.is_retryable else "", code.meaning)
+        for name, code in CODES.items()
+    ]
+    return _table(("code", "status", "retry", "meaning"), rows)
 
 
 def error_table() -> str:
@@ -46,19 +68,32 @@ def meaning_table(model: type[BaseModel], head: str) -> str:
     return _table((head, "meaning"), rows)
 
 
-TABLES = {
+WORKER_TABLES: Tables = {
     "request": request_table,
     "answer": lambda: meaning_table(VideoAnswer, "key in `output`"),
     "timings": lambda: meaning_table(Timings, "key in `timings`, seconds"),
     "progress": lambda: meaning_table(Progress, "key"),
-    "settings": settings_table,
+    "settings": lambda: settings_table(Settings),
     "errors": error_table,
 }
+GATEWAY_TABLES: Tables = {
+    "shared": lambda: settings_table(SharedSettings),
+    "settings": lambda: settings_table(GatewaySettings, without=SharedSettings),
+    "executors": lambda: settings_table(ExecutorSettings, without=SharedSettings),
+    "runpod": lambda: settings_table(RunpodSettings, without=ExecutorSettings),
+    "limits": lambda: meaning_table(KeyLimits, "limit"),
+    "errors": status_table,
+}
+EXECUTORS_TABLES: Tables = {
+    "settings": lambda: settings_table(ExecutorSettings),
+    "runpod": lambda: settings_table(RunpodSettings, without=ExecutorSettings),
+}
+PAGES = {WORKER_README: WORKER_TABLES, GATEWAY_README: GATEWAY_TABLES, EXECUTORS_README: EXECUTORS_TABLES}
 
 
-def with_tables(text: str) -> str:
+def with_tables(text: str, tables: Tables = WORKER_TABLES) -> str:
     """The page with each table between its two marks made anew."""
-    for name, make in TABLES.items():
+    for name, make in tables.items():
         start, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
         head, _, rest = text.partition(start)
         _, mark, tail = rest.partition(end)
@@ -87,4 +122,5 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page, tables in PAGES.items():
+        page.write_text(with_tables(page.read_text(encoding="utf-8"), tables), encoding="utf-8")

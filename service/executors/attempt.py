@@ -15,13 +15,13 @@ T = TypeVar("T")
 class Attempt:
     """`has_ended` once nothing of it runs in this process any more."""
 
-    def __init__(self, record: Record, task_id: str, order: Order, created_at_s: float) -> None:
+    def __init__(self, record: Record, task_id: str, order: Order) -> None:
         self.record = record
         self.task_id = task_id
         self.order = order
         self.reason: Reason | None = None
         self.has_ended = asyncio.Event()
-        self._created_at_s = created_at_s
+        self._started = time.monotonic()
         self._work: asyncio.Task[Any] | None = None
 
     async def do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -34,7 +34,7 @@ class Attempt:
 
     async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
         deadline_s = self.order.deadline_s
-        left_s = None if deadline_s is None else max(0.0, self._created_at_s + deadline_s - time.time())
+        left_s = None if deadline_s is None else max(0.0, self._started + deadline_s - time.monotonic())
         async with asyncio.timeout(left_s):
             try:
                 return await work

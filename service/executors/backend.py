@@ -17,7 +17,7 @@ class Backend(Protocol):
     async def stop(self) -> None:
         """Ends what runs here, and leaves nothing."""
 
-    async def begin(self, task_id: str, order: Order, record: Record) -> Begun:
+    async def begin(self, task_id: str, order: Order) -> Begun:
         """What must be done once for a task, however often it is tried: its result is kept. Raises JobError."""
 
     async def render(self, task_id: str, order: Order, record: Record, begun: Begun) -> Outcome:

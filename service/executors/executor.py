@@ -58,14 +58,14 @@ class Executor:
         self._loop: asyncio.AbstractEventLoop
         self._client: DBOSClient
         self._attempts: dict[str, Attempt] = {}
-        self._outcomes: dict[str, Outcome] = {}
+        self._outcomes: dict[str, tuple[Order, Outcome]] = {}
         self._is_stopping = False
 
     def run_process(self) -> NoReturn:
         """Until SIGTERM or SIGINT; what runs then goes back to the queue. Prints `ready <id>` when it takes tasks."""
         code = 1
         try:
-            asyncio.run(self._run(lambda: print(f"ready {self._id}", flush=True)))
+            asyncio.run(self.run(lambda: print(f"ready {self._id}", flush=True)))
             code = 0
         except Exception:
             traceback.print_exc()
@@ -74,7 +74,8 @@ class Executor:
             sys.stderr.flush()
             os._exit(code)  # DBOS's threads wait for ever for the tasks that they began
 
-    async def _run(self, on_ready: Callable[[], None]) -> None:
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """The process must end by os._exit, as `run_process` does."""
         self._loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for sign in (signal.SIGTERM, signal.SIGINT):
@@ -120,20 +121,21 @@ class Executor:
 
     def _try(self, task_id: str, order: Order) -> Outcome:
         """In a thread of DBOS's. An outcome that DBOS could not write down is there when it is asked for again."""
-        if task_id not in self._outcomes:
-            attempt = self._on_loop(self._enter(task_id, order, self._status(task_id)))
-            try:
-                outcome = self._outcome_of(attempt)
-            except sa.exc.DBAPIError:
-                raise LostHoldError from None
-            finally:
-                self._on_loop(self._leave(attempt))
-            if attempt.reason is not None:
-                return outcome
-            self._outcomes[task_id] = outcome
+        known = self._outcomes.get(task_id)
+        if known is not None and known[0] == order:
+            return known[1]
+        attempt = self._on_loop(self._enter(task_id, order, self._status(task_id)))
+        try:
+            outcome = self._outcome_of(attempt)
+        except sa.exc.DBAPIError:
+            raise LostHoldError from None
+        finally:
+            self._on_loop(self._leave(attempt))
+        if attempt.reason is None:
+            self._outcomes[task_id] = (order, outcome)
             while len(self._outcomes) > MAX_KEPT:
-                del self._outcomes[next(iter(self._outcomes))]
-        return self._outcomes[task_id]
+                self._outcomes.pop(next(iter(self._outcomes)), None)
+        return outcome
 
     def _outcome_of(self, attempt: Attempt) -> Outcome:
         """What `begin` did is remembered by the task: another try does not do it again."""
@@ -172,7 +174,7 @@ class Executor:
             before.end("taken away")
             await before.has_ended.wait()
         record = Record(self._client, task_id, status.attributes or {})
-        attempt = Attempt(record, task_id, order, (status.created_at or 0) / 1000)
+        attempt = Attempt(record, task_id, order)
         self._attempts[task_id] = attempt
         return attempt
 
@@ -186,7 +188,7 @@ class Executor:
         begun: list[Begun] = []
 
         async def work() -> Outcome:
-            begun.append(await self._backend.begin(attempt.task_id, attempt.order, attempt.record))
+            begun.append(await self._backend.begin(attempt.task_id, attempt.order))
             return Outcome()
 
         outcome = await self._outcome(attempt, work())
@@ -216,7 +218,7 @@ class Executor:
                 await asyncio.Event().wait()
             return Outcome(failure=Failure(code="CANCELLED", sentence="the task was cancelled"))
         except TimeoutError:
-            sentence = f"the task did not finish within {attempt.order.deadline_s:g} s of its order"
+            sentence = f"the task did not finish within {attempt.order.deadline_s:g} s"
             return Outcome(failure=Failure(code="TIMEOUT", sentence=sentence))
         except JobError as error:
             return Outcome(failure=error.failure)

@@ -48,7 +48,7 @@ class LocalBackend:
     async def stop(self) -> None:
         await asyncio.to_thread(self._worker.stop)
 
-    async def begin(self, task_id: str, order: Order, record: Record) -> Begun:
+    async def begin(self, task_id: str, order: Order) -> Begun:
         return draw(order)
 
     async def render(self, task_id: str, order: Order, record: Record, begun: Begun) -> Outcome:

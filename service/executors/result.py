@@ -12,6 +12,7 @@ from ..tasks.task import Order, Video
 from .backend import Begun
 from .store_failures import store_failure
 
+FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 10.0
 SUFFIXES = (".mp4", ".webm")
 
@@ -36,7 +37,7 @@ async def keep(
 ) -> Video:
     """A store that does not answer is asked again for `limit_s` seconds. Raises JobError, and what `content` raises."""
     key = result_key(task_id, begun["name"], suffix)
-    give_up, pause_s = time.monotonic() + limit_s, 0.5
+    give_up, pause_s = time.monotonic() + limit_s, FIRST_PAUSE_S
     while True:
         try:
             stored = await store.put(key, content(), mime_type)

@@ -41,6 +41,7 @@ KIND = "runpod"
 LINK_S = 24 * 3600.0  # RunPod forgets a job after that
 STORE_S = 120.0
 MIN_TTL_S = 10.0
+MAX_MB = MAX_BODY // 1_000_000
 _SUFFIXES = {"video/mp4": ".mp4", "video/webm": ".webm"}
 
 
@@ -81,34 +82,29 @@ class RunpodBackend:
         """Jobs that RunPod has go on: whoever takes up their tasks asks for them."""
         await self._endpoint.close()
 
-    async def begin(self, task_id: str, order: Order, record: Record) -> Begun:
+    async def begin(self, task_id: str, order: Order) -> Begun:
         begun = draw(order)
-        body = {"input": await self._input(order, begun["seed"]), **_policy(order)}
-        text = json.dumps(body, allow_nan=False).encode()
-        if len(text) > MAX_BODY:
-            sentence = (
-                f"the request has {len(text) / 1e6:.1f} MB with its pictures, and RunPod takes {MAX_BODY / 1e6:g} MB"
-            )
+        request = (await whole_request(order, self._store, begun["seed"])).to_wire()
+        body = _body(request, order)
+        if len(body) > MAX_BODY and self._settings.public_url and self._settings.link_secret:
+            body = _body(self._with_links(request, order), order)
+        if len(body) > MAX_BODY:
+            sentence = f"the request has {len(body) / 1e6:.1f} MB with its pictures, and RunPod takes {MAX_MB} MB"
             raise JobError("IMAGE_TOO_LARGE", sentence, next(iter(order.pictures), None))
-        return {**begun, "job": await self._endpoint.submit(text)}
+        return {**begun, "job": await self._endpoint.submit(body)}
 
-    async def _input(self, order: Order, seed: int) -> dict[str, Any]:
-        """With the pictures inside, or behind links to the gateway where they are too large for that."""
-        request = await whole_request(order, self._store, seed)
-        fields = request.to_wire()
-        inline = sum(len(fields[name]) for name in order.pictures)
-        if inline > MAX_BODY // 2 and self._settings.public_url and self._settings.link_secret:
-            for name, key in order.pictures.items():
-                del fields[name]
-                fields[name.replace("base64", "url")] = self._link(key)
-        return fields
+    def _with_links(self, request: dict[str, Any], order: Order) -> dict[str, Any]:
+        """The stored pictures behind links to the gateway."""
+        fields = {name: value for name, value in request.items() if name not in order.pictures}
+        links = {name.replace("base64", "url"): self._link(key) for name, key in order.pictures.items()}
+        return fields | links
 
     def _link(self, key: str) -> str:
         assert self._settings.public_url
         assert self._settings.link_secret
-        signer = PathSigner(self._settings.link_secret.encode())
         path = FILES_PATH + key
-        return f"{self._settings.public_url.rstrip('/')}{path}?{signer.sign(path, time.time() + LINK_S)}"
+        query = PathSigner(self._settings.link_secret.encode()).sign(path, time.time() + LINK_S)
+        return f"{self._settings.public_url.rstrip('/')}{path}?{query}"
 
     async def render(self, task_id: str, order: Order, record: Record, begun: Begun) -> Outcome:
         narrator = Narrator(record)
@@ -172,11 +168,10 @@ class RunpodBackend:
         return await kept(lambda: content)
 
 
-def _policy(order: Order) -> dict[str, Any]:
-    """RunPod itself gives up a job that nobody waits for, even where no executor is left to cancel it."""
-    if order.deadline_s is None:
-        return {}
-    return {"policy": {"ttl": round(max(MIN_TTL_S, order.deadline_s) * 1000)}}
+def _body(request: dict[str, Any], order: Order) -> bytes:
+    """With the task's deadline: RunPod itself gives up a job that nobody waits for, also where no executor is left."""
+    policy = {} if order.deadline_s is None else {"policy": {"ttl": round(max(MIN_TTL_S, order.deadline_s) * 1000)}}
+    return json.dumps({"input": request, **policy}, allow_nan=False).encode()
 
 
 def _heard(output: Any, narrator: Narrator) -> None:

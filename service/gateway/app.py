@@ -56,6 +56,7 @@ class Gateway:
         queue = {"local": LOCAL_QUEUE, "runpod": RUNPOD_QUEUE}[settings.backend]
         self.settings = settings
         self.store: ObjectStore = open_store(settings.store, **settings.store_options)
+        self.engine = Engine(url, executor_id, queue)
         self.webhooks = Webhooks(self.engine, settings.trusted_hosts)
         tables = own_engine(url)
         self.heartbeats = Heartbeats(tables)

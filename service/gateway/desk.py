@@ -295,7 +295,7 @@ class Desk:
         """Cancels it if it lives; its files and its record go."""
         task = await self.cancel(task_id, caller)
         await self.remove_files(task)
-        await self._ask(self._engine.delete([task_id]))
+        await self._ask(self._engine.delete_all_of([task]))
         self._board.forget(task_id)
 
     async def remove_files(self, task: Task) -> None:

@@ -17,7 +17,6 @@ from ..tasks.names import APPLICATION, GATEWAY_QUEUE, LOG, PROGRESS, RENDER_QUEU
 from ..tasks.task import LogLine, Order, Outcome, Task, TaskState
 
 POLL_S = 0.1
-TELLING = "-told"  # the id of the workflow that calls a task's webhook ends in it
 ENDED = "ended"  # attribute: the failure that the gateway itself ended a task with, before it cancelled it
 LIVE = ["DELAYED", "ENQUEUED", "PENDING"]
 HELD_S = 10 * 365 * 24 * 3600.0  # a throttled task's delay: until the gateway lets it go
@@ -84,10 +83,11 @@ class Engine:
             options["delay_seconds"] = HELD_S
         await self._enqueue(options, order.model_dump(mode="json", exclude_defaults=True))
 
-    async def tell(self, workflow: str, task_id: str) -> None:
-        """Queues work of the gateways' own about a task, once."""
+    async def tell(self, workflow: str, task: Task) -> None:
+        """Queues work of the gateways' own about a task's end, once for each of its attempts."""
+        telling_id = _telling_id(task.id, task.order.attempt)
         await self._enqueue(
-            {"workflow_name": workflow, "queue_name": GATEWAY_QUEUE, "workflow_id": f"{task_id}{TELLING}"}, task_id
+            {"workflow_name": workflow, "queue_name": GATEWAY_QUEUE, "workflow_id": telling_id}, task.id
         )
 
     async def _enqueue(self, options: EnqueueOptions, argument: Any) -> None:
@@ -160,9 +160,13 @@ class Engine:
             await self._client.cancel_workflows_async(list(task_ids))
 
     async def delete(self, task_ids: Sequence[str]) -> None:
-        """The records of tasks, and of the tellings of their end."""
         if task_ids:
-            await self._client.delete_workflows_async([*task_ids, *(task_id + TELLING for task_id in task_ids)])
+            await self._client.delete_workflows_async(list(task_ids))
+
+    async def delete_all_of(self, tasks: Sequence[Task]) -> None:
+        """The records of tasks, and of the tellings of their ends."""
+        tellings = [_telling_id(task.id, n) for task in tasks for n in range(task.order.attempt + 1)]
+        await self.delete([*(task.id for task in tasks), *tellings])
 
     async def recover(self, executor_ids: Iterable[str]) -> int:
         """Gives the tasks of lost executors back to the queue; idempotent. How many there were.
@@ -171,6 +175,10 @@ class Engine:
         """
         handles = await asyncio.to_thread(DBOS._recover_pending_workflows, list(executor_ids))
         return len(handles)
+
+
+def _telling_id(task_id: str, attempt: int) -> str:
+    return f"{task_id}-told{f'-{attempt}' if attempt else ''}"
 
 
 def _tasks(statuses: Iterable[WorkflowStatus]) -> list[Task]:

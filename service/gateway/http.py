@@ -161,12 +161,13 @@ def _no_constant(name: str) -> float:
 def submit_of(request: Request, body: bytes) -> Submit:
     """What the headers and the body say about whether this POST repeats another."""
     target = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
+    key = request.headers.get("idempotency-key", "")[:200]  # of one address: another has other tasks
     is_retry = any(request.headers.get(name, "0").strip() not in ("", "0") for name in RETRY_HEADERS)
     return Submit(
         base_url=base_url(request),
         digest=hashlib.sha256(target + body).hexdigest(),
         is_retry=is_retry,
-        idempotency_key=request.headers.get("idempotency-key", "")[:200],
+        idempotency_key=f"{request.url.path} {key}" if key else "",
         request_id=request.scope.get("wan_relay_request_id", ""),
         delivery=request.scope.setdefault("wan_relay_delivery", Delivery()),
     )

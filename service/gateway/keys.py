@@ -71,6 +71,7 @@ class Keys:
         self._engine = engine
         self._fixed = [(_digest(key), Caller(f"fixed-{n}", "settings", KeyLimits())) for n, key in enumerate(fixed)]
         self._known: list[tuple[str, Caller]] = []
+        self._had_any = False
         _METADATA.create_all(engine, checkfirst=True)
         self.refresh()
 
@@ -113,8 +114,8 @@ class Keys:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is no key at all, so that anybody who reaches the gateway may use it."""
-        return not self._known and not self._fixed
+        """Whether there never was a key, so that anybody who reaches the gateway may use it."""
+        return not self._had_any and not self._fixed
 
     @property
     def count(self) -> int:
@@ -143,8 +144,13 @@ class Keys:
     def refresh(self) -> None:
         """Reads the table; blocks."""
         with self._engine.connect() as connection:
-            rows = connection.execute(sa.select(KEYS).where(KEYS.c.revoked_at_s.is_(None))).all()
-        self._known = [(row.digest, Caller(row.id, row.name, KeyLimits.model_validate(row.limits))) for row in rows]
+            rows = connection.execute(sa.select(KEYS)).all()
+        self._had_any = bool(rows)  # who revokes the last key opens no door
+        self._known = [
+            (row.digest, Caller(row.id, row.name, KeyLimits.model_validate(row.limits)))
+            for row in rows
+            if row.revoked_at_s is None
+        ]
 
 
 def bare_key(authorization: str) -> str:

@@ -119,7 +119,7 @@ class Upkeep:
                         await self._store.delete(key)
                         num_removed += 1
         old = await self._engine.ended_before(now - RECORD_S, PAGE)
-        await self._engine.delete([task.id for task in old])
+        await self._engine.delete_all_of(old)
         for task in old:
             self._board.forget(task.id)
         cleared = await make_room(self._store, self._max_store_bytes)

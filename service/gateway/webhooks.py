@@ -58,7 +58,7 @@ class Webhooks:
         """Queues the telling of a task that has ended; the same task again changes nothing."""
         if task.order.webhook is None or not hasattr(self._dialects.get(task.order.dialect), "webhook"):
             return
-        await self._engine.tell(WORKFLOW, task.id)
+        await self._engine.tell(WORKFLOW, task)
 
     async def _pauses(self, task_id: str) -> list[float]:
         """Seconds between its tries, as the task's provider makes them."""

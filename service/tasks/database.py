@@ -52,3 +52,11 @@ def own_engine(url: str) -> sa.Engine:
         return sa.create_engine(url, connect_args={"timeout": 30})
     driver_url = sa.make_url(url).set(drivername="postgresql+psycopg")
     return sa.create_engine(driver_url, pool_size=2, max_overflow=2, pool_pre_ping=True)
+
+
+def make_tables(engine: sa.Engine, tables: sa.MetaData) -> None:
+    """Those that are missing, also where another process makes them at the same moment."""
+    try:
+        tables.create_all(engine, checkfirst=True)
+    except sa.exc.DBAPIError:
+        tables.create_all(engine, checkfirst=True)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from .database import make_tables
+
 BEAT_S = 2.0
 SILENT_S = 12.0
 MAX_LOOK_S = 3 * BEAT_S  # between two looks
@@ -37,7 +39,7 @@ class Heartbeats:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        _METADATA.create_all(engine, checkfirst=True)
+        make_tables(engine, _METADATA)
 
     def beat(self, executor_id: str, about: dict[str, Any]) -> None:
         """Counts up; makes the row where there is none."""

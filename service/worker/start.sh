@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The container's command: the handler under RunPod's SDK, which starts and watches ComfyUI itself.
 # `start.sh platform [--port 8000] [--host 0.0.0.0 --api-key KEY]` serves RunPod's HTTP API in front of the same worker;
-# a host that other machines reach needs the key.
+# a host that other machines reach needs the key. `start.sh executor` takes tasks from a gateway's queue.
 set -euo pipefail
 
 : "${COMFYUI_PATH:=/comfyui}"
@@ -24,5 +24,8 @@ fi
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 if [[ ${1:-} == platform ]]; then
     exec "$HANDLER_PYTHON" -m service.local_runpod "${@:2}"
+fi
+if [[ ${1:-} == executor ]]; then
+    exec "$HANDLER_PYTHON" -m service.executors.local
 fi
 exec "$HANDLER_PYTHON" -m service.worker.handler "$@"

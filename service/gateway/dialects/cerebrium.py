@@ -27,6 +27,7 @@ from ..desk import Desk
 from ..draft import Draft
 from ..http import caller_of, json_object, read_body, submit_of
 from ..picture_field import picture_field
+from ..refusal import Refusal
 from ..webhook_url import webhook_url
 
 NAME = "cerebrium"
@@ -196,7 +197,13 @@ async def webhook(task: Task, desk: Desk) -> tuple[bytes, dict[str, str]]:
     """The body that the caller got, or would have got."""
     if task.state != "succeeded":
         return _failed(task)[1], {}
-    _, pieces = _body(task, await desk.video_bytes(task))
+    try:
+        video = await desk.video_bytes(task)
+    except Refusal as refusal:
+        if refusal.code != "NOT_FOUND":
+            raise
+        return json.dumps(reject(refusal.failure, task.id)[1]).encode(), {}
+    _, pieces = _body(task, video)
     return b"".join([piece async for piece in pieces]), {}
 
 

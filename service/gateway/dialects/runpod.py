@@ -154,6 +154,9 @@ def _output(task: Task, video: str | None, video_url: str | None) -> dict[str, A
     output = task.outcome.answer.to_wire() | {"warnings": list(task.warnings)}
     if video is not None:
         return {"video": video, **output}
+    if video_url is None:
+        output["warnings"].append("the video is kept no longer")
+        return output
     if task.order.request.get("delivery") != "url":
         sentence = f"the video is too large for an answer of {_cap(task) // 1_000_000} MB, so it came as video_url"
         output["warnings"].append(sentence)
@@ -210,7 +213,12 @@ class Streams:
 async def whole(task: Task, desk: Desk, base_url: str = "") -> dict[str, Any]:
     """The job's object, with its video or the link to it."""
     if carries_video(task):
-        return render(task, await desk.video_base64(task))
+        try:
+            return render(task, await desk.video_base64(task))
+        except Refusal as refusal:
+            if refusal.code != "NOT_FOUND":
+                raise
+            return render(task)
     return render(task, None, desk.video_url(task, base_url))
 
 

@@ -127,3 +127,18 @@ def test_executor_that_was_only_thought_to_be_lost(site: Site) -> None:
     assert site.here.wait(site.here.submit()).state == "succeeded"
     other.end()
     assert other.left_files() == []
+
+
+def test_store_that_is_away_when_the_video_is_there(site: Site) -> None:
+    before = site.here.results()
+    site.machine.configure(faults={"sampling": ["stop", 1]})
+    task_id = site.here.submit()
+    site.machine.wait_met("stop")
+    elsewhere = site.here.objects.with_name("elsewhere")
+    site.here.objects.rename(elsewhere)
+    site.machine.release()
+    wait_until(lambda: "saving the video" in [line.text for line in site.here.task(task_id).log])
+    time.sleep(1.0)  # it is asked for in vain
+    assert not site.here.objects.exists()
+    elsewhere.rename(site.here.objects)
+    check_one_outcome(site, site.here.wait(task_id), before)

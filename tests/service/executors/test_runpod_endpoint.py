@@ -119,7 +119,7 @@ def rendered(endpoint: Endpoint, folder: Path, what: Order | None = None, **vari
                 for kind, answers in endpoint.answers.items()
             }
             try:
-                begun = await backend.begin("t", what or order(), heard)
+                begun = await backend.begin("t", what or order())
                 outcome = await backend.render("t", what or order(), heard, begun)
                 assert outcome.video.key == f"results/t/{begun['name']}.mp4"
                 return outcome, await store.get(outcome.video.key)

@@ -7,8 +7,6 @@ import asyncio
 import io
 import os
 import re
-import sys
-import uuid
 
 import av
 import numpy as np
@@ -16,12 +14,15 @@ import numpy as np
 from ....service.contract.errors import JobError
 from ....service.contract.progress import Progress
 from ....service.contract.video_answer import Timings, VideoAnswer
-from ....service.executors.executor import Executor, Record
+from ....service.executors.backend import Begun
+from ....service.executors.executor import Executor
+from ....service.executors.record import Record
+from ....service.executors.result import draw, remove
 from ....service.gateway.toy_size import asked_length, asked_size
 from ....service.store.object_store import ObjectStore
 from ....service.store.open_store import open_store
 from ....service.tasks.database import database_url
-from ....service.tasks.names import LOCAL_QUEUE
+from ....service.tasks.names import LOCAL_QUEUE, result_key
 from ....service.tasks.shared_settings import SharedSettings
 from ....service.tasks.task import Order, Outcome, Video
 
@@ -38,7 +39,13 @@ class FastBackend:
     async def stop(self) -> None:
         pass
 
-    async def render(self, task_id: str, order: Order, record: Record) -> Outcome:
+    async def begin(self, task_id: str, order: Order, record: Record) -> Begun:
+        return draw(order)
+
+    async def discard(self, task_id: str, begun: Begun) -> None:
+        await remove(self._store, task_id, begun)
+
+    async def render(self, task_id: str, order: Order, record: Record, begun: Begun) -> Outcome:
         pictures = {field: await self._store.get(key) for field, key in order.pictures.items()}
         request = order.video_request(**dict.fromkeys(pictures, "AAAA"))
         for step in range(1, STEPS + 1):
@@ -51,10 +58,10 @@ class FastBackend:
         width, height = (side // 16 * 16 for side in asked_size(request))
         length = asked_length(request)
         content = noise_video(width, height, request.fps)
-        key = f"results/{task_id}/{uuid.uuid4().hex[:12]}.mp4"
+        key = result_key(task_id, begun["name"], ".mp4")
         await self._store.put(key, content, "video/mp4")
         answer = VideoAnswer(
-            seed=request.seed,
+            seed=begun["seed"],
             width=width,
             height=height,
             length=length,
@@ -96,15 +103,12 @@ def noise_video(width: int, height: int, fps: int) -> bytes:
     return file.getvalue()
 
 
-async def main() -> None:
+def main() -> None:
     settings = SharedSettings.from_environment()
-    store = open_store(settings.store)
+    store = open_store(settings.store, **settings.store_options)
     name = os.environ.get("WAN_RELAY_EXECUTOR_ID", "fast-1")
-    executor = Executor(database_url(settings.database), name, LOCAL_QUEUE, FastBackend(store), {"kind": "fast"})
-    await executor.run(lambda: print("ready", flush=True))
-    sys.stdout.flush()
-    os._exit(0)
+    Executor(database_url(settings.database), name, LOCAL_QUEUE, FastBackend(store), {"kind": "fast"}).run_process()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

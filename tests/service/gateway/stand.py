@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # Modules of the tests are part of `wan_relay`, whose own entry needs ComfyUI: dev.py registers it without.
 RUN = "import sys, runpy; sys.path.insert(0, {root!r}); import dev; dev.register_package(); sys.argv[0] = {module!r}; "
 RUN += "runpy.run_module('wan_relay.' + {module!r}, run_name='__main__', alter_sys=True)"
-START_S = 60
+START_S = 200
 PICTURE = "data:image/png;base64," + base64.b64encode(png((64, 48))).decode()
 
 

@@ -56,6 +56,16 @@ def test_a_revoked_key_is_refused_and_its_name_stays_taken(keys: Keys) -> None:
         keys.add("team", KeyLimits())
 
 
+def test_who_revokes_the_last_key_opens_no_door(keys: Keys) -> None:
+    assert keys.is_open
+    key = keys.add("team", KeyLimits())
+    keys.revoke("team")
+    keys.refresh()
+    assert not keys.is_open
+    assert keys.caller(key) is None
+    assert keys.caller(None) is None
+
+
 @pytest.mark.parametrize("name", ["", " ", "x" * 65, "a\nb"])
 def test_a_key_has_a_name(keys: Keys, name: str) -> None:
     with pytest.raises(KeyNameError, match="1 to 64 printable characters"):

@@ -15,8 +15,8 @@ from wan_relay.service.gateway.dialects import runpod
 from wan_relay.service.gateway.draft import Draft
 from wan_relay.service.gateway.http import dialect_app
 from wan_relay.service.gateway.keys import ANYBODY
+from wan_relay.service.gateway.refusal import Refusal
 from wan_relay.service.tasks.task import Order, Outcome, Task, Video, Webhook
-from wan_relay.tests.service.gateway.dialects.fuzz import bodies, leaks
 from wan_relay.tests.service.gateway.stand import PICTURE
 
 SEEDS_INPUT = {
@@ -287,27 +287,12 @@ def test_a_stream_gives_each_step_once_and_ends() -> None:
     assert streams.chunks(task(progress=second)) == []
 
 
-def test_no_body_breaks_it_or_is_repeated() -> None:
-    """2,000 bodies: a draft, or a refusal of one sentence; values of fields that are not known come back nowhere."""
-    refused = 0
-    good = {"input": SEEDS_INPUT, "policy": {"ttl": 20_000, "lowPriority": False}, "webhook": "https://example.com/"}
-    for number, sent in enumerate(bodies(good, 2000)):
-        try:
-            draft = runpod.parse(sent, "ep")
-            said: Any = draft and draft.warnings
-        except JobError as fault:
-            status, said = runpod.reject(fault.failure, "req")
-            refused += 1
-            assert status == 400, number
-        assert not leaks(json.dumps(said)), (number, said)
-    assert 200 < refused < 1900
-
-
 class OneTask:
     """A desk that knows one task."""
 
-    def __init__(self, known: Task) -> None:
+    def __init__(self, known: Task, video: str | None = "AAAA") -> None:
         self.known = known
+        self.video = video
 
     def caller(self, _: str | None) -> Any:
         return ANYBODY
@@ -319,7 +304,9 @@ class OneTask:
         return self.known
 
     async def video_base64(self, _: Task) -> str:
-        return "AAAA"
+        if self.video is None:
+            raise Refusal("NOT_FOUND", "the video is kept no longer")
+        return self.video
 
 
 @pytest.mark.parametrize(("age_s", "status"), [(1799, 200), (1801, 404)])
@@ -336,3 +323,11 @@ def test_a_job_is_forgotten_after_half_an_hour(age_s: float, status: int, path: 
     assert answer.status_code == status
     if status == 404:
         assert answer.json() == {"error": "NOT_FOUND: job not found"}
+
+
+def test_a_webhook_that_is_told_too_late_for_the_video_says_so() -> None:
+    desk: Any = OneTask(task(), video=None)
+    content, headers = asyncio.run(runpod.webhook(desk.known, desk))
+    job = json.loads(content)
+    assert (job["status"], headers) == ("COMPLETED", {})
+    assert job["output"] == {**ANSWER.to_wire(), "warnings": ["of the worker", "the video is kept no longer"]}

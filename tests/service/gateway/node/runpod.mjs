@@ -9,6 +9,9 @@ const [baseUrl, key, name, calls] = process.argv.slice(2)
 const endpoint = runpodSdk(key, { baseUrl }).endpoint(name)
 const told = []
 let id
+let polls = 0 // the SDK prints a line for each answer of status-sync
+const print = console.log
+console.log = () => polls++
 for (const [method, ...values] of JSON.parse(calls)) {
   const filled = values.map((value) => (value === "$id" ? id : value))
   try {
@@ -25,4 +28,4 @@ for (const [method, ...values] of JSON.parse(calls)) {
     told.push({ thrown: error.message, status: error.response?.status, data: error.response?.data })
   }
 }
-console.log("TOLD " + JSON.stringify(told))
+print("TOLD " + JSON.stringify([...told, polls]))
