@@ -6,6 +6,7 @@ from .apply_lora_pair import ApplyLoraPair
 from .encode_prompts import EncodePrompts
 from .guider import Guider
 from .load_experts import LoadExperts
+from .opening_leg import OpeningLegNode
 from .prepare_latent import PrepareLatent
 from .sample import Sample
 from .save_video import SaveVideo
@@ -17,6 +18,7 @@ NODES: list[type[io.ComfyNode]] = [
     ApplyLoraPair,
     EncodePrompts,
     PrepareLatent,
+    OpeningLegNode,
     Sample,
     Guider,
     Schedule,
