@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from . import sampling_inputs
 from .engine.files.model_kind import check_images, check_models, used_conditioning
 from .engine.relay.opening_leg import check_opening
-from .engine.relay.relay_run import make_guider, models_of, replaced_shifts
+from .engine.relay.relay_run import make_guider, model_warnings, models_of
 from .engine.relay.run_display import show_text
 
 
@@ -68,5 +68,5 @@ class Guider(io.ComfyNode):
             opening or (),
         )
         guider.show = show_text  # core's samplers have no panel that says it, as Sample has
-        warnings = replaced_shifts(models_of(high_noise, low_noise, opening or ()), shift)
+        warnings = model_warnings(guider, models_of(high_noise, low_noise, opening or ()), shift)
         return io.NodeOutput(guider, ui={"wan_relay": [{"warnings": warnings}]})

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from .apply_lora_pair import ApplyLoraPair
+from .apply_nag import ApplyNag
 from .encode_prompts import EncodePrompts
 from .guider import Guider
 from .load_experts import LoadExperts
@@ -18,6 +19,7 @@ NODES: list[type[io.ComfyNode]] = [
     ApplyLoraPair,
     EncodePrompts,
     PrepareLatent,
+    ApplyNag,
     OpeningLegNode,
     Sample,
     Guider,

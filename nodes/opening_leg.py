@@ -19,7 +19,13 @@ class OpeningLegNode(io.ComfyNode):
                 "The first steps of a run with a model, guidance or prompts of their own, in the same sampler run: the "
                 "high-noise expert without its 4-step LoRA lays out more motion. Several can be chained."
             ),
-            search_aliases=["triple ksampler", "three samplers", "slow motion", "more motion", "first step without lora"],
+            search_aliases=[
+                "triple ksampler",
+                "three samplers",
+                "slow motion",
+                "more motion",
+                "first step without lora",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The model of these steps: the high-noise expert without its LoRA."),
                 io.Int.Input("steps", default=1, min=1, max=200, tooltip="How many of the run's steps it takes."),

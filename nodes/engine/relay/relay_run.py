@@ -21,6 +21,7 @@ from ..files.model_kind import (
     kind_name,
     used_conditioning,
 )
+from .attention_guidance import nag_scale, nag_warnings
 from .flow_solvers import make_sampler, sampler_names
 from .opening_leg import OpeningLeg, check_opening
 from .relay_guider import RelayGuider
@@ -35,6 +36,7 @@ class LegReport(TypedDict):
     steps: int
     cfg: float
     from_sigma: float
+    nag_scale: float  # 0 where NAG is off
 
 
 class SamplingReport(TypedDict):
@@ -151,7 +153,7 @@ def run_relay(
     num_experts = len(guider.legs) - len(opening)
     notes = schedule_notes(guider.route, settings.scheduler, settings.shift, len(opening), num_experts)
     found = [
-        *replaced_shifts(models_of(high_noise, low_noise, opening), settings.shift),
+        *model_warnings(guider, models_of(high_noise, low_noise, opening), settings.shift),
         *relay_warnings(guider, settings, sigmas, kind),
         *conditioning_warnings(positive, samples),
     ]
@@ -193,6 +195,7 @@ def _legs(guider: RelayGuider) -> list[LegReport]:
             "steps": route.steps_of(index),
             "cfg": leg.cfg,
             "from_sigma": route.sigmas[route.starts.index(index)],
+            "nag_scale": nag_scale(leg.model_patcher, leg.cfg),
         }
         for index, (name, leg) in enumerate(guider.legs.items())
         if route.steps_of(index)
@@ -223,11 +226,18 @@ def relay_warnings(guider: RelayGuider, settings: RelaySettings, sigmas: torch.T
     return warnings
 
 
-def replaced_shifts(models: dict[str, Any | None], shift: float) -> list[str]:
+def model_warnings(guider: RelayGuider, models: dict[str, Any | None], shift: float) -> list[str]:
+    """Sentences about what nodes before this one have put on the models of the legs, as they came in."""
+    given = {name: model for name, model in models.items() if model is not None}
+    of_nag = [text for name, model in given.items() for text in nag_warnings(model, guider.legs[name].cfg, name)]
+    return replaced_shifts(given, shift) + of_nag
+
+
+def replaced_shifts(models: dict[str, Any], shift: float) -> list[str]:
     """A sentence where a node before this one has put another shift on a model."""
     warnings = []
     for name, model in models.items():
-        own = None if model is None else shift_of(model.object_patches.get("model_sampling"))
+        own = shift_of(model.object_patches.get("model_sampling"))
         if shift and own is not None and own != shift:
             warnings.append(f"shift {shift:g} replaces the {own:g} that is set on {name}; shift 0 keeps it.")
     return warnings
