@@ -27,7 +27,7 @@ class OpeningLeg(NamedTuple):
 def check_opening(
     opening: Sequence[OpeningLeg], kind: str, positive: list, negative: list, latent: Any | None = None
 ) -> None:
-    """Raises InvalidInput where an opening leg is not of the experts' kind, or its prompts do not fit it or the latent."""
+    """Raises InvalidInput where an opening leg is not of the experts' kind, or its prompts do not fit it."""
     for leg in opening:
         own = model_kind(leg.model)
         if own != kind:
