@@ -41,10 +41,10 @@ class NagSettings(NamedTuple):
 
 
 class NagEvaluation(NamedTuple):
-    """One call of a network: the network itself (each GPU has its own), the negative prompt embedded for it,
-    (batch, tokens, channels), and the chunks of the batch that are guided, out of how many."""
+    """One call of a network: its cross-attentions (each GPU has a network of its own), the negative prompt embedded for
+    it, (batch, tokens, channels), and the chunks of the batch that are guided, out of how many."""
 
-    network: Any
+    modules: list[Any]
     settings: NagSettings
     negative: torch.Tensor | None
     chunks: list[int]
@@ -76,7 +76,7 @@ class GuidedCrossAttention:
         """As WanT2VCrossAttention.forward: x is (batch, tokens, channels), context (batch, text tokens, channels)."""
         transformer_options = transformer_options or {}
         evaluation: NagEvaluation | None = transformer_options.get(KEY)
-        module = self.module if evaluation is None else evaluation.network.blocks[self.block].cross_attn
+        module = self.module if evaluation is None else evaluation.modules[self.block]
         if evaluation is None or evaluation.negative is None:
             forward = type(module).forward
             output: torch.Tensor = forward(module, x, context, transformer_options=transformer_options, **options)
@@ -140,7 +140,8 @@ class NagRun:
         kinds = transformer_options.get("cond_or_uncond", [])
         chunks = [chunk for chunk, kind in enumerate(kinds) if kind == POSITIVE] if self.is_on else []
         negative = self._embed(network, context) if chunks else None
-        transformer_options[KEY] = NagEvaluation(network, self.settings, negative, chunks, len(kinds))
+        modules = [block.cross_attn for block in network.blocks]
+        transformer_options[KEY] = NagEvaluation(modules, self.settings, negative, chunks, len(kinds))
         output: torch.Tensor = executor(x, timestep, context, clip_fea, time_dim_concat, transformer_options, **options)
         return output
 
