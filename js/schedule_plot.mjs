@@ -53,7 +53,7 @@ function question(node) {
 function openingSteps(node, input) {
   if (!isLinked(node, input)) return [];
   const leg = sourceOf(node, input);
-  if (leg?.comfyClass !== "WanRelay_OpeningLeg") return [undefined];
+  if (!leg || leg.comfyClass !== "WanRelay_OpeningLeg") return [undefined];
   return [...openingSteps(leg, "previous"), valueOf(leg, "steps")];
 }
 

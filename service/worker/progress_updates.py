@@ -20,14 +20,16 @@ class ProgressUpdates:
         self._clock = clock
         self._last = -EVERY_S
 
-    def step(self, step: int, steps: int, switch_step: int | None) -> None:
+    def step(self, step: int, steps: int, switch_step: int | None, opening_steps: int = 0) -> None:
         """`step` of `steps` is done; `switch_step` is the first low-noise one, None for a single model."""
         now = self._clock()
         if step >= steps or now - self._last < EVERY_S:
             return
         self._last = now
         expert: Expert | None = None
-        if switch_step is not None:
+        if step <= opening_steps:
+            expert = "opening"
+        elif switch_step is not None:
             expert = "high_noise" if step <= switch_step else "low_noise"
         with contextlib.suppress(Exception):
             self._send(Progress(step=step, steps=steps, progress=round(step / steps, 3), expert=expert))

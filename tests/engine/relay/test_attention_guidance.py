@@ -77,11 +77,18 @@ def by_hand(model: Any, negative: list) -> Iterator[None]:
         return x @ layer.weight.detach().double().numpy().T + layer.bias.detach().double().numpy()
 
     def keys_of(attention: Any) -> tuple[np.ndarray, np.ndarray]:
-        embedded = linear(text[2], torch.nn.functional.gelu(
-            torch.from_numpy(linear(text[0], negative[0][0][0].double().numpy())), approximate="tanh"
-        ).numpy())
+        embedded = linear(
+            text[2],
+            torch.nn.functional.gelu(
+                torch.from_numpy(linear(text[0], negative[0][0][0].double().numpy())), approximate="tanh"
+            ).numpy(),
+        )
         k, v = linear(attention.k, embedded), linear(attention.v, embedded)
-        k = k / np.sqrt((k**2).mean(-1, keepdims=True) + attention.eps) * attention.norm_k.weight.detach().double().numpy()
+        k = (
+            k
+            / np.sqrt((k**2).mean(-1, keepdims=True) + attention.eps)
+            * attention.norm_k.weight.detach().double().numpy()
+        )
         return k, v
 
     def replace(block: int) -> Callable:

@@ -40,7 +40,8 @@ class Legs(Pair):
         super().__init__()
         self.cfg = cfg
         self.openers = [
-            self._recorded(f"opening {index}", with_shift(tiny_wan(seed=7 + index), 5.0)) for index in range(num_opening)
+            self._recorded(f"opening {index}", with_shift(tiny_wan(seed=7 + index), 5.0))
+            for index in range(num_opening)
         ]
 
     def legs(self) -> list[OpeningLeg]:
@@ -128,7 +129,8 @@ def test_every_sampler_changes_each_leg_once(legs: Any) -> None:
     for sampler in sampler_names():
         result = legs.relay(sampler, legs.sigmas(4, sampler))
         order = [name for index, (name, _) in enumerate(legs.asked) if index == 0 or legs.asked[index - 1][0] != name]
-        assert order == ["opening 0", "high", "low"], sampler
+        own_steps = sampler in ("dpm_fast", "dpm_adaptive")  # which may step over the one high-noise step
+        assert order == ["opening 0", "high", "low"] or (own_steps and order == ["opening 0", "low"]), sampler
         assert torch.isfinite(result).all(), sampler
 
 
