@@ -14,6 +14,7 @@ class ApplyNag(io.ComfyNode):
             node_id="WanRelay_ApplyNag",
             display_name="Wan Relay: Apply NAG",
             category="wan relay",
+            has_intermediate_output=True,  # so that a cached run still says what it found, in the history
             description=(
                 "Makes the negative prompt work at cfg 1: normalised attention guidance in the cross-attention of both "
                 "experts, for about a hundredth of a step's time. Off wherever an expert's cfg is not 1."

@@ -7,7 +7,7 @@ from typing import Any
 from ..contract.video_answer import Timings, VideoAnswer
 from ..contract.video_request import VideoRequest
 from .saved_video import Video
-from .workflow import LOAD, LORAS, PREPARE, SAMPLE, SAVE, Plan
+from .workflow import LOAD, LORAS, NAG, PREPARE, SAMPLE, SAVE, Plan
 
 
 def describe_video(
@@ -22,7 +22,7 @@ def describe_video(
 
     `warnings` come before those of the plan and of the nodes; `timings` are seconds under the names of `Timings`.
     """
-    said = {class_type: _report(outputs, plan, class_type) for class_type in (LOAD, LORAS, PREPARE, SAMPLE, SAVE)}
+    said = {class_type: _report(outputs, plan, class_type) for class_type in (LOAD, LORAS, PREPARE, NAG, SAMPLE, SAVE)}
     prepare, sample = said[PREPARE], said[SAMPLE]
     sent = plan.graph[plan.node_id(SAMPLE)]["inputs"]
     length = video.item.get("frame_count") or prepare.get("length", plan.value(PREPARE, "length"))

@@ -21,8 +21,8 @@ COLUMN_GAP = 90
 COLUMNS: list[tuple[str, str, int, list[str]]] = [
     ("Models", "#3f789e", 440, ["VAELoader", "WanRelay_LoadExperts", "WanRelay_ApplyLoraPair", "WanRelay_ApplyNag"]),
     ("Prompt and images", "#8a6d3b", 400, ["WanRelay_EncodePrompts", "LoadImage"]),
-    ("Size and length", "#5a7a4a", 380, ["WanRelay_PrepareLatent", "WanRelay_OpeningLeg"]),
-    ("Relay: high noise, then low noise", "#b06634", 380, ["WanRelay_Sample"]),
+    ("Size and length", "#5a7a4a", 380, ["WanRelay_PrepareLatent"]),
+    ("Relay: high noise, then low noise", "#b06634", 380, ["WanRelay_OpeningLeg", "WanRelay_Sample"]),
     ("Video", "#6a5a8c", 420, ["VAEDecode", "WanRelay_SaveVideo"]),
 ]
 HEIGHTS = {"WanRelay_EncodePrompts": 340, "LoadImage": 340, "WanRelay_SaveVideo": 520, "WanRelay_Sample": 800}

@@ -1,5 +1,6 @@
 """NAG: the paper's formula in the cross-attention, on the positive rows, at cfg 1, and nothing of it left behind."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -144,7 +145,7 @@ def test_several_heads_and_blocks() -> None:
         key: torch.randn(value.shape, generator=generator) / max(value[0].numel(), 1) ** 0.5
         for key, value in network.state_dict().items()
     }
-    metadata = {"config": '{"transformer": {"text_dim": %d}}' % TEXT_DIM}
+    metadata = {"config": json.dumps({"transformer": {"text_dim": TEXT_DIM}})}
     model = with_shift(comfy.sd.load_diffusion_model_state_dict(weights, metadata=metadata), 5.0)
     pair = Pair(kind="t2v")
     pair.high, pair.positive, pair.negative = model, conditioning(3, image=False), conditioning(4, image=False)
@@ -327,7 +328,7 @@ def test_what_the_node_says(pair: Any) -> None:
         "Another node has patched the cross-attention of low_noise; Apply NAG takes its place.",
     ]
     foreign.model.diffusion_model, kept = torch.nn.Linear(1, 1), foreign.model.diffusion_model
-    with pytest.raises(InvalidInput, match="low_noise must be a Wan2.2 model, and this one is"):
+    with pytest.raises(InvalidInput, match=r"low_noise must be a Wan2\.2 model, and this one is"):
         ApplyNag.execute(pair.high, AWAY_FROM, SCALE, ALPHA, TAU, low_noise=foreign)
     foreign.model.diffusion_model = kept
 
