@@ -26,7 +26,7 @@ from ..toy.training import quality
 from .relay import REAL, REAL_LATENT, TEXT_TOKENS, Pair, forward_flops, random_pair, relay, timed
 
 WIDE = ExpertSize(in_dim=36, out_dim=16, dim=384, ffn_dim=1536, num_layers=2, num_heads=3, text_dim=256)
-WIDE_LATENT = (1, 16, 13, 40, 60)
+WIDE_LATENT = (1, 16, 9, 40, 60)
 SCALE, ALPHA, TAU = 11.0, 0.25, 2.37
 LIMIT = 1.10
 PROMPTS = ("pan left", "pan right", "zoom in")
