@@ -29,8 +29,8 @@ WIDE = ExpertSize(in_dim=36, out_dim=16, dim=384, ffn_dim=1536, num_layers=2, nu
 WIDE_LATENT = (1, 16, 9, 40, 60)
 SCALE, ALPHA, TAU = 11.0, 0.25, 2.37
 LIMIT = 1.10
-PROMPTS = ("pan left", "pan right", "zoom in")
-NEGATIVES = ("pan left", "pan right")
+PROMPTS = ("The camera pans left.", "pan right", "zoom in")
+NEGATIVES = ("The camera pans left.", "pan right")
 
 
 def nag_flops(size: ExpertSize, latent_shape: tuple[int, ...]) -> float:
