@@ -12,7 +12,12 @@ _BEGINS: dict[Stage, str] = {
     "decoding": "decoding the frames",
     "saving": "saving the video",
 }
-_EXPERTS = {"opening": "opening leg, ", "high_noise": "high-noise expert, ", "low_noise": "low-noise expert, ", None: ""}
+_EXPERTS = {
+    "opening": "opening leg, ",
+    "high_noise": "high-noise expert, ",
+    "low_noise": "low-noise expert, ",
+    None: "",
+}
 
 
 class Narrator:
