@@ -20,7 +20,7 @@ from ..tasks.heartbeats import Heartbeats
 from ..tasks.names import LOCAL_QUEUE, RUNPOD_QUEUE
 from .board import Board
 from .desk import Desk
-from .dialects import api
+from .dialects import api, fal
 from .engine import Engine
 from .files import FileLinks, file_routes
 from .http import WatchDelivery, dialect_app
@@ -30,9 +30,10 @@ from .prompt_expander import PromptExpander
 from .settings import GatewaySettings
 from .toy_size import at_toy_size
 from .upkeep import Upkeep
+from .webhook_news import WebhookNews
 from .webhooks import Webhooks
 
-DIALECTS: tuple[Any, ...] = (api,)
+DIALECTS: tuple[Any, ...] = (api, fal)
 STALE_S = 10.0
 API_TEXT = {
     "title": "Wan Relay",
@@ -73,7 +74,17 @@ class Gateway:
             settings.expander_sees_pictures,
         )
         adapt = at_toy_size if settings.toy_size else lambda draft: draft
-        self.desk = Desk(self.engine, self.board, self.store, self.links, self.keys, expander, adapt)
+        self.desk = Desk(
+            self.engine,
+            self.board,
+            self.store,
+            self.links,
+            self.keys,
+            expander,
+            adapt,
+            secret=lambda name: kept_secret(tables, name),
+            max_upload_bytes=settings.max_upload_mb * 1_000_000,
+        )
         self.upkeep = Upkeep(
             self.engine, self.board, self.keys, self.heartbeats, self.store, int(settings.max_store_gb * 1e9)
         )
@@ -82,6 +93,8 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         self.webhooks.use(self.desk, {dialect.NAME: dialect for dialect in DIALECTS})
         self.board.on_end = self.webhooks.ended
+        news = WebhookNews(self.webhooks, self.desk, {dialect.NAME: dialect for dialect in DIALECTS})
+        self.board.on_change = news.changed
         await self.board.update()
         await self.webhooks.catch_up(await self.engine.ended_since(time.time() - 24 * 3600))
         work = [asyncio.create_task(self.board.run()), asyncio.create_task(self.upkeep.run())]
@@ -106,7 +119,7 @@ def application(gateway: Gateway) -> ASGIApp:
     for dialect in DIALECTS:
         options = API_TEXT if dialect is api else {}
         app.mount(dialect.PREFIX, dialect_app(dialect, gateway.desk, **options))
-    app.include_router(file_routes(gateway.store, gateway.signer, gateway.settings.max_upload_mb * 1_000_000))
+    app.include_router(file_routes(gateway.store, gateway.signer, gateway.desk.max_upload_bytes))
 
     @app.get("/healthz")
     async def healthz() -> Response:

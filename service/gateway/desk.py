@@ -1,6 +1,7 @@
 """Where every dialect hands its drafts in and asks for its tasks: the one thing of the gateway that a dialect knows."""
 
 import asyncio
+import functools
 import hashlib
 import secrets
 import time
@@ -10,7 +11,7 @@ from typing import Protocol
 
 from ..contract.video_request import MAX_DRAWN_SEED, VideoRequest
 from ..media.base64_text import decode_base64
-from ..store.object_store import ObjectNotFoundError, ObjectStore, StoreError, StoreFullError
+from ..store.object_store import Content, ObjectNotFoundError, ObjectStore, StoredObject, StoreError, StoreFullError
 from ..tasks.task import Order, Task
 from .board import Board
 from .draft import Draft
@@ -44,8 +45,13 @@ class Desk:
         keys: Keys,
         expander: Expander,
         adapt: Callable[[Draft], Draft] = lambda draft: draft,
+        *,
+        secret: Callable[[str], bytes],
+        max_upload_bytes: int,
     ) -> None:
-        """`adapt` makes of a draft what this gateway's backend can do, such as the toy size."""
+        """`adapt` makes of a draft what this gateway's backend can do, such as the toy size; `secret` gives 32 bytes
+        for a name, always the same ones.
+        """
         self._engine = engine
         self._board = board
         self.store = store
@@ -53,9 +59,16 @@ class Desk:
         self._keys = keys
         self._expander = expander
         self._adapt = adapt
+        self.secret = functools.cache(secret)
+        self.max_upload_bytes = max_upload_bytes
         self._limits = Limits()
         self._duplicates = Duplicates()
         self._submitting: dict[str, asyncio.Lock] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no key is needed."""
+        return self._keys.is_open
 
     def caller(self, authorization: str | None) -> Caller:
         """Raises Refusal UNAUTHORIZED."""
@@ -103,6 +116,7 @@ class Desk:
             retention_s=draft.retention_s,
             deadline_s=draft.deadline_s,
             start_deadline_s=draft.start_deadline_s,
+            end_deadline_s=draft.end_deadline_s,
             digest=submit.digest,
             extras=draft.extras,
         )
@@ -133,8 +147,12 @@ class Desk:
         return wire, pictures
 
     async def _put(self, key: str, content: bytes) -> None:
+        await self.keep(key, content, "application/octet-stream")
+
+    async def keep(self, key: str, content: Content, content_type: str) -> StoredObject:
+        """Stores a file. Raises Refusal."""
         try:
-            await self.store.put(key, content, "application/octet-stream")
+            return await self.store.put(key, content, content_type)
         except StoreFullError:
             raise Refusal("STORE_FULL", "the gateway's store is full", retry_after_s=60) from None
         except StoreError:

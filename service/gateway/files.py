@@ -121,7 +121,7 @@ def file_routes(
     async def read_file(key: str, request: Request) -> Response:
         try:
             signer.check(f"{FOLDER}{key}", request.url.query, request.method, clock())
-            return await _file(store, await store.stat(key), request)
+            return await file_answer(store, await store.stat(key), request)
         except (SignatureError, StoreError) as error:
             return _refused(error)
 
@@ -140,8 +140,8 @@ def file_routes(
     return router
 
 
-async def _file(store: ObjectStore, stored: StoredObject, request: Request) -> Response:
-    """The file, a part of it, or that it is what the client has."""
+async def file_answer(store: ObjectStore, stored: StoredObject, request: Request) -> Response:
+    """The file, a part of it, or that it is what the client has. Raises StoreError."""
     headers = {
         **FOR_EVERY_ANSWER,
         "Accept-Ranges": "bytes",

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..contract.errors import JobError
 from ..contract.failure import Failure
+from .cross_origin import CrossOrigin
 from .desk import Desk
 from .duplicates import Delivery, Submit
 from .keys import Caller
@@ -85,6 +86,8 @@ def dialect_app(dialect: Any, desk: Desk, **options: Any) -> FastAPI:
             print(traceback.format_exc(), file=sys.stderr, flush=True)
             return answer(Failure(code="INTERNAL_ERROR", sentence="the gateway failed; its log says more"), request)
 
+    if hasattr(dialect, "EXPOSED_HEADERS"):
+        app.add_middleware(CrossOrigin, exposed_headers=dialect.EXPOSED_HEADERS, is_open=lambda: desk.is_open)
     return app
 
 

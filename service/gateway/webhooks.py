@@ -51,7 +51,10 @@ class Webhooks:
 
     async def ended(self, task: Task) -> None:
         """Queues the telling of a task that has ended; the same task again changes nothing."""
-        if task.order.webhook is None or not hasattr(self._dialects.get(task.order.dialect), "webhook"):
+        dialect = self._dialects.get(task.order.dialect)
+        if task.order.webhook is None or not hasattr(dialect, "webhook"):
+            return
+        if hasattr(dialect, "is_news") and not dialect.is_news(None, task):
             return
         options: EnqueueOptions = {
             "workflow_name": WORKFLOW,
@@ -70,12 +73,21 @@ class Webhooks:
         if task is None or task.order.webhook is None:
             return "gone"
         body, headers = await self._on_own_loop(self._dialects[task.order.dialect].webhook(task, self._desk))
+        return await self._call(task, task.order.webhook.url, body, headers)
+
+    async def tell_once(self, task: Task) -> None:
+        """The task as it is, without a second try. Called on the loop that serves HTTP."""
+        if task.order.webhook is not None:
+            body, headers = await self._dialects[task.order.dialect].webhook(task, self._desk)
+            await self._call(task, task.order.webhook.url, body, headers)
+
+    async def _call(self, task: Task, url: str, body: bytes, headers: dict[str, str]) -> str:
         timeout = aiohttp.ClientTimeout(total=POST_S)
         try:
             async with (
                 guarded_session(self._trusted_hosts, timeout=timeout) as session,
                 session.post(
-                    dialled_url(task.order.webhook.url),
+                    dialled_url(url),
                     data=body,
                     headers={"Content-Type": "application/json", **headers},
                     allow_redirects=False,
@@ -87,7 +99,7 @@ class Webhooks:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if is_blocked(error):
                 sentence = "its host is neither public nor among the trusted ones"
-                print(f"task {task_id}: the webhook is not called: {sentence}", file=sys.stderr, flush=True)
+                print(f"task {task.id}: the webhook is not called: {sentence}", file=sys.stderr, flush=True)
                 return "blocked"
             return type(error).__name__
 

@@ -42,6 +42,7 @@ class Order(BaseModel):
     retention_s: float = Field(description="how long the video is kept after the task's end")
     deadline_s: float | None = Field(None, description="seconds that an executor may take for it")
     start_deadline_s: float | None = Field(None, description="seconds from the order until it must have begun")
+    end_deadline_s: float | None = Field(None, description="seconds from the order until it must have ended")
     digest: str = Field("", description="of the client's body, to know a repeated submit by")
     extras: dict[str, Any] = Field({}, description="what the dialect wants to have when it shows the task")
 
