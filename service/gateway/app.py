@@ -20,7 +20,7 @@ from ..tasks.heartbeats import Heartbeats
 from ..tasks.names import LOCAL_QUEUE, RUNPOD_QUEUE
 from .board import Board
 from .desk import Desk
-from .dialects import api, fal
+from .dialects import api, fal, replicate
 from .engine import Engine
 from .files import FileLinks, file_routes
 from .http import WatchDelivery, dialect_app
@@ -33,7 +33,7 @@ from .upkeep import Upkeep
 from .webhook_news import WebhookNews
 from .webhooks import Webhooks
 
-DIALECTS: tuple[Any, ...] = (api, fal)
+DIALECTS: tuple[Any, ...] = (api, fal, replicate)
 STALE_S = 10.0
 API_TEXT = {
     "title": "Wan Relay",

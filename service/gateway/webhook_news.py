@@ -32,7 +32,7 @@ class WebhookNews:
             if call := self._calls.pop(after.id, None):
                 call.cancel()  # nothing comes after the last word
             return
-        dialect = self._dialects.get(after.order.dialect)
+        dialect: Any = self._dialects.get(after.order.dialect)
         if after.order.webhook is None or not hasattr(dialect, "is_news") or not dialect.is_news(before, after):
             return
         if after.id in self._calls:

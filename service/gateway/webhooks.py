@@ -51,7 +51,7 @@ class Webhooks:
 
     async def ended(self, task: Task) -> None:
         """Queues the telling of a task that has ended; the same task again changes nothing."""
-        dialect = self._dialects.get(task.order.dialect)
+        dialect: Any = self._dialects.get(task.order.dialect)
         if task.order.webhook is None or not hasattr(dialect, "webhook"):
             return
         if hasattr(dialect, "is_news") and not dialect.is_news(None, task):
