@@ -1,4 +1,4 @@
-"""Tells webhooks of what happens before a task's end, for dialects that promise that: once each, and not durably.
+"""Tells webhooks of what happens before a task's end, for dialects that promise that, with one try each.
 
 Whoever missed one learns all of it from the last one, which webhooks.py makes sure of.
 """

@@ -242,15 +242,15 @@ def reject_headers(failure: Failure) -> dict[str, str]:
 
 
 def is_news(before: Task | None, after: Task) -> bool:
-    """Which changes a webhook is told of, by its filter."""
+    """Which changes a webhook is told of, by its filter. Without a task before, it may have begun already."""
     webhook = after.order.webhook
     events = (webhook and webhook.events) or EVENTS
     if after.is_final:
         return "completed" in events or ("output" in events and after.state == "succeeded")
-    if before is None or after.state != "running":
+    if after.state != "running":
         return False
-    if before.state != "running" and "start" in events:
-        return True
+    if before is None or before.state != "running":
+        return "start" in events
     return "logs" in events and (log_lines(before), bars(before)) != (log_lines(after), bars(after))
 
 
