@@ -1,11 +1,12 @@
 """What is wrong with a client's body, in a sentence that names the field as the client wrote it."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ..contract.errors import JobError
@@ -43,7 +44,7 @@ def _fault(error: ErrorDetails, model: type[BaseModel], path: list[str]) -> tupl
 
 def _range(model: type[BaseModel], path: list[str]) -> tuple[Any, Any]:
     """The limits that the declaration of a field gives."""
-    field = model.model_fields[path[0]]
+    field = _fields(model)[path[0]]
     if len(path) > 1:
         kinds = (field.annotation, *get_args(field.annotation))
         inner = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
@@ -53,15 +54,21 @@ def _range(model: type[BaseModel], path: list[str]) -> tuple[Any, Any]:
     return low, high
 
 
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """By the names that clients write."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
 def without_nulls(body: Mapping[str, Any]) -> dict[str, Any]:
     """A null is a field that was not sent, also one object further in."""
     shallow = {name: value for name, value in body.items() if value is not None}
     return {name: without_nulls(value) if isinstance(value, dict) else value for name, value in shallow.items()}
 
 
-def unknown_fields(body: Mapping[str, Any], known: Iterable[str], prefix: str = "") -> list[str]:
+def unknown_fields(body: Mapping[str, Any], model: type[BaseModel], prefix: str = "") -> list[str]:
     """A warning for each field that is not known; names only, and not endlessly many."""
-    names = [name for name in body if name not in set(known)]
+    known = _fields(model)
+    names = [name for name in body if name not in known]
     warnings = [
         f"field {prefix}{shown_name(name)} is not known and was ignored" for name in islice(names, MAX_UNKNOWN_SHOWN)
     ]

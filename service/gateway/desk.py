@@ -165,6 +165,13 @@ class Desk:
             raise no_such_task(task_id)
         return task
 
+    async def get_own(self, task_id: str, caller: Caller, dialect: str) -> Task:
+        """One that came in by this dialect, and can be shown in its words. Raises Refusal NOT_FOUND."""
+        task = await self.get(task_id, caller)
+        if task.order.dialect != dialect:
+            raise no_such_task(task_id)
+        return task
+
     async def find(self, task_id: str) -> Task | None:
         """Of any owner."""
         try:

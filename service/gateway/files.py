@@ -65,6 +65,10 @@ class FileLinks:
         self._base_url = base_url_of_gateway
         self._clock = clock
 
+    def base(self, base_url: str) -> str:
+        """What links begin with: the gateway's own base URL, else that of the request."""
+        return self._base_url or base_url
+
     def link(self, key: str, lifetime_s: float, base_url: str | None = None) -> str:
         """An absolute URL to read the file by. `base_url`, of the request, counts where the gateway has none set.
 

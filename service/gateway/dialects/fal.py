@@ -23,7 +23,7 @@ from ...contract.errors import JobError
 from ...contract.failure import CODES, Failure
 from ...contract.video_request import parse_request
 from ...tasks.task import LogLine, Task, Webhook
-from ..body_fault import in_words_of
+from ..body_fault import in_words_of, unknown_fields
 from ..desk import Desk
 from ..draft import Draft
 from ..http import base_url, json_object, read_body, submit_of
@@ -111,20 +111,18 @@ def parse(model_id: str, body: dict[str, Any], query: Mapping[str, str], headers
     model = MODELS.get(model_id.strip("/").lower())
     if model is None:
         raise Refusal("NOT_FOUND", f"there is no application {model_id[:80]!r} here; there are {', '.join(MODELS)}")
+    sent = {name: value for name, value in body.items() if value is not None}
     try:
-        order = model.input.model_validate({name: value for name, value in body.items() if value is not None})
+        order = model.input.model_validate(sent)
     except ValidationError as error:
         raise InvalidInput(_details(error)) from None
     fields, warnings = request_fields(model, order)
     request, more = parse_request(fields)
-    unknown = [name for name in body if name not in model.input.model_fields]
-    if unknown:
-        warnings.append(f"{len(unknown)} fields are not known and were ignored")
     url = query.get("fal_webhook")
     return Draft(
         request,
         model=model_id,
-        warnings=(*warnings, *more),
+        warnings=(*unknown_fields(sent, model.input), *warnings, *more),
         is_expansion_wanted=order.enable_prompt_expansion,
         webhook=Webhook(url=webhook_url(url, "fal_webhook")) if url else None,
         retention_s=_retention_s(headers),
@@ -289,7 +287,11 @@ def routes(desk: Desk) -> APIRouter:
         task = await desk.submit(NAME, with_signed_links(draft, desk, known.base_url), caller, known)
         if not is_queued:
             return result(await desk.wait(task.id, caller, RUN_S), call.request)
-        body = render_status(task, False) | _urls(task, base_url(call.request)) | {"gateway_request_id": task.id}
+        body = (
+            render_status(task, False)
+            | _urls(task, desk.links.base(base_url(call.request)))
+            | {"gateway_request_id": task.id}
+        )
         return JSONResponse(body, headers={"x-fal-request-id": task.id})
 
     def result(task: Task, request: Request) -> Response:
@@ -303,11 +305,11 @@ def routes(desk: Desk) -> APIRouter:
 
     def status_of(task: Task, call: Call) -> dict[str, Any]:
         has_logs = call.query.get("logs", "").lower() in ("1", "true")
-        return render_status(task, has_logs) | _urls(task, base_url(call.request))
+        return render_status(task, has_logs) | _urls(task, desk.links.base(base_url(call.request)))
 
     async def ask(call: Call, task_id: str, what: str) -> Response:
         """The result, the status once or as it changes, of a request that is found by its id alone."""
-        task = await desk.get(task_id, caller_of_fal(call.request, desk))
+        task = await desk.get_own(task_id, caller_of_fal(call.request, desk), NAME)
         if what == "status/stream":
             return StreamingResponse(_events(desk, task, call, status_of), media_type="text/event-stream")
         if what == "status":
@@ -318,7 +320,7 @@ def routes(desk: Desk) -> APIRouter:
     async def cancel(call: Call, task_id: str) -> Response:
         try:
             caller = caller_of_fal(call.request, desk)
-            if (await desk.get(task_id, caller)).is_final:
+            if (await desk.get_own(task_id, caller, NAME)).is_final:
                 return JSONResponse({"status": "ALREADY_COMPLETED"}, 400)
             await desk.cancel(task_id, caller)
         except Refusal as error:

@@ -53,19 +53,24 @@ def caller_of_fal(request: Request, desk: Desk) -> Caller:
 def with_signed_links(draft: Draft, desk: Desk, base: str) -> Draft:
     """The draft with the CDN's addresses as links that the gateway knows for its own, and does not dial."""
     changes = {}
+    hosts = {urlsplit(each).netloc.lower() for each in (base, desk.links.base(base))}
     for field in ("image_url", "end_image_url"):
         url = getattr(draft.request, field)
-        found = _FILE.fullmatch(unquote(urlsplit(url).path)) if url and _is_here(url, base) else None
+        found = _FILE.fullmatch(unquote(urlsplit(url.strip()).path)) if url and _netloc(url) in hosts else None
         if found:
             changes[field] = desk.links.link(_key(found["id"], found["name"]), UPLOAD_S, base)
     return replace(draft, request=draft.request.model_copy(update=changes)) if changes else draft
 
 
-def _is_here(url: str, base: str) -> bool:
+def _netloc(url: str) -> str:
     try:
-        return urlsplit(url.strip()).netloc.lower() == urlsplit(base).netloc.lower()
+        return urlsplit(url.strip()).netloc.lower()
     except ValueError:
-        return False
+        return ""
+
+
+def _base(desk: Desk, request: Request) -> str:
+    return desk.links.base(base_url(request))
 
 
 def _key(upload_id: str, name: str) -> str:
@@ -79,11 +84,11 @@ async def rest(desk: Desk, request: Request, path: str) -> Response:
         return JSONResponse(key_set(desk.secret(WHOSE)), headers={"Cache-Control": "public, max-age=3600"})
     if path == "storage/auth/token" and method == "POST":
         caller_of_fal(request, desk)
-        return JSONResponse(_token(desk, base_url(request)))
+        return JSONResponse(_token(desk, _base(desk, request)))
     if path in ("storage/upload/initiate", "storage/upload/initiate-multipart") and method == "POST":
         caller_of_fal(request, desk)
         wish = json_object(await read_body(request, 100_000))
-        return JSONResponse(_initiated(desk, base_url(request), wish, path.endswith("-multipart")))
+        return JSONResponse(_initiated(desk, _base(desk, request), wish, path.endswith("-multipart")))
     raise Refusal("NOT_FOUND", "there is nothing at this address")
 
 
@@ -134,13 +139,13 @@ def storage_routes(desk: Desk) -> APIRouter:
         upload_id, name = new_upload_id(), _file_name(request)
         content = await read_body(request, desk.max_upload_bytes)
         await desk.keep(_key(upload_id, name), content, content_type_of(name))
-        return JSONResponse({"access_url": f"{base_url(request)}{CDN}/files/{upload_id}/{name}"})
+        return JSONResponse({"access_url": f"{_base(desk, request)}{CDN}/files/{upload_id}/{name}"})
 
     @router.post("/cdn/files/upload/multipart")
     async def begin(request: Request) -> Response:
         _check_token(desk, request)
         upload_id, name = new_upload_id(), _file_name(request)
-        access_url = f"{base_url(request)}{CDN}/files/{upload_id}/{name}"
+        access_url = f"{_base(desk, request)}{CDN}/files/{upload_id}/{name}"
         return JSONResponse({"access_url": access_url, "uploadId": _permit(desk, upload_id, name)})
 
     @router.put("/cdn/files/{upload_id}/{name}/multipart/{permit}/{number}")
@@ -167,7 +172,7 @@ def storage_routes(desk: Desk) -> APIRouter:
         await desk.keep(_key(upload_id, name), _joined(desk, keys), content_type_of(name))
         for key in keys:
             await desk.store.delete(key)
-        return JSONResponse({"access_url": f"{base_url(request)}{CDN}/files/{upload_id}/{name}"})
+        return JSONResponse({"access_url": f"{_base(desk, request)}{CDN}/files/{upload_id}/{name}"})
 
     @router.api_route("/cdn/files/{upload_id}/{name}", methods=["GET", "HEAD"])
     async def read(request: Request, upload_id: str, name: str) -> Response:

@@ -22,7 +22,7 @@ from ...contract.failure import CODES, Failure
 from ...contract.video_request import parse_request
 from ...store.signed_paths import PathSigner, SignatureError
 from ...tasks.task import Task, TaskState, Webhook
-from ..body_fault import body_fault, in_words_of
+from ..body_fault import body_fault, in_words_of, unknown_fields
 from ..desk import Desk
 from ..draft import Draft
 from ..http import base_url, caller_of, json_object, read_body, submit_of
@@ -91,14 +91,11 @@ def parse(model: Model, body: dict[str, Any], headers: Mapping[str, str]) -> Dra
         raise body_fault(error, model.input) from None
     fields, warnings = request_fields(order)
     request, more = parse_request(fields)
-    unknown = len(set(sent) - set(model.input.model_fields))
-    if unknown:
-        warnings.append(f"{unknown} fields of input are not known and were ignored")
     deadline_s = _duration_s(headers.get("cancel-after"))
     return Draft(
         request,
         model=model.name,
-        warnings=(*warnings, *more),
+        warnings=(*unknown_fields(sent, model.input, "input."), *warnings, *more),
         is_expansion_wanted=getattr(order, "optimize_prompt", False),
         webhook=_webhook(body),
         retention_s=RETENTION_S,
@@ -165,7 +162,7 @@ def render(task: Task, base: str, output: str | None, stream_url: str, now_s: fl
         "data_removed": is_removed,
         "source": "api",
         "metrics": _metrics(task),
-        "urls": {"get": url, "cancel": f"{url}/cancel", "stream": stream_url},
+        "urls": {"get": url, "cancel": f"{url}/cancel", "stream": stream_url, "web": url},
     }
 
 
@@ -276,6 +273,7 @@ def _stream_path(task_id: str) -> str:
 
 def shown(task: Task, desk: Desk, base: str) -> dict[str, Any]:
     """The prediction with its links. The stream's needs no key: one of the clients sends none there."""
+    base = desk.links.base(base)
     query = PathSigner(desk.secret(NAME)).sign(_stream_path(task.id), task.created_at_s + STREAM_S)
     stream_url = f"{base}{_stream_path(task.id)}?{query}"
     return render(task, base, desk.video_url(task, base), stream_url, time.time())
@@ -331,7 +329,7 @@ def _predictions(desk: Desk) -> APIRouter:
         cursor = request.query_params.get("cursor", "0")
         offset = int(cursor) if cursor.isascii() and cursor.isdecimal() and len(cursor) < 8 else 0
         tasks = await desk.page(caller, NAME, PAGE + 1, offset)
-        base = base_url(request)
+        base = desk.links.base(base_url(request))
         page = f"{base}{API}/predictions?cursor="
         return JSONResponse(
             {
@@ -343,13 +341,15 @@ def _predictions(desk: Desk) -> APIRouter:
 
     @router.get("/predictions/{task_id}")
     async def one(request: Request, task_id: str) -> Response:
-        task = await desk.get(task_id, caller_of(request, desk))
+        task = await desk.get_own(task_id, caller_of(request, desk), NAME)
         return JSONResponse(shown(task, desk, base_url(request)))
 
     @router.post("/predictions/{task_id}/cancel")
     async def cancel(request: Request, task_id: str) -> Response:
         """One that has ended stays as it is."""
-        task = await desk.cancel(task_id, caller_of(request, desk))
+        caller = caller_of(request, desk)
+        await desk.get_own(task_id, caller, NAME)
+        task = await desk.cancel(task_id, caller)
         return JSONResponse(shown(task, desk, base_url(request)))
 
     @router.get("/streams/{task_id}")
@@ -357,7 +357,7 @@ def _predictions(desk: Desk) -> APIRouter:
         try:
             PathSigner(desk.secret(NAME)).check(_stream_path(task_id), request.url.query, "GET", time.time())
         except SignatureError:
-            await desk.get(task_id, caller_of(request, desk))
+            await desk.get_own(task_id, caller_of(request, desk), NAME)
         if await desk.find(task_id) is None:
             raise Refusal("NOT_FOUND", "there is no such prediction")
         events = _events(task_id, desk, base_url(request))

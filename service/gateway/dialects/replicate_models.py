@@ -99,12 +99,12 @@ def model_routes(desk: Desk) -> APIRouter:
     @router.get("/models")
     async def models(request: Request) -> Response:
         caller_of(request, desk)
-        return page([render_model(model, base_url(request)) for model in MODELS.values()])
+        return page([render_model(model, desk.links.base(base_url(request))) for model in MODELS.values()])
 
     @router.get("/models/{owner}/{name}")
     async def model(request: Request, owner: str, name: str) -> Response:
         caller_of(request, desk)
-        return JSONResponse(render_model(model_named(owner, name), base_url(request)))
+        return JSONResponse(render_model(model_named(owner, name), desk.links.base(base_url(request))))
 
     @router.get("/models/{owner}/{name}/versions")
     async def versions(request: Request, owner: str, name: str) -> Response:
@@ -122,11 +122,11 @@ def model_routes(desk: Desk) -> APIRouter:
     @router.get("/deployments")
     async def deployments(request: Request) -> Response:
         owner = caller_of(request, desk).name
-        return page([render_deployment(model, owner, base_url(request)) for model in MODELS.values()])
+        return page([render_deployment(model, owner, desk.links.base(base_url(request))) for model in MODELS.values()])
 
     @router.get("/deployments/{owner}/{name}")
     async def deployment(request: Request, owner: str, name: str) -> Response:
         caller_of(request, desk)
-        return JSONResponse(render_deployment(model_named(None, name), owner, base_url(request)))
+        return JSONResponse(render_deployment(model_named(None, name), owner, desk.links.base(base_url(request))))
 
     return router

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from dbos import DBOSClient, DBOSPortableJSONSerializer
-from wan_relay.service.tasks.database import database_url
+from wan_relay.service.gateway.keys import KeyLimits, Keys
+from wan_relay.service.tasks.database import database_url, own_engine
 from wan_relay.service.tasks.names import APPLICATION, RENDER_WORKFLOW
 from wan_relay.tests.service.gateway.sdks.slow_expander import SlowExpander
 from wan_relay.tests.service.gateway.stand import Stand
@@ -93,10 +94,18 @@ def tls_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     stand.close()
 
 
+class KeyedStand(Stand):
+    """The keys are `sesame`, and one that may start one task a minute."""
+
+    once_a_minute = ""
+
+
 @pytest.fixture(scope="session")
-def keyed_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    """A gateway that needs the key `sesame`, with nobody who renders."""
-    stand = Stand(tmp_path_factory.mktemp("keyed"))
+def keyed_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedStand]:
+    """A gateway that needs a key, with nobody who renders."""
+    stand = KeyedStand(tmp_path_factory.mktemp("keyed"))
+    keys = Keys(own_engine(database_url(stand.variables["WAN_RELAY_DATABASE"])))
+    stand.once_a_minute = keys.add("once a minute", KeyLimits(per_minute=1))
     stand.start_gateway("--api-key", "sesame")
     yield stand
     stand.close()

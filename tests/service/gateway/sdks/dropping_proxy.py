@@ -1,7 +1,7 @@
 """A proxy that hands a POST on and hangs up, on both sides, before the answer can come back: a connection that breaks.
 
-The first POST is well under way when it does, so its submit must be slow. Of the later ones the last byte and the end of
-the connection arrive together, since the answer to a repeat is quick, and one that was handed over counts as delivered.
+The first POST is well under way when it does, so its submit must be slow. Of the later ones the last byte and the end
+of the connection arrive together, since the answer to a repeat is quick, and one handed over counts as delivered.
 """
 
 import socket

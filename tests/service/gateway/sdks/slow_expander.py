@@ -21,7 +21,7 @@ class SlowExpander:
     @contextmanager
     def serving(cls) -> Iterator["SlowExpander"]:
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 said = body["messages"][-1]["content"]
                 prompt = said if isinstance(said, str) else said[0]["text"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from wan_relay.tests.service.gateway.sdks.conftest import KeyedStand
 from wan_relay.tests.service.gateway.sdks.dropping_proxy import dropping
 from wan_relay.tests.service.gateway.sdks.slow_expander import ANSWER_S, SlowExpander
 from wan_relay.tests.service.gateway.sdks.webhook_receiver import receiving
@@ -87,11 +88,8 @@ def test_a_stream_yields_logs_output_and_done(replicate: Check) -> None:
     assert httpx.get(events[-2][1]).content[4:8] == b"ftyp"
 
 
-def test_a_storm_of_refused_tries_makes_no_jobs(replicate: Check, make_stand: Callable[..., Stand]) -> None:
-    stand = make_stand()
-    key = stand.run("service.gateway", "keys", "add", "team", "--per-minute", "1").stdout.strip()
-    stand.start_gateway()
-    said = replicate("storm", URL=stand.url, KEY=key)
+def test_a_storm_of_refused_tries_makes_no_jobs(replicate: Check, keyed_stand: KeyedStand) -> None:
+    said = replicate("storm", URL=keyed_stand.url, KEY=keyed_stand.once_a_minute)
     assert (said["first"], said["second"]["status"], said["number"]) == (None, 429, 1)
     assert "Request was throttled. " in said["second"]["message"]
 

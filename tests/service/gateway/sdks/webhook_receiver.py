@@ -23,7 +23,7 @@ class WebhookReceiver:
         calls = self.calls
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 self.send_response(answers[len(calls)] if len(calls) < len(answers) else 200)
                 calls.append(Call(self.path, {name.lower(): value for name, value in self.headers.items()}, body))
