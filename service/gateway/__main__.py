@@ -44,6 +44,7 @@ def serve(options: argparse.Namespace, settings: GatewaySettings) -> None:
     """Prints `ready http://host:port`, or https, when it serves."""
     if options.api_key:
         settings = settings.model_copy(update={"api_keys": (*settings.api_keys, *options.api_key)})
+    tls = _tls(options, settings)
     listener = _listen(options.host, options.port)
     host, port = listener.getsockname()[:2]
     gateway = Gateway(settings, f"gateway-{socket.gethostname()}-{port}")
@@ -55,7 +56,6 @@ def serve(options: argparse.Namespace, settings: GatewaySettings) -> None:
         )
     if gateway.keys.is_open:
         print("There is no key, so whoever reaches this port may use it; only this machine can.", flush=True)
-    tls = _tls(options, settings)
     if tls and tls.authority:
         print(f"Clients must trust {tls.authority} (SSL_CERT_FILE, NODE_EXTRA_CA_CERTS).", flush=True)
     config = uvicorn.Config(
