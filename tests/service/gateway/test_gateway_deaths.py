@@ -13,6 +13,8 @@ from wan_relay.tests.service.gateway.postgres import Postgres
 from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
 from wan_relay.tests.service.gateway.webhook_receiver import Receiver
 
+pytestmark = pytest.mark.timeout(900)  # many processes are started, on a machine that may be busy
+
 FINAL = ("succeeded", "failed", "cancelled")
 
 
