@@ -9,6 +9,7 @@ const PANELS = {
   WanRelay_ApplyLoraPair: () => import("./file_check.mjs"),
   WanRelay_PrepareLatent: () => import("./size_readout.mjs"),
   WanRelay_Sample: () => import("./schedule_plot.mjs"),
+  WanRelay_ApplyNag: () => import("./run_notes.mjs"),
   WanRelay_Guider: () => import("./run_notes.mjs"),
   WanRelay_SaveVideo: () => import("./run_notes.mjs"),
 };

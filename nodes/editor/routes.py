@@ -1,6 +1,6 @@
 """The editor's HTTP routes: what a node would do with the values on it, asked before anything runs.
 
-    GET /wan_relay/schedule   inputs of WanRelay_Sample          -> sigmas, n_high, n_low, warnings
+    GET /wan_relay/schedule   inputs of WanRelay_Sample          -> sigmas, n_opening, n_high, n_low, warnings
     GET /wan_relay/size       inputs of WanRelay_PrepareLatent   -> width, height, length, duration_s, changes
     GET /wan_relay/experts    the files of WanRelay_LoadExperts  -> what their headers say, warnings
     GET /wan_relay/loras      the files of WanRelay_ApplyLoraPair, and of the experts below -> what will fit, warnings
@@ -33,6 +33,7 @@ from ..rules.frames.frame_size import A14B_MULTIPLE, TI2V_5B_MULTIPLE, placement
 
 Query = Mapping[str, str]
 MAX_IMAGE_SIDE = 65536
+MAX_OPENING_LEGS = 200  # of one step each: no schedule has more steps
 
 
 class BadQuestionError(ValueError):
@@ -62,10 +63,16 @@ def _handler(answer: Callable[[Query], Mapping[str, Any]]) -> Callable[[web.Requ
 
 
 def schedule(query: Query) -> SchedulePlan:
-    """The sigmas that WanRelay_Sample would run and who takes which step; `experts` is 1 for TI2V-5B, else 2."""
+    """The sigmas that WanRelay_Sample would run and who takes which step; `experts` is 1 for TI2V-5B, else 2.
+
+    `opening` has the steps of each opening leg, with commas between them.
+    """
     names = ("steps", "scheduler", "sampler", "shift", "denoise", "switch", "boundary", "switch_step")
     num_experts = _number(query.get("experts", "2"), "experts", int, 1, 2)
-    return plan_schedule(**read_inputs(query, "WanRelay_Sample", names), num_experts=num_experts)
+    opening = query.get("opening", "").split(",")[:MAX_OPENING_LEGS] if query.get("opening") else []
+    opening_steps = [_number(steps, "opening", int, 1, 200) for steps in opening]
+    asked = read_inputs(query, "WanRelay_Sample", names)
+    return plan_schedule(**asked, opening_steps=opening_steps, num_experts=num_experts)
 
 
 def size(query: Query) -> dict[str, Any]:

@@ -24,6 +24,7 @@ MAX_DRAWN_SEED = 2**53 - 1
 WorkflowName = Literal[
     "wan22_i2v_4step",
     "wan22_i2v_4step_lora",
+    "wan22_i2v_4step_motion",
     "wan22_i2v_reference",
     "wan22_flf2v_4step",
     "wan22_t2v_4step",
@@ -33,6 +34,7 @@ WorkflowName = Literal[
 WORKFLOW_IMAGES: dict[str, Literal["one", "both", "none", "optional"]] = {
     "wan22_i2v_4step": "one",
     "wan22_i2v_4step_lora": "one",
+    "wan22_i2v_4step_motion": "one",
     "wan22_i2v_reference": "one",
     "wan22_flf2v_4step": "both",
     "wan22_t2v_4step": "none",
@@ -47,7 +49,7 @@ class VideoRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: Prompt = Field(description="what should happen in the video")
-    negative_prompt: Prompt | None = Field(None, description="what should not; without effect at cfg 1")
+    negative_prompt: Prompt | None = Field(None, description="what should not; at cfg 1 with nag_scale only")
     image_base64: Text | None = Field(None, description="start image as base64 or data URI")
     image_url: Text | None = Field(None, description="start image as http(s) URL")
     image_path: FilePath | None = Field(None, description="start image on the network volume")
@@ -77,6 +79,13 @@ class VideoRequest(BaseModel):
     cfg: Real = Field(1.0, ge=0, le=30, description="guidance scale of both experts")
     high_noise_cfg: Real | None = Field(None, ge=0, le=30, description="cfg of the high-noise expert alone")
     low_noise_cfg: Real | None = Field(None, ge=0, le=30, description="cfg of the low-noise expert alone")
+    opening_steps: Whole | None = Field(
+        None, ge=0, le=50, description="first steps by the high-noise expert without its LoRA; 0 for none"
+    )
+    opening_cfg: Real | None = Field(None, ge=0, le=30, description="cfg of those steps; sent alone, of one step")
+    nag_scale: Real | None = Field(
+        None, ge=0, le=100, description="how far from negative_prompt at cfg 1 (NAG): 11 is usual; 0 is off"
+    )
     sampler: Name = Field("euler", description="ComfyUI's sampler name, or flow_unipc, flow_dpm++")
     scheduler: Name = Field("simple", description="ComfyUI's, or official_unipc, official_dpm++")
     shift: Real = Field(5.0, ge=0, le=100, description="flow shift")

@@ -77,8 +77,20 @@ def test_plot_reads_values_through_links(editor: Any) -> None:
     assert bars(editor) == []
 
 
+def test_plot_shows_the_legs_in_their_colours(editor: Any) -> None:
+    load(editor, "wan22_i2v_4step_motion")
+    editor.wait_for_panel("WanRelay_Sample", "1 opening, 1 high, 2 low · switch after step 2")
+    assert bars(editor) == ["opening", "high", "low", "low"]
+    editor.set_widgets("WanRelay_OpeningLeg", {"steps": 3})
+    editor.wait_for_panel("WanRelay_Sample", "3 opening, 0 high, 1 low")
+    assert bars(editor) == ["opening", "opening", "opening", "low"]
+    assert "The opening legs take every step of the high-noise expert" in editor.panel("WanRelay_Sample")
+    editor.run("find('WanRelay_OpeningLeg')[0].mode = 2;")
+    editor.wait_for_panel("WanRelay_Sample", "2 high, 2 low")
+
+
 def bars(editor: Any) -> list[str]:
-    """The expert of every bar that is drawn, and really on the screen."""
+    """The leg of every bar that is drawn, and really on the screen."""
     return editor.page.locator(".wan-relay .bar:visible").evaluate_all("bars => bars.map((bar) => bar.classList[1])")
 
 

@@ -1,7 +1,7 @@
 """The gateway's page in the real browser: from a picture to a video, and what goes wrong on the way."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 

@@ -61,7 +61,9 @@ def low_contrast(page: GatewayPage, least_seen: int) -> list[str]:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_contrast_in_every_state(open_page: Open, locked_stand: Any, theme: str) -> None:
     page = open_page(locked_stand, color_scheme=theme, reduced_motion="no-preference")
-    is_dark = page.page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).every((part) => part < 128)")
+    is_dark = page.page.evaluate(
+        "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).every((part) => part < 128)"
+    )
     assert is_dark == (theme == "dark")
     page.page.click("#advanced summary")
     page.page.fill("#cfg", "x")

@@ -61,6 +61,22 @@ async def test_schedule_is_the_plan_of_the_sampler() -> None:
     assert (plan["n_high"], plan["n_low"]) == (2, 2)
 
 
+async def test_a_schedule_behind_opening_legs() -> None:
+    _, plan = await ask("schedule", SCHEDULE | {"opening": "1"})
+    assert (plan["n_opening"], plan["n_high"], plan["n_low"], plan["switch_step"]) == ([1], 1, 2, 2)
+    _, plan = await ask("schedule", SCHEDULE | {"opening": "1,2"})
+    assert (plan["n_opening"], plan["n_high"], plan["n_low"], plan["switch_step"]) == ([1, 2], 0, 1, 3)
+    assert [note["note"] for note in plan["notes"]] == ["no_high"]
+    _, plan = await ask("schedule", SCHEDULE | {"opening": "4"})
+    assert [note["note"] for note in plan["notes"]] == ["no_high", "no_low"]
+    assert await ask("schedule", SCHEDULE | {"opening": "5"}) == (
+        200,
+        {"refused": "opening takes 5 steps, and the schedule has 4."},
+    )
+    status, answer = await ask("schedule", SCHEDULE | {"opening": "1,x"})
+    assert (status, answer) == (400, {"error": "opening must be a whole number from 1 to 200, got 'x'."})
+
+
 @pytest.mark.parametrize(
     ("asked", "used", "changes"),
     [

@@ -173,6 +173,8 @@ def test_cached_run_gives_the_same_video_and_the_same_words(endpoint):
         {"workflow": "wan22_ti2v_5b", "image_base64": None},
         {"workflow": "wan22_flf2v_4step", "end_image_base64": IMAGE},
         {"workflow": "wan22_i2v_4step_lora"},
+        {"workflow": "wan22_i2v_4step_motion", "steps": 4},
+        {"opening_steps": 1, "opening_cfg": 1.5, "nag_scale": 8, "negative_prompt": "pan left"},
         {"workflow": "wan22_i2v_reference"},
         {"scheduler": "beta", "sampler": "dpmpp_2m", "format": "webm vp9"},
         {"image_base64": None, "end_image_base64": IMAGE, "sizing": "match image"},

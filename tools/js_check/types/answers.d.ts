@@ -14,6 +14,7 @@ type SizeAnswer = Answer<Size>;
 
 interface Schedule {
   sigmas: number[];
+  n_opening: number[];
   n_high: number;
   n_low: number;
   switch: string;
@@ -66,7 +67,7 @@ interface RunOutput<Report extends Remarks = Remarks> {
 }
 
 interface SampleReport extends Remarks {
-  seconds: { high_noise?: number; low_noise?: number };
+  seconds: Record<string, number>;
   found: string[];
 }
 
