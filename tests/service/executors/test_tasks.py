@@ -4,7 +4,7 @@ import pytest
 from wan_relay.tests.service.executors.conftest import Site
 from wan_relay.tests.service.executors.deployment import png, wait_until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_a_task_from_order_to_video(site: Site) -> None:
