@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
 import sqlalchemy as sa
-from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, WorkflowStatus
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
 
 from ..contract.errors import JobError
 from ..contract.failure import Failure
@@ -32,7 +32,6 @@ WATCH_S = 0.3
 STOP_S = 25.0  # ComfyUI is given 15 s to hear an interrupt
 # A task that takes its machine with it is given to the next, and given up after the last.
 MAX_TRIES = 5
-
 TEND_S = 2.0
 MAX_KEPT = 100
 
@@ -112,22 +111,24 @@ class Executor:
             assert DBOS.workflow_id is not None
             return self._try(DBOS.workflow_id, Order.model_validate(order)).model_dump(mode="json", exclude_unset=True)
 
-        DBOS.listen_queues([self._queue])
-        DBOS.launch()
+        # Before the launch: the first task may come at once.
         self._client = DBOSClient(
             system_database_url=self._url,
             serializer=DBOSPortableJSONSerializer(),
             application_name=APPLICATION,
+            lazy=True,
             retry_connection_errors=False,
         )
         self._standings = Standings(self._client, self._id, self._queue)
+        DBOS.listen_queues([self._queue])
+        DBOS.launch()
 
     def _try(self, task_id: str, order: Order) -> Outcome:
         """In a thread of DBOS's. An outcome that DBOS could not write down is there when it is asked for again."""
         known = self._outcomes.get(task_id)
         if known is not None and known[0] == order:
             return known[1]
-        attempt = self._on_loop(self._enter(task_id, order, self._standings.status(task_id)))
+        attempt = self._on_loop(self._enter(task_id, order, self._standings.attributes(task_id)))
         try:
             outcome = self._outcome_of(attempt)
         except sa.exc.DBAPIError:
@@ -155,20 +156,20 @@ class Executor:
                 self._on_loop(self._discard(attempt.task_id, begun[0]))
             raise
         outcome = self._on_loop(self._render(attempt, remembered))
-        self._standings.status(attempt.task_id)  # waits for a database that is away
+        self._standings.attributes(attempt.task_id)  # waits for a database that is away
         return outcome
 
     def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _enter(self, task_id: str, order: Order, status: WorkflowStatus) -> Attempt:
+    async def _enter(self, task_id: str, order: Order, attributes: dict[str, Any]) -> Attempt:
         if self._is_stopping:
             await asyncio.Event().wait()
         before = self._attempts.get(task_id)
         if before is not None:  # this executor was thought to be lost, and has it again
             before.end("taken away")
             await before.has_ended.wait()
-        record = Record(self._client, task_id, status.attributes or {})
+        record = Record(self._client, task_id, attributes)
         attempt = Attempt(record, task_id, order)
         self._attempts[task_id] = attempt
         return attempt

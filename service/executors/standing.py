@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from dbos import DBOSClient, WorkflowStatus
 
@@ -15,17 +15,19 @@ RETRY_S = 1.0
 
 
 class Standings:
-    """Calls raise where the database does not answer, but for `status`, which waits for it."""
+    """Calls raise where the database does not answer, but for `attributes`, which waits for it."""
 
     def __init__(self, client: DBOSClient, executor_id: str, queue: str) -> None:
         self._client = client
         self._executor_id = executor_id
         self._queue = queue
 
-    def status(self, task_id: str) -> WorkflowStatus:
+    def attributes(self, task_id: str) -> dict[str, Any]:
+        """What the task has said so far; nothing of a task that was deleted."""
         while True:
             try:
-                return self._client.list_workflows(workflow_ids=[task_id], load_input=False, load_output=False)[0]
+                found = self._client.list_workflows(workflow_ids=[task_id], load_input=False, load_output=False)
+                return (found[0].attributes if found else None) or {}
             except Exception as error:
                 said = f"task {task_id}: the database does not answer ({type(error).__name__})"
                 print(said, file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from wan_relay.service.tasks.database import database_url, own_engine
 from wan_relay.service.tasks.heartbeats import Heartbeats
 from wan_relay.tests.service.executors.deployment import Deployment, deployed, wait_until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
