@@ -13,15 +13,15 @@ from typing import Any
 from ..contract.errors import JobError
 from ..contract.sizes import offered_size
 from ..contract.video_request import VideoRequest, field_range
+from .lora_rows import LORAS, add_loras
 from .settings import Settings
 
 Graph = dict[str, dict[str, Any]]
 
-ENCODE, PREPARE, LOAD, LORAS, SAMPLE, SAVE = (
+ENCODE, PREPARE, LOAD, SAMPLE, SAVE = (
     "WanRelay_EncodePrompts",
     "WanRelay_PrepareLatent",
     "WanRelay_LoadExperts",
-    "WanRelay_ApplyLoraPair",
     "WanRelay_Sample",
     "WanRelay_SaveVideo",
 )
@@ -85,6 +85,7 @@ def build_plan(
     graph[find_node(graph, SAMPLE)]["inputs"]["seed"] = seed
     graph[find_node(graph, SAVE)]["inputs"]["filename_prefix"] = prefix
     use_model_files(graph, settings)
+    add_loras(graph, find_node(graph, SAMPLE), request.loras or ())
     _check_budget(plan, settings.max_video_pixels)
     return plan
 

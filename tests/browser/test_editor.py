@@ -222,6 +222,57 @@ def test_files_are_checked_as_soon_as_they_are_chosen(editor: Any, nodes_2: bool
     editor.wait_for_panel("WanRelay_LoadExperts", "The file gone.safetensors is missing.")
 
 
+HIGH_LORA, LOW_LORA = (f"wan2.2_i2v_lightx2v_4steps_lora_v1_{expert}_noise.safetensors" for expert in ("high", "low"))
+
+
+@pytest.mark.parametrize("nodes_2", MODES)
+def test_rows_of_loras_are_checked_and_a_file_finds_its_partner(editor: Any, nodes_2: bool) -> None:
+    editor.set_up(nodes_2=nodes_2)
+    load(editor, "wan22_i2v_4step_lora")
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"pairs": "3"})
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"pairs.high_noise_lora_2": HIGH_LORA, "pairs.is_on_3": False})
+    editor.wait_for_panel("WanRelay_ApplyLoraPair", f"low_noise_lora_2: use {LOW_LORA}")
+    editor.page.locator(".wan-relay button.offer:visible").click()
+    editor.wait_for_panel("WanRelay_ApplyLoraPair", "2. Low noise 40 layers")
+    assert "use " not in editor.panel("WanRelay_ApplyLoraPair")
+    rows = {"high_noise_lora_2": HIGH_LORA, "low_noise_lora_2": LOW_LORA, "is_on_2": True}
+    assert rows.items() <= further_rows(editor).items()
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"pairs.low_noise_strength_2": 0.5})
+    editor.settle(600)
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"pairs": "2"})
+    editor.wait(widget_is, ["pairs.low_noise_strength_2", 0.5])
+    kept = {**rows, "low_noise_strength_2": 0.5}
+    assert kept.items() <= further_rows(editor).items()
+    assert not any(name.endswith("_3") for name in further_rows(editor))
+    editor.load(editor.graph())
+    assert kept.items() <= further_rows(editor).items()
+
+
+widget_is = "find('WanRelay_ApplyLoraPair')[0].widgets.find((w) => w.name === argument[0])?.value === argument[1]"
+
+
+def further_rows(editor: Any) -> dict[str, Any]:
+    """What the rows after the first are sent with."""
+    inputs = next(node["inputs"] for node in editor.export().values() if node["class_type"] == "WanRelay_ApplyLoraPair")
+    return {name.removeprefix("pairs."): value for name, value in inputs.items() if name.startswith("pairs.")}
+
+
+def test_trigger_words_are_shown_and_can_be_copied(editor: Any, server: Any) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = server.base / "models" / "loras" / "orbit.safetensors"
+    save_file(load_file(path.with_name(HIGH_LORA)), path, {"modelspec.trigger_phrase": "orbit 360, <b>slow</b>"})
+    load(editor, "wan22_i2v_4step_lora")
+    editor.run("await app.extensionManager.command.execute('Comfy.RefreshNodeDefinitions');")
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"pairs": "2"})
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"pairs.high_noise_lora_2": "orbit.safetensors"})
+    editor.wait_for_panel("WanRelay_ApplyLoraPair", "Trigger words: orbit 360, <b>slow</b>")
+    editor.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    editor.page.locator(".wan-relay button.copy:visible").click()
+    editor.wait("getSelection().toString() === 'orbit 360, <b>slow</b>'")
+    assert editor.run("return await navigator.clipboard.readText();") == "orbit 360, <b>slow</b>"
+
+
 @pytest.mark.parametrize("nodes_2", MODES)
 def test_a_run_shows_its_steps_and_plays_the_video(editor: Any, server: Any, nodes_2: bool) -> None:
     editor.set_up(nodes_2=nodes_2)
@@ -368,6 +419,11 @@ def test_nodes_carry_the_names_of_the_users_language(editor: Any, server: Any, b
         }
         label = "return LiteGraph.createNode('WanRelay_Sample').widgets.find((w) => w.name === 'shift').label;"
         assert page.run(label) == names["WanRelay_Sample"]["inputs"]["shift"]["name"]
+        row = "const node = LiteGraph.createNode('WanRelay_ApplyLoraPair'); app.rootGraph.add(node);"
+        row += "node.widgets.find((w) => w.name === 'pairs').value = '2';"
+        row += "return node.widgets.find((w) => w.name === 'pairs.low_noise_lora_2').label;"
+        of_row = names["WanRelay_ApplyLoraPair"]["inputs"]["pairs_low_noise_lora_2"]["name"]
+        assert page.run(row) == of_row
     finally:
         page.close()
 

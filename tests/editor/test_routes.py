@@ -24,6 +24,7 @@ SCHEDULE = {
 SIZE = {"sizing": "match image", "width": "832", "height": "624", "fit": "crop", "length": "80", "batch_size": "1"}
 TOY_HIGH, TOY_LOW = "toy_wan2.2_i2v_high_noise.safetensors", "toy_wan2.2_i2v_low_noise.safetensors"
 TOY_HIGH_LORA = "toy_wan2.2_i2v_high_noise_4step_lora.safetensors"
+TOY_LOW_LORA = "toy_wan2.2_i2v_low_noise_4step_lora.safetensors"
 
 
 @pytest.fixture
@@ -123,8 +124,30 @@ async def test_files_are_reported_from_their_headers(listed: None, toy_models: P
     lora = toy_models / "loras" / TOY_HIGH_LORA
     loras = check_lora_pair(lora, None, folder / TOY_HIGH, folder / TOY_LOW)
     query = {"high_noise_lora": TOY_HIGH_LORA, "low_noise_lora": "none"}
-    assert await ask("loras", query | pair) == (200, json.loads(json.dumps(loras)))
-    assert (await ask("loras", query))[1]["high_noise"]["file"] == TOY_HIGH_LORA
+    said = {"pairs": [{"high_noise": loras["high_noise"], "low_noise": None}], "trigger_words": [], "warnings": []}
+    offers = [{"input": "low_noise_lora", "file": TOY_LOW_LORA}]
+    assert await ask("loras", query | pair) == (200, json.loads(json.dumps({**said, "offers": offers})))
+    assert (await ask("loras", query))[1]["pairs"][0]["high_noise"]["file"] == TOY_HIGH_LORA
+
+
+async def test_every_row_is_reported_and_the_one_that_is_off_is_not_read(listed: None) -> None:
+    none = {"high_noise_lora": "none", "low_noise_lora": "none", "pairs": "3"}
+    rows = {"high_noise_lora_2": TOY_HIGH_LORA, "low_noise_lora_2": TOY_LOW_LORA, "is_on_2": "false"}
+    rows |= {"high_noise_lora_3": TOY_LOW_LORA, "low_noise_lora_3": TOY_LOW_LORA, "is_on_3": "true"}
+    status, answer = await ask("loras", none | rows)
+    files = [[pair[slot] and pair[slot]["file"] for slot in ("high_noise", "low_noise")] for pair in answer["pairs"]]
+    assert (status, files) == (200, [[None, None], [None, None], [TOY_LOW_LORA, TOY_LOW_LORA]])
+    assert answer["warnings"] == [f"high_noise_lora_3: the name {TOY_LOW_LORA} speaks of the low-noise expert."]
+    assert answer["offers"] == [{"input": "high_noise_lora_3", "file": TOY_HIGH_LORA}]
+    gone = rows | {"high_noise_lora_3": "gone.safetensors"}
+    assert await ask("loras", none | gone) == (
+        404,
+        {"error": "high_noise_lora_3: there is no file 'gone.safetensors' in the list of this input."},
+    )
+    assert await ask("loras", none | {"pairs": "7"}) == (
+        200,
+        {"refused": "pairs must be a whole number from 1 to 6, not '7'."},
+    )
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ LORA: Listing = {"blocks.0.ffn.0.lora_up.weight": ("F16", (12, 2)), "blocks.0.ff
 # folder -> the node's own check of a file in it
 CHECKS: dict[str, Callable[[str], Any]] = {
     "diffusion_models": lambda name: LoadExperts.validate_inputs(name, "none"),
-    "loras": lambda name: ApplyLoraPair.validate_inputs(name, "none"),
+    "loras": lambda name: ApplyLoraPair.validate_inputs(high_noise_lora=name, low_noise_lora="none"),
     "text_encoders": EncodePrompts.validate_inputs,
 }
 
