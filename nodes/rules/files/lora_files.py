@@ -62,7 +62,7 @@ def check_lora_rows(
     report = empty_report()
     for row in rows:
         high, low = (
-            find(input_name(f"{slot}_lora", row.number), file) if file and row.has_lora(slot) else None
+            find(input_name(f"{slot}_lora", row.number), file) if file is not None and row.has_lora(slot) else None
             for slot, file in zip((HIGH_NOISE, LOW_NOISE), row.files, strict=True)
         )
         pair = check_lora_pair(high, low, high_expert, low_expert, mapped, row.number)

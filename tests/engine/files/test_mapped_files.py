@@ -127,7 +127,8 @@ def test_the_editor_does_too(mapped: bool, long_files: Path) -> None:
     )
     for answer in answers:
         if mapped:
-            assert answer()["high_noise"]["file"] == "a.safetensors"
+            said = answer()
+            assert (said.get("pairs") or [said])[0]["high_noise"]["file"] == "a.safetensors"
         else:
             with pytest.raises(FileRefused, match="16 bytes follow the last tensor"):
                 answer()
