@@ -1,5 +1,5 @@
 // On ApplyLoraPair: what the files of each row are, the partner of a file that stands alone, the trigger words.
-import { readValues, setWidget, valueOf, widgetOf } from "./graph_values.mjs";
+import { readValues, runs, setWidget, valueOf, widgetOf } from "./graph_values.mjs";
 import { describe, isListed, upstreamExperts } from "./file_check.mjs";
 import { watch } from "./live.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
@@ -27,17 +27,39 @@ export function addTo(node) {
   });
 }
 
+/**
+ * What the names of the inputs end with, row by row.
+ * @param {ComfyNode} node
+ */
+const suffixesOf = (node) =>
+  Array.from({ length: Number(valueOf(node, "pairs") ?? 1) }, (_, index) => (index ? `_${index + 1}` : ""));
+
+/** @param {ComfyNode} node @param {string} suffix */
+const isOn = (node, suffix) => valueOf(node, widgetName(`is_on${suffix}`)) ?? true;
+
+/**
+ * The LoRAs that the node puts on each expert, where they are known.
+ * @param {ComfyNode} node
+ */
+export function filesOfRows(node) {
+  const suffixes = suffixesOf(node).filter((suffix) => runs(node) && isOn(node, suffix));
+  /** @param {string} slot */
+  const files = (slot) => suffixes.map((suffix) => valueOf(node, widgetName(`${slot}_lora${suffix}`)));
+  /** @param {string | undefined} file */
+  const isFile = (file) => file && file !== "none";
+  return { high_noise: files("high_noise").filter(isFile), low_noise: files("low_noise").filter(isFile) };
+}
+
 /** @param {ComfyNode} node */
 function question(node) {
-  const count = Number(valueOf(node, "pairs") ?? 1);
-  const suffixes = Array.from({ length: count }, (_, index) => (index ? `_${index + 1}` : ""));
+  const suffixes = suffixesOf(node);
   const names = suffixes.flatMap((suffix) => SLOTS.map((slot) => `${slot}_lora${suffix}`));
   const { values, unknown } = readValues(node, names.map(widgetName));
   const missing = Object.entries(values).flatMap(([name, file]) => (isListed(node, name, file) ? [] : [file]));
   if (unknown.length || missing.length) return { missing };
-  const switches = suffixes.map((suffix) => [`is_on${suffix}`, valueOf(node, widgetName(`is_on${suffix}`)) ?? true]);
+  const switches = suffixes.map((suffix) => [`is_on${suffix}`, isOn(node, suffix)]);
   const files = names.map((name) => [name, values[widgetName(name)]]);
-  const query = { ...Object.fromEntries([...files, ...switches]), pairs: count, ...upstreamExperts(node) };
+  const query = { ...Object.fromEntries([...files, ...switches]), pairs: suffixes.length, ...upstreamExperts(node) };
   return { route: "loras", query, missing };
 }
 

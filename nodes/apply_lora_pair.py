@@ -8,13 +8,16 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from .engine.files.expert_origin import origin_of
 from .engine.files.lora_patches import LoraFile, apply_lora, read_lora
 from .engine.files.model_files import lora_file, lora_files, maps_files, state_of
+from .engine.files.weight_memory import memory_for_weights, size_of_weights
 from .rules.errors import InvalidInput, WanRelayError
 from .rules.experts import HIGH_NOISE, LOW_NOISE
 from .rules.files.expert_files import NO_FILE
-from .rules.files.lora_files import add_row, check_lora_rows, empty_report
+from .rules.files.lora_files import LoraReport, add_row, check_lora_rows, empty_report
 from .rules.files.lora_rows import MAX_PAIRS, MAX_STRENGTH, PAIRS, LoraRow, input_name, read_rows
+from .rules.files.streamed_weights import repatching_warning
 
 
 class ApplyLoraPair(io.ComfyNode):
@@ -94,6 +97,7 @@ class ApplyLoraPair(io.ComfyNode):
         if not any(pair[slot] for pair in report["pairs"] for slot in models):
             every = "Both LoRAs are none" if len(rows) == 1 and rows[0].is_on else "Every LoRA is none or off"
             report["warnings"].append(f"{every}: the experts pass through unchanged.")
+        report["warnings"] += [said for slot in models if (said := _repatching(models[slot], slot, report))]
         words = ", ".join(report["trigger_words"])
         return io.NodeOutput(*models.values(), json.dumps(report), words, ui={"wan_relay": [report]})
 
@@ -148,3 +152,14 @@ def _apply(
     models[slot], said, found = apply_lora(models[slot], read(path), strength, slot, row.number)
     warnings += found
     return said
+
+
+def _repatching(model: Any, slot: str, report: LoraReport) -> str | None:
+    """The warning about an expert that got a LoRA here and does not fit its device."""
+    if not any(pair[slot] and pair[slot]["applied"] for pair in report["pairs"]):
+        return None
+    origin = origin_of(model)
+    size = size_of_weights(model)
+    return repatching_warning(
+        slot, origin.file if origin else "the expert", *size, memory_for_weights(model.load_device)
+    )

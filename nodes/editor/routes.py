@@ -5,6 +5,8 @@
     GET /wan_relay/experts    the files of WanRelay_LoadExperts  -> what their headers say, warnings
     GET /wan_relay/loras      the rows of WanRelay_ApplyLoraPair, and the files of the experts below
                               -> what will fit, trigger words, partners to choose, warnings
+    GET /wan_relay/preset     the files of WanRelay_LoadExperts, and the LoRAs on them
+                              -> what their authors recommend for WanRelay_Sample
 
 A value that is missing, of the wrong type or out of the node's range is answered with 400, a file name that ComfyUI
 does not list for that input with 404, each with {"error": sentence}. Values that the node would refuse are a good
@@ -25,7 +27,7 @@ from ..engine.files.model_files import expert_file, lora_file, lora_files, maps_
 from ..engine.relay.sigma_schedule import SchedulePlan, plan_schedule
 from ..node_list import NODES
 from ..rules.errors import FileRefused, InvalidInput, WanRelayError
-from ..rules.files.expert_files import NO_FILE, PairReport, check_pair
+from ..rules.files.expert_files import NO_FILE, PairReport, check_expert, check_pair
 from ..rules.files.lora_files import check_lora_rows
 from ..rules.files.lora_partner import offered_partners
 from ..rules.files.lora_rows import read_rows
@@ -33,6 +35,7 @@ from ..rules.files.safetensors_header import read_header
 from ..rules.files.vae_file import is_ti2v_5b_vae
 from ..rules.frames.frame_count import NATIVE_FPS, plan_length
 from ..rules.frames.frame_size import A14B_MULTIPLE, TI2V_5B_MULTIPLE, placement_changes, plan_size
+from ..rules.relay.presets import ALSO_GOOD, PRESETS, recognise_pair
 
 Query = Mapping[str, str]
 MAX_IMAGE_SIDE = 65536
@@ -48,7 +51,7 @@ class BadQuestionError(ValueError):
 
 def add_routes(routes: web.RouteTableDef) -> None:
     """Register the routes of this page on ComfyUI's server."""
-    for answer in (schedule, size, experts, loras):
+    for answer in (schedule, size, experts, loras, preset):
         routes.get(f"/wan_relay/{answer.__name__}")(_handler(answer))
 
 
@@ -126,6 +129,25 @@ def loras(query: Query) -> dict[str, Any]:
     high_expert, low_expert = _expert_paths(query) if "high_noise" in query else (None, None)
     report = check_lora_rows(rows, _listed_lora, high_expert, low_expert, maps_files())
     return {**report, "offers": offered_partners(rows, lora_files())}
+
+
+def preset(query: Query) -> dict[str, Any]:
+    """The settings for two expert files with LoRAs, and the file that told; nothing for a pair that is not known.
+
+    `high_noise_loras` and `low_noise_loras` are names, one a line; they are only read as names.
+    """
+    high, low = _expert_paths(query)
+    assert high is not None
+    loras = [query.get(f"{slot}_loras", "").splitlines() for slot in ("high_noise", "low_noise")]
+    try:
+        kind = check_expert(high, maps_files()).kind
+    except FileRefused:
+        return {}
+    found = recognise_pair(kind, query["high_noise"], query["low_noise"] if low else None, *loras)
+    if not found:
+        return {}
+    also_good = ALSO_GOOD.get(found.preset, {})
+    return {"preset": found.preset, "file": found.file, "settings": PRESETS[found.preset], "also_good": also_good}
 
 
 def read_inputs(query: Query, node_id: str, names: tuple[str, ...]) -> dict[str, Any]:

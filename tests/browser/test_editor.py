@@ -15,6 +15,7 @@ from wan_relay.tests.browser.editor import Editor
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = sorted(path.stem for path in (ROOT / "workflows" / "api").glob("*.json"))
 MODES = [pytest.param(False, id="classic"), pytest.param(True, id="nodes_2")]
+HIGH_LORA, LOW_LORA = (f"wan2.2_i2v_lightx2v_4steps_lora_v1_{expert}_noise.safetensors" for expert in ("high", "low"))
 TINY = {"width": 64, "height": 48, "length": 5}
 
 
@@ -59,7 +60,8 @@ def test_plot_follows_the_widgets(editor: Any, nodes_2: bool) -> None:
     editor.set_widgets("WanRelay_Sample", {"switch": "step", "switch_step": 41})
     refusal = "switch_step must be between 0 and the number of steps, which is 40, not 41."
     editor.wait_for_panel("WanRelay_Sample", refusal)
-    assert editor.panel("WanRelay_Sample") == refusal
+    assert editor.panel("WanRelay_Sample").splitlines()[-1] == refusal
+    assert "2 high" not in editor.panel("WanRelay_Sample")
     assert bars(editor) == []
 
 
@@ -75,6 +77,35 @@ def test_plot_reads_values_through_links(editor: Any) -> None:
     editor.run(link, {"type": "GetImageSize", "slot": 0})
     editor.wait_for_panel("WanRelay_Sample", "Known only when it runs: steps.")
     assert bars(editor) == []
+
+
+@pytest.mark.parametrize("nodes_2", MODES)
+def test_the_settings_that_the_files_authors_recommend_are_one_press_away(editor: Any, nodes_2: bool) -> None:
+    editor.set_up(nodes_2=nodes_2)
+    load(editor)
+    editor.wait_for_panel("WanRelay_Sample", "2 high, 2 low")
+    editor.settle(600)
+    assert "Recommended" not in editor.panel("WanRelay_Sample")  # the author says that simple works as well
+    editor.set_widgets("WanRelay_Sample", {"scheduler": "beta", "low_noise_cfg": 2.0})
+    file = "DasiwaWAN22I2V14BLightspeed_synthseductionHighV9.safetensors"
+    says = f"Recommended for {file}: set low_noise_cfg 1, scheduler linear_quadratic"
+    editor.wait_for_panel("WanRelay_Sample", says)
+    editor.page.locator(".wan-relay button.preset:visible").click()
+    editor.wait("!find('WanRelay_Sample')[0].widgets.at(-1).element.textContent.includes('Recommended')")
+    editor.wait_for_panel("WanRelay_Sample", "2 high, 2 low · switch after step 2")
+    load(editor, "wan22_i2v_4step_lora")
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"is_on": False})
+    says = "set steps 40, high_noise_cfg 3.5, low_noise_cfg 3.5, sampler flow_unipc, scheduler official_unipc, "
+    says += "switch boundary"
+    editor.wait_for_panel("WanRelay_Sample", says)
+    editor.page.locator(".wan-relay button.preset:visible").click()
+    editor.wait_for_panel("WanRelay_Sample", "15 high, 25 low · boundary 0.9")
+    sample = next(node["inputs"] for node in editor.export().values() if node["class_type"] == "WanRelay_Sample")
+    assert [sample[name] for name in ("steps", "high_noise_cfg", "sampler", "shift", "switch", "switch_step")] == [
+        *(40, 3.5, "flow_unipc", 5, "boundary", 2),
+    ]
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"is_on": True})
+    editor.wait_for_panel("WanRelay_Sample", f"Recommended for {HIGH_LORA}: set steps 4, high_noise_cfg 1")
 
 
 def bars(editor: Any) -> list[str]:
@@ -220,9 +251,6 @@ def test_files_are_checked_as_soon_as_they_are_chosen(editor: Any, nodes_2: bool
     assert editor.page.locator(".wan-relay .bad:visible").count() >= 1
     editor.set_widgets("WanRelay_LoadExperts", {"low_noise": "gone.safetensors"})
     editor.wait_for_panel("WanRelay_LoadExperts", "The file gone.safetensors is missing.")
-
-
-HIGH_LORA, LOW_LORA = (f"wan2.2_i2v_lightx2v_4steps_lora_v1_{expert}_noise.safetensors" for expert in ("high", "low"))
 
 
 @pytest.mark.parametrize("nodes_2", MODES)

@@ -205,3 +205,14 @@ async def test_no_file_outside_the_lists_can_be_asked_for(listed: None, toy_mode
         assert status == 404
         assert list(answer) == ["error"]
         assert str(toy_models) not in answer["error"]
+
+
+async def test_the_preset_of_a_pair_is_told_by_its_names(listed: None) -> None:
+    pair = {"high_noise": TOY_HIGH, "low_noise": TOY_LOW}
+    loras = {"high_noise_loras": f"style_high.sft\n{TOY_HIGH_LORA}", "low_noise_loras": TOY_LOW_LORA}
+    status, answer = await ask("preset", pair | loras)
+    assert (status, answer["preset"], answer["file"]) == (200, "four_steps", TOY_HIGH_LORA)
+    assert answer["settings"]["steps"] == 4
+    assert (await ask("preset", pair))[1]["preset"] == "i2v_reference"
+    assert await ask("preset", pair | {"high_noise_loras": TOY_HIGH_LORA}) == (200, {})
+    assert (await ask("preset", pair | {"high_noise": "../x"}))[0] == 404

@@ -371,3 +371,17 @@ def test_a_replaced_file_of_a_further_row_changes_the_fingerprint(
     before = ApplyLoraPair.fingerprint_inputs(**names)
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
     assert ApplyLoraPair.fingerprint_inputs(**names) != before
+
+
+def test_a_16_bit_expert_with_a_lora_that_does_not_fit_the_gpu_is_said(
+    pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = importlib.import_module(ApplyLoraPair.__module__)
+    monkeypatch.setattr(node, "memory_for_weights", lambda device: 1_000_000)
+    warnings = apply(*pair, low_noise_strength=0.0, pairs={"pairs": "2", "high_noise_lora_2": LORAS[0]})[2]["warnings"]
+    assert [warning for warning in warnings if "streams" in warning] == warnings[-1:]
+    assert warnings[-1].startswith(
+        f"high_noise: {EXPERTS[0]} has 0.0 GB of 16-bit weights and about 0.0 GB fit the GPU"
+    )
+    monkeypatch.setattr(node, "memory_for_weights", lambda device: None)
+    assert apply(*pair)[2]["warnings"] == []

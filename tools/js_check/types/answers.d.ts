@@ -54,6 +54,12 @@ interface LorasAnswer extends Remarks {
   trigger_words?: string[];
 }
 
+interface PresetAnswer extends Remarks {
+  file?: string;
+  settings?: Record<string, string | number>;
+  also_good?: Record<string, (string | number)[]>;
+}
+
 interface LoraPair {
   high_noise: LoraFacts | null;
   low_noise: LoraFacts | null;
