@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,9 +50,9 @@ class Plan(NamedTuple):
 
 REAL_PLAN = Plan(REAL, VaeSize(dim=96), (("832x480x81", 832, 480, 81), ("1280x720x81", 1280, 720, 81)), 64)
 TOY_PLAN = Plan(
-    ExpertSize(in_dim=36, out_dim=16, dim=128, ffn_dim=256, num_layers=2, num_heads=1, text_dim=64),
-    VaeSize(dim=8),
-    (("64x48x5", 64, 48, 5), ("96x64x5", 96, 64, 5)),
+    ExpertSize(in_dim=36, out_dim=16, dim=128, ffn_dim=64, num_layers=1, num_heads=1, text_dim=32),
+    VaeSize(dim=4),
+    (("32x32x5", 32, 32, 5), ("48x32x5", 48, 32, 5)),
     4,
 )
 
@@ -178,17 +179,20 @@ def video_rows(plan: Plan, clip: tuple[str, int, int, int]) -> Iterator[Row]:
     yield Row(f"{name}: save h264 from {device.type}", statistics.median(once), note=f"{frames} frames of noise")
 
 
-def sections(plan: Plan) -> Iterator[Callable[[], Iterator[Row]]]:
+Section = Callable[[], Iterator[Row]]
+
+
+def sections(plan: Plan) -> Iterator[Section]:
     """What is measured, the most wanted first, one pair in memory at a time."""
     for name, options in weight_types().items():
         models = random_pair(plan, options)
         for clip in plan.clips:
-            yield lambda models=models, name=name, clip=clip: steps_rows(plan, name, models, clip)
-        yield lambda models=models, name=name: lora_rows(plan, name, models[0])
+            yield partial(steps_rows, plan, name, models, clip)
+        yield partial(lora_rows, plan, name, models[0])
         if name == "bf16":
-            yield lambda models=models, name=name: nag_rows(plan, name, models)
+            yield partial(nag_rows, plan, name, models)
             for clip in plan.clips:
-                yield lambda clip=clip: video_rows(plan, clip)
+                yield partial(video_rows, plan, clip)
         del models
         comfy.model_management.unload_all_models()
         gc.collect()

@@ -32,3 +32,7 @@ def print_published() -> None:
     print("\npublished by others, not measured here:")
     for each in PUBLISHED:
         print(f"  {each.what:52}{each.hardware:14}{each.figure:32}{each.source}")
+
+
+if __name__ == "__main__":
+    print_published()

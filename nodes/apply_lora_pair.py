@@ -156,7 +156,7 @@ def _apply(
 
 def _repatching(model: Any, slot: str, report: LoraReport) -> str | None:
     """The warning about an expert that got a LoRA here and does not fit its device."""
-    if not any(pair[slot] and pair[slot]["applied"] for pair in report["pairs"]):
+    if not any(file["applied"] for pair in report["pairs"] if (file := pair[slot])):
         return None
     origin = origin_of(model)
     size = size_of_weights(model)

@@ -39,9 +39,12 @@ def test_a_streamed_weight_is_patched_again_in_every_step_and_one_that_fits_once
     patched, report, _ = apply_lora(model, read_lora(toy_models / "loras" / LORA), 1.0, "high_noise")
     calls: list[str] = []
     calculate = comfy.lora.calculate_weight
-    monkeypatch.setattr(
-        comfy.lora, "calculate_weight", lambda *given, **named: calls.append(given[2]) or calculate(*given, **named)
-    )
+
+    def counted(patches: Any, weight: Any, key: str, **options: Any) -> Any:
+        calls.append(key)
+        return calculate(patches, weight, key, **options)
+
+    monkeypatch.setattr(comfy.lora, "calculate_weight", counted)
     patched.load(torch.device("cpu"), lowvram_model_memory=resident_bytes)
     try:
         network = patched.model.diffusion_model
