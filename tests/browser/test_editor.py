@@ -285,6 +285,28 @@ def further_rows(editor: Any) -> dict[str, Any]:
     return {name.removeprefix("pairs."): value for name, value in inputs.items() if name.startswith("pairs.")}
 
 
+def test_a_graph_from_before_there_were_rows_opens_as_one_row(editor: Any) -> None:
+    graph = json.loads((ROOT / "workflows" / "wan22_i2v_4step_lora.json").read_text())
+    [node] = [each for each in graph["nodes"] if each["type"] == "WanRelay_ApplyLoraPair"]
+    node["widgets_values"] = [HIGH_LORA, LOW_LORA, 0.5, 0.75]
+    node["inputs"] = [each for each in node["inputs"] if each["name"] not in ("is_on", "pairs")]
+    node["outputs"] = node["outputs"][:3]
+    editor.load(graph)
+    exported = editor.export()
+    inputs = next(each["inputs"] for each in exported.values() if each["class_type"] == "WanRelay_ApplyLoraPair")
+    loader = next(key for key, each in exported.items() if each["class_type"] == "WanRelay_LoadExperts")
+    assert inputs == {
+        "high_noise": [loader, 0],
+        "low_noise": [loader, 1],
+        "high_noise_lora": HIGH_LORA,
+        "low_noise_lora": LOW_LORA,
+        "high_noise_strength": 0.5,
+        "low_noise_strength": 0.75,
+        "is_on": True,
+        "pairs": "1",
+    }
+
+
 def test_trigger_words_are_shown_and_can_be_copied(editor: Any, server: Any) -> None:
     from safetensors.torch import load_file, save_file
 

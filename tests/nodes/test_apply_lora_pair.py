@@ -325,6 +325,7 @@ def test_further_rows_are_checked_when_queued(monkeypatch: pytest.MonkeyPatch) -
         ({**ROWS, "pairs.low_noise_lora_2": "gone.safetensors"}, "low_noise_lora_2: 'gone.safetensors' not in ["),
         ({**ROWS, "pairs.low_noise_strength_2": 20.5}, "low_noise_strength_2 must be from -20 to 20, not 20.5."),
         ({"high_noise_strength": -21}, "high_noise_strength must be from -20 to 20, not -21.0."),
+        ({"pairs": "2", "pairs.high_noise_lora_2": 5}, "high_noise_lora_2 must be the name of a file, not 5."),
         ({"pairs": "9"}, "pairs must be a whole number from 1 to 6, not '9'."),
         ({"pairs": "2", **THIRD}, "high_noise_lora_3: expected no such row because pairs is 2."),
         ({"high_noise_lora_2": LORAS[0]}, "high_noise_lora_2: expected no such row because pairs is 1."),

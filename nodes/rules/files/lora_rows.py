@@ -54,8 +54,8 @@ def input_name(name: str, row: int) -> str:
 def read_rows(inputs: Mapping[str, Any]) -> list[LoraRow]:
     """The rows out of the node's inputs as ComfyUI hands them over: nested below `pairs`, or flat as they were sent.
 
-    An input without a value is one that a link brings later. Raises InvalidInput, one sentence, for a number of pairs,
-    a strength or a row that cannot be.
+    An input without a value is one that a link brings later, or that was not sent. Raises InvalidInput, one sentence,
+    for a number of pairs, a file's name, a strength or a row that cannot be.
     """
     flat = _flat(inputs)
     rows = []
@@ -64,8 +64,8 @@ def read_rows(inputs: Mapping[str, Any]) -> list[LoraRow]:
         rows.append(
             LoraRow(
                 row,
-                flat.pop(names["high_noise_lora"], NO_FILE),
-                flat.pop(names["low_noise_lora"], NO_FILE),
+                _file(flat, names["high_noise_lora"]),
+                _file(flat, names["low_noise_lora"]),
                 _strength(flat, names["high_noise_strength"]),
                 _strength(flat, names["low_noise_strength"]),
                 flat.pop(names["is_on"], True) is not False,
@@ -88,6 +88,13 @@ def _num_pairs(flat: dict[str, Any]) -> int:
     if str(pairs) not in map(str, range(1, MAX_PAIRS + 1)):
         raise InvalidInput(f"pairs must be a whole number from 1 to {MAX_PAIRS}, not {str(pairs)[:40]!r}.")
     return int(pairs)
+
+
+def _file(flat: dict[str, Any], name: str) -> str | None:
+    file = flat.pop(name, NO_FILE)
+    if not isinstance(file, str | None):
+        raise InvalidInput(f"{name} must be the name of a file, not {str(file)[:40]}.")
+    return file
 
 
 def _strength(flat: dict[str, Any], name: str) -> float:
