@@ -3,6 +3,7 @@ import { api } from "../../scripts/api.js";
 import { isLinked, readValues, sourceOf, valueOf } from "./graph_values.mjs";
 import { chain, watch, whileAdded } from "./live.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
+import { presetOffer } from "./preset.mjs";
 import { text, unknownInputs } from "./text.mjs";
 
 /**
@@ -23,7 +24,9 @@ export function addTo(node) {
   let plan;
   /** @type {Remarks | undefined} */
   let remarks;
-  const draw = () => panel.fill(...(plan ? [plot(plan, run), ...legend(plan, run)] : []), ...notes(remarks));
+  const draw = () =>
+    panel.fill(...(plan ? [plot(plan, run), ...legend(plan, run)] : []), ...offer(), ...notes(remarks));
+  const offer = presetOffer(node, draw);
 
   watch(node, () => question(node), (/** @type {ScheduleAnswer | undefined} */ answer, { unknown, isSingle }) => {
     plan = answer?.sigmas && answer.sigmas.length > 1 ? { ...answer, isSingle } : undefined;

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from .errors import JobError
+from .lora_request import Loras
 from .public_text import MAX_SENTENCE, public_text
 from .scalars import FilePath, Flag, Name, Prompt, Real, Text, Whole, lower_case
 
@@ -95,6 +96,11 @@ class VideoRequest(BaseModel):
     boundary: Real = Field(0.9, ge=0, le=1, description="noise level of the hand-over, when switch is boundary")
     switch_step: Whole = Field(2, ge=0, le=100, description="first low-noise step, when switch is step")
     seed: Whole = Field(-1, ge=-1, le=MAX_SEED, description="-1 or null draws one; the answer carries the seed used")
+    loras: Loras | None = Field(
+        None,
+        description="up to 5 objects `{high, low, high_strength, low_strength}`: names in the volume's loras folder, "
+        "one or both; strengths from -20 to 20, 1 if left out",
+    )
 
     format: Annotated[Container, BeforeValidator(lower_case)] = Field("mp4 h264", description="container and codec")
     crf: Whole = Field(19, ge=0, le=63, description="quality, lower is better and larger")

@@ -6,8 +6,9 @@ from typing import Any
 
 from ..contract.video_answer import Timings, VideoAnswer
 from ..contract.video_request import VideoRequest
+from .lora_rows import LORAS
 from .saved_video import Video
-from .workflow import LOAD, LORAS, NAG, PREPARE, SAMPLE, SAVE, Plan
+from .workflow import LOAD, NAG, PREPARE, SAMPLE, SAVE, Plan
 
 
 def describe_video(

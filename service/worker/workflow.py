@@ -13,15 +13,15 @@ from typing import Any
 from ..contract.errors import JobError
 from ..contract.sizes import offered_size
 from ..contract.video_request import VideoRequest, field_range
+from .lora_rows import LORAS, add_loras
 from .settings import Settings
 
 Graph = dict[str, dict[str, Any]]
 
-ENCODE, PREPARE, LOAD, LORAS, NAG, OPENING, SAMPLE, SAVE = (
+ENCODE, PREPARE, LOAD, NAG, OPENING, SAMPLE, SAVE = (
     "WanRelay_EncodePrompts",
     "WanRelay_PrepareLatent",
     "WanRelay_LoadExperts",
-    "WanRelay_ApplyLoraPair",
     "WanRelay_ApplyNag",
     "WanRelay_OpeningLeg",
     "WanRelay_Sample",
@@ -99,6 +99,7 @@ def build_plan(
     use_model_files(graph, settings)
     _check_opening(plan)
     plan.warnings += _negative_warnings(request, plan)
+    add_loras(graph, find_node(graph, SAMPLE), request.loras or ())
     _check_budget(plan, settings.max_video_pixels)
     return plan
 

@@ -11,12 +11,12 @@ from wan_relay.nodes.rules.frames.frame_size import A14B_MULTIPLE, TI2V_5B_MULTI
 from wan_relay.service.contract.errors import JobError
 from wan_relay.service.contract.sizes import SIZES
 from wan_relay.service.contract.video_request import VideoRequest, WorkflowName, parse_request
+from wan_relay.service.worker.lora_rows import LORAS
 from wan_relay.service.worker.settings import Settings
 from wan_relay.service.worker.workflow import (
     ENCODE,
     FIELD_INPUTS,
     LOAD,
-    LORAS,
     NAG,
     OPENING,
     PREPARE,
@@ -331,3 +331,52 @@ def test_files_in_the_order_of_use():
         HIGH.replace("High", "Low"),
     ]
     assert [file.name for file in model_files("wan22_ti2v_5b", SETTINGS)][-1] == "wan2.2_ti2v_5B_fp16.safetensors"
+
+
+LORA_PAIRS = [
+    {"high": "a_high.safetensors", "low": "a_low.safetensors", "low_strength": 0.5},
+    {"high": "b.safetensors"},
+]
+
+
+def test_loras_are_rows_of_a_node_between_the_experts_and_the_sampler():
+    before, made = bundled("wan22_i2v_4step"), plan(loras=LORA_PAIRS)
+    node = made.graph[made.node_id(LORAS)]
+    loader = find_node(before, LOAD)
+    assert node["inputs"] == {
+        "high_noise": [loader, 0],
+        "low_noise": [loader, 1],
+        "pairs": "2",
+        "high_noise_lora": "a_high.safetensors",
+        "low_noise_lora": "a_low.safetensors",
+        "high_noise_strength": 1.0,
+        "low_noise_strength": 0.5,
+        "pairs.high_noise_lora_2": "b.safetensors",
+        "pairs.low_noise_lora_2": "none",
+        "pairs.high_noise_strength_2": 1.0,
+        "pairs.low_noise_strength_2": 1.0,
+    }
+    sampler = made.graph[made.node_id(SAMPLE)]["inputs"]
+    assert [sampler[name] for name in ("high_noise", "low_noise")] == [[made.node_id(LORAS), slot] for slot in (0, 1)]
+    untouched = {key: value for key, value in sampler.items() if key not in ("high_noise", "low_noise", "seed")}
+    assert untouched.items() <= before[find_node(before, SAMPLE)]["inputs"].items()
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in WORKFLOWS.glob("*.json")))
+def test_loras_go_into_every_workflow_after_its_own(name):
+    end = "end.png" if name == "wan22_flf2v_4step" else None
+    lists = [{"high": "b.safetensors"}] if name == "wan22_ti2v_5b" else LORA_PAIRS
+    made = plan(workflow=name, end=end, loras=lists, **({"end_image_base64": "AAAA"} if end else {}))
+    before = plan(workflow=name, end=end, **({"end_image_base64": "AAAA"} if end else {})).graph
+    own = [node["inputs"] for node in before.values() if node["class_type"] == LORAS]
+    inputs, last = made.graph[made.node_id(LORAS)]["inputs"], len(own) + len(lists)
+    assert inputs["pairs"] == str(last)
+    assert inputs["high_noise_lora" if last == 1 else f"pairs.high_noise_lora_{last}"] == "b.safetensors"
+    for kept in own:
+        assert {key: value for key, value in kept.items() if key != "pairs"}.items() <= inputs.items()
+    assert made.value(SAMPLE, "high_noise") == [made.node_id(LORAS), 0]
+
+
+def test_one_model_takes_no_low_noise_lora():
+    with pytest.raises(JobError, match="CONFLICT: loras must leave low out, because this workflow has one model"):
+        plan(workflow="wan22_ti2v_5b", loras=LORA_PAIRS)

@@ -44,9 +44,26 @@ interface SizeChange {
   percent?: number;
 }
 
-interface FilesAnswer extends Remarks {
-  high_noise?: ExpertFacts | LoraFacts | null;
-  low_noise?: ExpertFacts | LoraFacts | null;
+interface ExpertsAnswer extends Remarks {
+  high_noise?: ExpertFacts | null;
+  low_noise?: ExpertFacts | null;
+}
+
+interface LorasAnswer extends Remarks {
+  pairs?: LoraPair[];
+  offers?: { input: string; file: string }[];
+  trigger_words?: string[];
+}
+
+interface PresetAnswer extends Remarks {
+  file?: string;
+  settings?: Record<string, string | number>;
+  also_good?: Record<string, (string | number)[]>;
+}
+
+interface LoraPair {
+  high_noise: LoraFacts | null;
+  low_noise: LoraFacts | null;
 }
 
 interface ExpertFacts {
