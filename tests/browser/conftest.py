@@ -109,7 +109,7 @@ def locked_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens the page of a gateway. One that leaves an error in the console, or breaks its own policy, fails the test."""
+    """Opens the page of a gateway. One that leaves an error in the console, or breaks its policy, fails the test."""
     opened: list[Any] = []
 
     def open_page(stand: Stand, **options: Any) -> Any:

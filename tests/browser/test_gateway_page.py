@@ -245,7 +245,8 @@ def test_the_last_frame_becomes_the_first(page: GatewayPage) -> None:
     assert page.text("#size_start") == "832 × 480"
     grey = page.page.evaluate(
         "() => { const canvas = document.createElement('canvas'); canvas.width = canvas.height = 1;"
-        "const context = canvas.getContext('2d'); context.drawImage(document.querySelector('#zone_start img'), 0, 0, 1, 1);"
+        "const context = canvas.getContext('2d');"
+        "context.drawImage(document.querySelector('#zone_start img'), 0, 0, 1, 1);"
         "return context.getImageData(0, 0, 1, 1).data[0]; }"
     )
     assert grey == pytest.approx(200, abs=6)
@@ -325,12 +326,13 @@ def test_the_key_is_asked_for_and_stays_in_the_tab(open_page: Open, locked_stand
 
 def test_it_is_used_by_keyboard_alone(page: GatewayPage) -> None:
     """Every stop of the tab key shows where it is."""
-    visited = []
+    visited: list[str] = []
     for _ in range(40):
         page.page.keyboard.press("Tab")
         stop, is_seen = page.page.evaluate(
             "() => { const it = document.activeElement; const shown = it.closest('.zone') ?? it.closest('label') ?? it;"
-            "return [it.id || it.name || it.tagName, [it, shown].some((each) => getComputedStyle(each).outlineStyle !== 'none')]; }"
+            "const isSeen = [it, shown].some((each) => getComputedStyle(each).outlineStyle !== 'none');"
+            "return [it.id || it.name || it.tagName, isSeen]; }"
         )
         if stop in ("BODY", visited[0] if visited else None):
             break

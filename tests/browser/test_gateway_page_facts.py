@@ -1,5 +1,7 @@
 """What the page computes by itself is what the gateway, the worker and the nodes compute."""
 
+from typing import Any
+
 import pytest
 from wan_relay.nodes.rules.frames.frame_count import plan_length
 from wan_relay.nodes.rules.frames.frame_size import placement_changes, plan_size
@@ -16,11 +18,11 @@ ASPECTS = ["auto", "16:9", "9:16", "4:3", "3:4", "1:1"]
 DURATIONS = [0.5, 0.75, 1, 2.5, 3.1, 5, 5.05, 7.03125, 7.09375, 9.99, 10]
 
 
-def orders() -> list[dict[str, object]]:
+def orders() -> list[dict[str, Any]]:
     """Every model, resolution and aspect, with and without pictures."""
     pictures: list[dict[str, tuple[int, int]]] = [{}, *({"start": size} for size in PICTURES)]
     pictures += [{"end": (400, 600)}, {"start": (1024, 1024), "end": (400, 600)}]
-    made = []
+    made: list[dict[str, Any]] = []
     for model in ("4step", "reference", "5b"):
         for resolution in ("480p", "720p"):
             for aspect in ASPECTS:
@@ -31,7 +33,7 @@ def orders() -> list[dict[str, object]]:
     return made
 
 
-def as_the_nodes_do(order: dict[str, object], pictures: dict[str, tuple[int, int]]) -> dict[str, object] | None:
+def as_the_nodes_do(order: dict[str, Any], pictures: dict[str, tuple[int, int]]) -> dict[str, Any] | None:
     """The same from the request on: dialect, worker's plan, node rules. None where the node refuses the picture."""
     images = {f"{'end_' if name == 'end' else ''}image_url": "https://example.com/a.png" for name in pictures}
     is_words = order["model"] != "reference" and not pictures

@@ -14,13 +14,16 @@ Open = Callable[..., GatewayPage]
 
 # Of every text that can be seen, and of every field's edge: the ratio to what is behind it, where that is too low.
 LOW_CONTRAST = """() => {
-  const channels = (text) => { const found = text.match(/[\\d.]+/g).map(Number); return [...found.slice(0, 3), found[3] ?? 1]; };
+  const channels = (text) => {
+    const found = text.match(/[\\d.]+/g).map(Number);
+    return [...found.slice(0, 3), found[3] ?? 1];
+  };
   const over = (top, below) => top.slice(0, 3).map((part, i) => part * top[3] + below[i] * (1 - top[3]));
   const light = (rgb) => {
     const [r, g, b] = rgb.map((part) => (part /= 255) <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
-  const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
+  const ratio = (a, b) => (Math.max(light(a), light(b)) + 0.05) / (Math.min(light(a), light(b)) + 0.05);
   const behind = (element) => {
     if (!element) return [255, 255, 255];
     const own = channels(getComputedStyle(element).backgroundColor);
@@ -46,7 +49,8 @@ LOW_CONTRAST = """() => {
     check(`${field.id} placeholder`, getComputedStyle(field, "::placeholder").color, field, 4.5);
     check(`${field.id} edge`, getComputedStyle(field).borderTopColor, field.parentElement, 3);
   }
-  for (const bar of document.querySelectorAll(".bar.done")) check("bar", getComputedStyle(bar).backgroundColor, bar.parentElement, 3);
+  for (const bar of document.querySelectorAll(".bar.done"))
+    check("bar", getComputedStyle(bar).backgroundColor, bar.parentElement, 3);
   return [seen, low];
 }"""
 

@@ -18,7 +18,7 @@ export function barsOf({ order, experts, task }) {
   const switchStep = task.settings?.switch_step;
   const isPair = planned.some(({ expert }) => expert);
   return planned.map(({ sigma, expert }, i) => {
-    if (isPair && typeof switchStep === "number") return { sigma, expert: i < switchStep ? "high_noise" : "low_noise" };
+    if (isPair && typeof switchStep === "number" && experts[i] !== "opening") return { sigma, expert: i < switchStep ? "high_noise" : "low_noise" };
     return { sigma, expert: experts[i] ?? expert };
   });
 }
@@ -42,12 +42,13 @@ export function plotOf(entry) {
 export function legendOf(entry) {
   const bars = barsOf(entry);
   if (!bars.some(({ expert }) => expert)) return make("p", { class: "legend" }, say("oneModel"));
-  const lines = ["high_noise", "low_noise"].map((expert) => {
+  const lines = ["opening", "high_noise", "low_noise"].flatMap((expert) => {
     const count = bars.filter((bar) => bar.expert === expert).length;
+    if (!count) return [];
     const took = entry.task.timings?.[`${expert}_s`];
     const more = took ? `, ${say("seconds", { seconds: number(took, { maximumFractionDigits: 1 }) })}` : "";
     const name = make("b", { class: expert }, say(expert));
-    return make("span", {}, name, ` ${count}: ${say(`${expert}_does`)}${more}`);
+    return [make("span", {}, name, ` ${count}: ${say(`${expert}_does`)}${more}`)];
   });
   return make("p", { class: "legend" }, ...lines);
 }

@@ -43,7 +43,7 @@ def test_the_page_uses_exactly_the_words_that_exist() -> None:
     asked |= {key for key in words("en") if f'"{key}"' in found}
     asked |= {f"{picture}_crop_{side}" for picture in ("start", "end") for side in ("width", "height")}
     asked |= {f"status_{status}" for status in ("queued", "running", "succeeded", "failed", "cancelled")}
-    asked |= {f"{expert}_does" for expert in ("high_noise", "low_noise")}
+    asked |= {f"{expert}_does" for expert in ("opening", "high_noise", "low_noise")}
     asked |= {f"model_{model}" for model in ("4step", "reference", "5b")}
     assert asked == set(words("en"))
     assert set(re.findall(r'\bsay\("(\w+)"', found)) <= set(words("en"))

@@ -39,7 +39,7 @@ interface VideoProgress {
   stage: string;
   step: number | null;
   steps: number | null;
-  expert: "high_noise" | "low_noise" | null;
+  expert: "opening" | "high_noise" | "low_noise" | null;
   seconds_left: number | null;
 }
 
