@@ -39,7 +39,7 @@ class FastBackend:
     async def stop(self) -> None:
         pass
 
-    async def begin(self, task_id: str, order: Order, record: Record) -> Begun:
+    async def begin(self, task_id: str, order: Order) -> Begun:
         return draw(order)
 
     async def discard(self, task_id: str, begun: Begun) -> None:
