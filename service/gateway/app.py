@@ -24,7 +24,7 @@ from ..tasks.names import GATEWAY_QUEUE, LOCAL_QUEUE, RUNPOD_QUEUE
 from ..tasks.task import Task
 from .board import Board
 from .desk import Desk
-from .dialects import api, cerebrium, modelverse, openai, runpod, runway
+from .dialects import api, cerebrium, fal, modelverse, openai, replicate, runpod, runway
 from .duplicates import KEY_WINDOW_S, MAX_KNOWN
 from .engine import Engine
 from .files import FileLinks, file_routes
@@ -39,9 +39,10 @@ from .settings import GatewaySettings
 from .toy_size import at_toy_size
 from .upkeep import Upkeep
 from .visits import Visits
+from .webhook_news import WebhookNews
 from .webhooks import Webhooks
 
-DIALECTS: tuple[Any, ...] = (api, cerebrium, modelverse, openai, runpod, runway)
+DIALECTS: tuple[Any, ...] = (api, cerebrium, fal, modelverse, openai, replicate, runpod, runway)
 STALE_S = 10.0
 API_TEXT = {
     "title": "Wan Relay",
@@ -78,7 +79,18 @@ class Gateway:
             settings.expander_sees_pictures,
         )
         adapt = at_toy_size if settings.toy_size else lambda draft: draft
-        self.desk = Desk(self.engine, self.board, self.store, self.links, self.keys, expander, adapt, settings.models)
+        self.desk = Desk(
+            self.engine,
+            self.board,
+            self.store,
+            self.links,
+            self.keys,
+            expander,
+            adapt,
+            models=settings.models,
+            secret=lambda name: kept_secret(tables, name),
+            max_upload_bytes=settings.max_upload_mb * 1_000_000,
+        )
         self.upkeep = Upkeep(
             executor_id,
             self.engine,
@@ -96,6 +108,8 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         self.webhooks.use(self.desk, {dialect.NAME: dialect for dialect in DIALECTS})
         self.board.on_end = self._ended
+        news = WebhookNews(self.webhooks, self.desk, {dialect.NAME: dialect for dialect in DIALECTS})
+        self.board.on_change = news.changed
         await self.board.update()
         self.desk.recall(reversed(await self.engine.ordered_since(time.time() - KEY_WINDOW_S, MAX_KNOWN // 10)))
         await self.webhooks.catch_up(await self.engine.ended_since(time.time() - 24 * 3600))
@@ -143,7 +157,7 @@ def application(gateway: Gateway) -> ASGIApp:
     for dialect in DIALECTS:
         options = API_TEXT if dialect is api else {}
         app.mount(dialect.PREFIX, dialect_app(dialect, gateway.desk, **options))
-    app.include_router(file_routes(gateway.store, gateway.signer, gateway.settings.max_upload_mb * 1_000_000))
+    app.include_router(file_routes(gateway.store, gateway.signer, gateway.desk.max_upload_bytes))
 
     app.include_router(page_routes(gateway.settings.public_url))
 

@@ -6,7 +6,6 @@ from wan_relay.nodes.rules.frames.frame_size import placement_changes, plan_size
 from wan_relay.nodes.rules.relay.expert_boundary import count_high_steps
 from wan_relay.nodes.rules.relay.official_schedules import official_unipc_sigmas, shift_sigma
 from wan_relay.service.gateway.dialects import api
-from wan_relay.service.gateway.toy_size import asked_size
 from wan_relay.service.worker.settings import PACKAGE, Settings
 from wan_relay.service.worker.workflow import PREPARE, SAMPLE, Plan, build_plan
 from wan_relay.tests.browser.gateway_page import GatewayPage
@@ -40,7 +39,9 @@ def as_the_nodes_do(order: dict[str, object], pictures: dict[str, tuple[int, int
     plan = build_plan(
         request, 0, "a" if "start" in pictures else None, "b" if "end" in pictures else None, "x", settings()
     )
-    sizing, width, height, length, fit = (plan.value(PREPARE, name) for name in ("sizing", "width", "height", "length", "fit"))
+    sizing, width, height, length, fit = (
+        plan.value(PREPARE, name) for name in ("sizing", "width", "height", "length", "fit")
+    )
     image_size = pictures.get("start") or pictures.get("end")
     multiple = 32 if order["model"] == "5b" else 16
     try:
@@ -82,11 +83,25 @@ def test_experts_of_the_steps_are_those_of_the_nodes(page: GatewayPage) -> None:
         {"model": model, "resolution": resolution, **more}
         for model in ("4step", "reference", "5b")
         for resolution in ("480p", "720p")
-        for more in ({}, {"steps": 1}, {"steps": 5}, {"steps": 27}, {"steps": 50, "shift": 12.5}, {"steps": 9, "shift": 1})
+        for more in (
+            {},
+            {"steps": 1},
+            {"steps": 5},
+            {"steps": 27},
+            {"steps": 50, "shift": 12.5},
+            {"steps": 9, "shift": 1},
+        )
     ]
     said = page.ask("relay_plan.mjs", "return argument.map((order) => its.stepsOf(order));", cases)
     for case, steps in zip(cases, said, strict=True):
-        plan = build_plan(api.parse({"prompt": "x", "image_url": "https://example.com/a.png", **case}).request, 0, "a", None, "x", settings())
+        plan = build_plan(
+            api.parse({"prompt": "x", "image_url": "https://example.com/a.png", **case}).request,
+            0,
+            "a",
+            None,
+            "x",
+            settings(),
+        )
         assert [step["sigma"] for step in steps] == pytest.approx(sigmas(plan)[:-1], abs=1e-12), case
         experts = [step.get("expert") for step in steps]
         if case["model"] == "5b":
@@ -118,4 +133,3 @@ def test_the_presets_say_what_the_workflows_run_with(page: GatewayPage) -> None:
         plan = build_plan(request, 0, "a", None, "x", settings())
         steps, high, low = (plan.value(SAMPLE, name) for name in ("steps", "high_noise_cfg", "low_noise_cfg"))
         assert (preset["steps"], preset["cfg"], preset["cfg"]) == (steps, high, low)
-    assert asked_size(request) == (1280, 704)

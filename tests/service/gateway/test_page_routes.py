@@ -33,7 +33,14 @@ def test_the_page_and_its_files(client: TestClient) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["page/", "page/nothing.mjs", "page/../page_routes.py", "page/%2e%2e/page_routes.py", "page/..%2fapp.py", "page//etc/passwd"],
+    [
+        "page/",
+        "page/nothing.mjs",
+        "page/../page_routes.py",
+        "page/%2e%2e/page_routes.py",
+        "page/..%2fapp.py",
+        "page//etc/passwd",
+    ],
 )
 def test_nothing_else_is_served(client: TestClient, path: str) -> None:
     assert client.get(f"/{path}").status_code == 404
@@ -49,7 +56,7 @@ def test_only_the_pages_own_types_are_read(tmp_path: Path) -> None:
 def test_a_browser_that_has_it_gets_nothing_again(client: TestClient) -> None:
     first = client.get("/page/main.mjs")
     assert first.headers["cache-control"] == "no-cache"
-    for known in (first.headers["etag"], f'W/{first.headers["etag"]}', f'"other", {first.headers["etag"]}'):
+    for known in (first.headers["etag"], f"W/{first.headers['etag']}", f'"other", {first.headers["etag"]}'):
         again = client.get("/page/main.mjs", headers={"If-None-Match": known})
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
     assert client.get("/page/main.mjs", headers={"If-None-Match": '"other"'}).status_code == 200
@@ -63,7 +70,9 @@ def test_the_policy(client: TestClient) -> None:
     assert "unsafe" not in policy
     assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
     elsewhere = content_security_policy("https://video.example.com")
-    assert "media-src 'self' blob: https://video.example.com; connect-src 'self' https://video.example.com;" in elsewhere
+    assert (
+        "media-src 'self' blob: https://video.example.com; connect-src 'self' https://video.example.com;" in elsewhere
+    )
 
 
 def test_the_page_has_no_inline_script_or_style() -> None:

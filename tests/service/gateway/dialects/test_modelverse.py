@@ -226,6 +226,7 @@ def test_a_cancelled_task_is_a_failure() -> None:
     assert output["finish_time"] == 1756959050
 
 
+@pytest.fixture
 def client(stand: Stand) -> httpx.Client:
     return stand.client(prefix="/modelverse/v1")
 
