@@ -164,7 +164,7 @@ async def queue_alone() -> float:
     from ..service.tasks.task import Order
 
     engine = Engine(database_url(os.environ["WAN_RELAY_DATABASE"]), "bench", LOCAL_QUEUE)
-    engine.launch()
+    await asyncio.to_thread(engine.launch)
     taken = []
     request = {"prompt": "alone", "workflow": "wan22_t2v_4step", "resolution": "480p", "seed": 1}
     for number in range(LATENCIES + 1):

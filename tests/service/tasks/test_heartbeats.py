@@ -39,11 +39,13 @@ def test_a_count_that_stands_still_is_silent_and_one_that_moves_again_lives() ->
 
     assert seen(0, a=1, b=900) == ("ab", "")
     assert seen(6, a=2, b=900) == ("ab", "")
-    assert watch.age_s("b") == 6
+    assert watch.ages_s() == {"a": 0, "b": 6}
     assert seen(12, a=3, b=900) == ("a", "b")
     assert seen(13, a=3, b=901) == ("ab", "")
-    assert seen(24.9, a=3, b=901) == ("b", "a")
-    assert seen(100, b=901, c=1) == ("c", "b")
+    assert seen(18.9, a=3, b=901) == ("ab", "")
+    assert seen(24.8, a=3, b=901) == ("b", "a")
+    assert seen(30.7, b=901, c=1) == ("c", "b")
+    assert seen(100, b=901, c=1) == ("bc", "")  # nobody looked for a while
 
 
 def test_who_left_and_comes_back_is_new() -> None:
