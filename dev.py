@@ -38,11 +38,14 @@ def register_package() -> None:
 
 
 def use_comfyui(comfyui: Path) -> None:
-    """Put ComfyUI on sys.path and set it to the CPU; must come before anything imports `comfy`."""
+    """Put ComfyUI on sys.path and set it to the CPU; must come before anything imports `comfy`.
+
+    WAN_RELAY_GPU=1 leaves it the GPU, for the benchmarks that measure one.
+    """
     sys.path.insert(0, str(comfyui))
     import comfy.cli_args
 
-    comfy.cli_args.args.cpu = True
+    comfy.cli_args.args.cpu = os.environ.get("WAN_RELAY_GPU", "") != "1"
 
 
 def run_module(name: str, *arguments: str) -> None:

@@ -63,9 +63,10 @@ def use_folders(models: Path) -> None:
 
 def load_ours() -> list[object]:
     assert LoadExperts.validate_inputs(*EXPERTS) is True
-    assert ApplyLoraPair.validate_inputs(*LORAS) is True
+    loras = {"high_noise_lora": LORAS[0], "low_noise_lora": LORAS[1]}
+    assert ApplyLoraPair.validate_inputs(**loras) is True
     high, low, _ = LoadExperts.execute(*EXPERTS, "default").args
-    return list(ApplyLoraPair.execute(high, *LORAS, 1.0, 1.0, low_noise=low).args[:2])
+    return list(ApplyLoraPair.execute(high, low, **loras).args[:2])
 
 
 def load_core() -> list[object]:

@@ -41,8 +41,9 @@ def write_tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
 
 
 def apply_ours(high: Any, low: Any) -> list[Any]:
-    assert ApplyLoraPair.validate_inputs(*LORAS) is True
-    return list(ApplyLoraPair.execute(high, *LORAS, 1.0, 1.0, low_noise=low).args[:2])
+    inputs = {"high_noise_lora": LORAS[0], "low_noise_lora": LORAS[1]}
+    assert ApplyLoraPair.validate_inputs(**inputs) is True
+    return list(ApplyLoraPair.execute(high, low, **inputs).args[:2])
 
 
 def apply_core(high: Any, low: Any) -> list[Any]:

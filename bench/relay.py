@@ -1,8 +1,10 @@
-"""What the relay costs: one relay against two chained KSamplerAdvanced: `dev.py bench relay`.
+"""What the relay costs: one relay against two and three chained KSamplerAdvanced: `dev.py bench relay`.
 
 Part 1 runs anywhere. The same pair of random-weight I2V experts, the same seeds, Euler over 8 steps, ours and core by
 turns; the ratio printed is the median of the rounds' ratios of processor time (and of wall time beside it). Loads,
-noise draws and peak memory of each way stand beside the times; memory is measured in a process of its own.
+noise draws and peak memory of each way stand beside the times; memory is measured in a process of its own. The same
+again with three legs: the first step by the high-noise expert at cfg 3.5, then the same weights with a LoRA, then the
+low-noise expert; and what handing over costs within one network, whose LoRA is put on, and to the other network.
 
 Part 2 needs an NVIDIA GPU with 80 GB: a random-weight pair of the real size (bf16, 40 layers, width 5120), 832x480, 81
 frames, 4 steps. Seconds per step against the bare forward pass of the same network, the time of the switch, the peak
@@ -24,10 +26,12 @@ import comfy.model_patcher
 import comfy.sample
 import comfy.sd
 import comfy.utils
+import comfy.weight_adapter
 import torch
 
 import nodes as comfyui_nodes
 
+from ..nodes.engine.relay.opening_leg import OpeningLeg
 from ..nodes.engine.relay.relay_run import RelaySettings, SamplingReport, run_relay
 from ..nodes.engine.relay.sigma_schedule import with_shift
 from ..toy import layout
@@ -41,14 +45,19 @@ REAL_LATENT = (1, 16, 21, 60, 104)
 SHIFT, TEXT_TOKENS = 5.0, 512
 ASSUMED_TFLOPS = 790
 LIMIT = 1.02
+OPENING_STEPS, OPENING_CFG = 1, 3.5
+LORA_RANK = 16
 
 
 class Pair(NamedTuple):
+    """opening: the high-noise expert without its LoRA, where a run has three legs."""
+
     high: Any
     low: Any
     positive: list
     negative: list
     latent: dict
+    opening: Any = None
 
 
 def random_expert(size: ExpertSize, seed: int, dtype: torch.dtype) -> Any:
@@ -75,20 +84,44 @@ def random_pair(size: ExpertSize, latent_shape: tuple[int, ...], dtype: torch.dt
     return Pair(high, low, positive, negative, {"samples": torch.zeros(latent_shape)})
 
 
+def with_lora(model: Any) -> Any:
+    """A clone with a random LoRA on every linear layer of the blocks, as 4-step LoRAs have."""
+    generator = torch.Generator().manual_seed(3)
+    patches = {}
+    for name, weight in model.model.diffusion_model.named_parameters():
+        if name.startswith("blocks.") and weight.ndim == 2:
+            up, down = (torch.randn(side, LORA_RANK, generator=generator) / 50 for side in weight.shape)
+            lora = comfy.weight_adapter.LoRAAdapter(set(), (up, down.T.contiguous(), None, None, None, None))
+            patches[f"diffusion_model.{name}"] = lora
+    clone = model.clone()
+    clone.add_patches(patches, 1.0)
+    return clone
+
+
+def with_opening(pair: Pair) -> Pair:
+    return pair._replace(high=with_lora(pair.high), opening=pair.high)
+
+
 def relay(pair: Pair, seed: int, steps: int, cfg: float = 1.0) -> tuple[torch.Tensor, SamplingReport]:
     settings = RelaySettings(seed, steps, cfg, cfg, "euler", "simple", SHIFT, "boundary", 0.9, 0, 1.0)
-    latent, report = run_relay(pair.high, pair.low, pair.positive, pair.negative, pair.latent, settings)
+    opening = [] if pair.opening is None else [OpeningLeg(pair.opening, OPENING_STEPS, OPENING_CFG)]
+    latent, report = run_relay(pair.high, pair.low, pair.positive, pair.negative, pair.latent, settings, opening)
     return latent["samples"], report
 
 
 def chain(pair: Pair, seed: int, steps: int, switch_step: int, cfg: float = 1.0) -> torch.Tensor:
     """ModelSamplingSD3 on both and two KSamplerAdvanced with leftover noise, as the official templates are wired."""
-    high, low = with_shift(pair.high, SHIFT), with_shift(pair.low, SHIFT)
-    common = (seed, steps, cfg, "euler", "simple", pair.positive, pair.negative)
-    (latent,) = comfyui_nodes.common_ksampler(high, *common, pair.latent, last_step=switch_step)
-    (latent,) = comfyui_nodes.common_ksampler(
-        low, *common, latent, disable_noise=True, start_step=switch_step, last_step=steps, force_full_denoise=True
-    )
+    legs = [(pair.high, cfg, switch_step), (pair.low, cfg, steps)]
+    if pair.opening is not None:
+        legs.insert(0, (pair.opening, OPENING_CFG, OPENING_STEPS))
+    latent, start = pair.latent, 0
+    for model, leg_cfg, end in legs:
+        common = (seed, steps, leg_cfg, "euler", "simple", pair.positive, pair.negative)
+        (latent,) = comfyui_nodes.common_ksampler(
+            with_shift(model, SHIFT), *common, latent, disable_noise=start > 0, start_step=start, last_step=end,
+            force_full_denoise=end == steps,
+        )  # fmt: skip
+        start = end
     return latent["samples"]
 
 
@@ -134,9 +167,9 @@ def ways(pair: Pair, seed: int, steps: int, switch_step: int) -> dict[str, Calla
     }
 
 
-def compare(rounds: int) -> float:
+def compare(pair: Pair, rounds: int) -> float:
     """Prints the table of part 1 and returns the median ratio of processor time."""
-    pair, steps = random_pair(SMALL, SMALL_LATENT), 8
+    steps = 8
     switch_step = relay(pair, 0, steps)[1]["switch_step"]
     chained = chain(pair, 0, steps, switch_step)
     difference = float((relay(pair, 0, steps)[0] - chained).abs().max() / chained.std())
@@ -150,8 +183,9 @@ def compare(rounds: int) -> float:
         both = ways(pair, index, steps, switch_step)
         for name in ("relay", "core") if index % 2 else ("core", "relay"):
             times[name].append(timed(both[name]))
-    memory = {name: peak_memory(name) for name in times}
-    print(f"\n{steps} steps, {switch_step} of them high noise, {rounds} rounds, one latent {SMALL_LATENT}, CPU")
+    memory = {name: peak_memory(name, pair.opening is not None) for name in times}
+    legs = "two legs" if pair.opening is None else "three legs"
+    print(f"\n{legs}, {steps} steps, {switch_step} of them high noise, {rounds} rounds, latent {SMALL_LATENT}, CPU")
     print(f"largest difference of the two results: {difference:.1e} of their standard deviation")
     print(f"{'':18}{'relay':>10}{'core':>10}{'ratio':>10}")
     ratios = []
@@ -167,13 +201,25 @@ def compare(rounds: int) -> float:
     return ratios[0]
 
 
-def peak_memory(way: str) -> float:
+def hand_overs(pair: Pair, rounds: int) -> None:
+    """Prints the seconds of the two hand-overs of a run of three legs: on a CPU no weights travel."""
+    found = []
+    for seed in range(rounds):
+        comfy.model_management.unload_all_models()
+        found.append(relay(pair, seed, 4)[1]["load_seconds"])
+    patched, other = (statistics.median(seconds[leg] for seconds in found) for leg in ("high_noise", "low_noise"))
+    size_mb = pair.low.model_size() / 1e6
+    print(f"networks of {size_mb:.0f} MB: the LoRA put on {patched:.3f} s, the other network {other:.3f} s")
+
+
+def peak_memory(way: str, has_opening: bool) -> float:
     """Megabytes that one run adds to the peak of a fresh process that holds the pair."""
-    return float(in_fresh_process("relay", "--memory-of", way))
+    return float(in_fresh_process("relay", "--memory-of", way, *["--opening"] * has_opening))
 
 
-def print_memory_of(way: str) -> None:
+def print_memory_of(way: str, has_opening: bool) -> None:
     pair = random_pair(SMALL, SMALL_LATENT)
+    pair = with_opening(pair) if has_opening else pair
     before = forget_peak()
     ways(pair, 0, 8, 3)[way]()
     print(memory_mb("VmHWM") - before)
@@ -227,15 +273,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--memory-of", choices=("relay", "core"), help=argparse.SUPPRESS)
+    parser.add_argument("--opening", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     comfy.utils.PROGRESS_BAR_ENABLED = False
     torch.set_grad_enabled(False)
     if options.memory_of:
-        print_memory_of(options.memory_of)
+        print_memory_of(options.memory_of, options.opening)
         return
-    ratio = compare(options.rounds)
-    print(f"median ratio of processor time {ratio:.3f}, limit {LIMIT}")
+    pair = random_pair(SMALL, SMALL_LATENT)
+    three = with_opening(pair)
+    for legs in (pair, three):
+        ratio = compare(legs, options.rounds)
+        print(f"median ratio of processor time {ratio:.3f}, limit {LIMIT}")
+    hand_overs(three, options.rounds)
     if not torch.cuda.is_available():
         print("\nNot measured, for want of a GPU: the real size (seconds a step, switch, peak memory).")
         flops = forward_flops(REAL, REAL_LATENT)

@@ -1,42 +1,33 @@
-// On LoadExperts and ApplyLoraPair: what the chosen files are, and whether they go together, from their headers.
+// On LoadExperts: what the chosen files are, and whether they go together, from their headers.
 import { readValues, sourceOf, valueOf, widgetOf } from "./graph_values.mjs";
 import { watch } from "./live.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
 import { text } from "./text.mjs";
 
-/** @typedef {{ route: string, files: string[] }} Check */
-
-/** @type {Record<string, Check>} */
-const CHECKS = {
-  WanRelay_LoadExperts: { route: "experts", files: ["high_noise", "low_noise"] },
-  WanRelay_ApplyLoraPair: { route: "loras", files: ["high_noise_lora", "low_noise_lora"] },
-};
-
 const SLOTS = /** @type {const} */ (["high_noise", "low_noise"]);
 
 /** @param {ComfyNode} node */
 export function addTo(node) {
-  const check = CHECKS[node.comfyClass ?? ""];
   const panel = addPanel(node, "files");
-  watch(node, () => question(node, check), (/** @type {FilesAnswer | undefined} */ answer, asked) => {
+  watch(node, () => question(node), (/** @type {ExpertsAnswer | undefined} */ answer, asked) => {
     const missing = asked.missing.map((file) => make("div", { class: "bad" }, text("missing", { file })));
     panel.fill(...missing, ...SLOTS.flatMap((slot) => describe(slot, answer?.[slot])), ...notes(answer));
   });
 }
 
-/** @param {ComfyNode} node @param {Check} check */
-function question(node, { route, files }) {
-  const { values, unknown } = readValues(node, files);
-  const missing = files.filter((name) => values[name] && !isListed(node, name, values[name])).map((name) => values[name]);
+/** @param {ComfyNode} node */
+function question(node) {
+  const { values, unknown } = readValues(node, [...SLOTS]);
+  const missing = SLOTS.filter((name) => values[name] && !isListed(node, name, values[name])).map((name) => values[name]);
   if (unknown.length || missing.length) return { missing };
-  return { route, query: { ...values, ...upstreamExperts(node) }, missing };
+  return { route: "experts", query: values, missing };
 }
 
 /**
  * The expert files below an ApplyLoraPair, where a LoadExperts is at the start of its chain.
  * @param {ComfyNode} node
  */
-function upstreamExperts(node) {
+export function upstreamExperts(node) {
   /** @type {ComfyNode | undefined} */
   let source = node;
   while (source?.comfyClass === "WanRelay_ApplyLoraPair") source = sourceOf(source, "high_noise");
@@ -47,10 +38,10 @@ function upstreamExperts(node) {
 }
 
 /** @param {ComfyNode} node @param {string} name @param {string} file */
-const isListed = (node, name, file) => widgetOf(node, name)?.options.values?.includes(file);
+export const isListed = (node, name, file) => widgetOf(node, name)?.options.values?.includes(file);
 
 /** @param {"high_noise" | "low_noise"} slot @param {ExpertFacts | LoraFacts | null | undefined} facts */
-function describe(slot, facts) {
+export function describe(slot, facts) {
   if (!facts) return [];
   const colour = slot === "high_noise" ? "high" : "low";
   const words = facts.kind === undefined ? loraFacts(facts) : expertFacts(facts);

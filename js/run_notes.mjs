@@ -1,4 +1,4 @@
-// On Guider and SaveVideo: what a run found.
+// On ApplyNag, Guider and SaveVideo: what a run found.
 import { chain } from "./live.mjs";
 import { addPanel, notes } from "./panel.mjs";
 

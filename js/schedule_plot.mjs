@@ -1,8 +1,9 @@
-// On Sample: every step as a bar as high as its sigma, coloured by its expert; then the run, step by step.
+// On Sample: every step as a bar as high as its sigma, coloured by its leg; then the run, step by step.
 import { api } from "../../scripts/api.js";
 import { isLinked, readValues, sourceOf, valueOf } from "./graph_values.mjs";
 import { chain, watch, whileAdded } from "./live.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
+import { presetOffer } from "./preset.mjs";
 import { text, unknownInputs } from "./text.mjs";
 
 /**
@@ -11,6 +12,7 @@ import { text, unknownInputs } from "./text.mjs";
  */
 
 const INPUTS = ["steps", "scheduler", "sampler", "shift", "denoise", "switch", "boundary", "switch_step"];
+const PASS_EXPERTS_ON = ["WanRelay_ApplyLoraPair", "WanRelay_ApplyNag"];
 const MOST_LABELS = 8;
 
 /** @param {ComfyNode} node */
@@ -22,7 +24,9 @@ export function addTo(node) {
   let plan;
   /** @type {Remarks | undefined} */
   let remarks;
-  const draw = () => panel.fill(...(plan ? [plot(plan, run), ...legend(plan, run)] : []), ...notes(remarks));
+  const draw = () =>
+    panel.fill(...(plan ? [plot(plan, run), ...legend(plan, run)] : []), ...offer(), ...notes(remarks));
+  const offer = presetOffer(node, draw);
 
   watch(node, () => question(node), (/** @type {ScheduleAnswer | undefined} */ answer, { unknown, isSingle }) => {
     plan = answer?.sigmas && answer.sigmas.length > 1 ? { ...answer, isSingle } : undefined;
@@ -38,9 +42,26 @@ export function addTo(node) {
 function question(node) {
   const { values, unknown } = readValues(node, INPUTS);
   const isSingle = hasOneExpert(node);
+  const opening = openingSteps(node, "opening");
+  if (opening.includes(undefined)) unknown.push("opening");
+  else if (opening.length) values.opening = opening.join();
   const route = unknown.length ? undefined : "schedule";
   return { route, query: { ...values, experts: isSingle ? 1 : 2 }, unknown, isSingle };
 }
+
+/**
+ * The steps of each opening leg that arrives at an input, first to last; undefined for one that only a run can tell.
+ * @param {ComfyNode} node @param {string} input @returns {unknown[]}
+ */
+function openingSteps(node, input) {
+  if (!isLinked(node, input)) return [];
+  const leg = sourceOf(node, input);
+  if (!leg || leg.comfyClass !== "WanRelay_OpeningLeg") return [undefined];
+  return [...openingSteps(leg, "previous"), valueOf(leg, "steps")];
+}
+
+/** @param {number[]} values */
+const sum = (values) => values.reduce((all, each) => all + each, 0);
 
 /**
  * True where no low-noise model arrives: the input is free, or the loader at the start of the chain has "none" for it.
@@ -52,21 +73,22 @@ function hasOneExpert(node) {
   do {
     if (!isLinked(source, "low_noise")) return true;
     source = sourceOf(source, "low_noise");
-  } while (source?.comfyClass === "WanRelay_ApplyLoraPair");
+  } while (PASS_EXPERTS_ON.includes(source?.comfyClass ?? ""));
   return source?.comfyClass === "WanRelay_LoadExperts" && valueOf(source, "low_noise") === "none";
 }
 
 /** @param {Plan} plan @param {Run} run */
-function plot({ sigmas, switch_step, boundary, switch: mode, isSingle }, { step = -1, report }) {
+function plot({ sigmas, n_opening, switch_step, boundary, switch: mode, isSingle }, { step = -1, report }) {
   const steps = sigmas.length - 1;
+  const opening = sum(n_opening);
   /** @param {number} sigma */
   const percent = (sigma) => `${(100 * sigma) / Math.max(1, sigmas[0])}%`;
   const bars = sigmas.slice(0, -1).map((sigma, i) => {
-    const expert = isSingle || i < switch_step ? "high" : "low";
+    const leg = i < opening ? "opening" : isSingle || i < switch_step ? "high" : "low";
     const state = report || i < step ? "done" : i === step ? "now" : "";
     const label = steps <= MOST_LABELS ? sigma.toFixed(3) : "";
     const title = `${i + 1}: sigma ${sigma.toFixed(4)}`;
-    return make("div", { class: `bar ${expert} ${state}`, style: `height: ${percent(sigma)}`, title }, label);
+    return make("div", { class: `bar ${leg} ${state}`, style: `height: ${percent(sigma)}`, title }, label);
   });
   if (!isSingle) {
     const [kind, place] = mode === "boundary" ? ["level", `bottom: ${percent(boundary)}`] : ["split", `left: ${(100 * switch_step) / steps}%`];
@@ -76,8 +98,10 @@ function plot({ sigmas, switch_step, boundary, switch: mode, isSingle }, { step 
 }
 
 /** @param {Plan} plan @param {Run} run */
-function legend({ n_high, n_low, switch: mode, boundary, switch_step, isSingle }, { step, report }) {
-  const total = n_high + n_low;
+function legend({ n_opening, n_high, n_low, switch: mode, boundary, switch_step, isSingle }, { step, report }) {
+  const opening = sum(n_opening);
+  const total = opening + n_high + n_low;
+  const first = opening ? [make("span", { class: "opening" }, text("opening", { steps: opening })), text("separator")] : [];
   const split = isSingle
     ? [text("oneModel", { steps: total })]
     : [
@@ -87,14 +111,16 @@ function legend({ n_high, n_low, switch: mode, boundary, switch_step, isSingle }
         " · ",
         mode === "boundary" ? text("boundary", { boundary }) : text("switchStep", { step: switch_step }),
       ];
-  const lines = [make("div", { class: "words" }, ...split)];
+  const lines = [make("div", { class: "words" }, ...first, ...split)];
   if (step !== undefined) {
-    const key = isSingle ? "running" : step < n_high ? "runningHigh" : "runningLow";
+    const expert = isSingle ? "running" : step < switch_step ? "runningHigh" : "runningLow";
+    const key = step < opening ? "runningOpening" : expert;
     lines.push(make("div", { class: "run" }, text(key, { step: Math.min(step + 1, total), steps: total })));
   } else if (report) {
-    const { high_noise = 0, low_noise = 0 } = report.seconds;
-    const seconds = { high: high_noise.toFixed(1), low: low_noise.toFixed(1) };
-    lines.push(make("div", { class: "took" }, text(isSingle ? "tookOne" : "took", seconds)));
+    const { high_noise = 0, low_noise = 0, ...others } = report.seconds;
+    const seconds = { opening: sum(Object.values(others)).toFixed(1), high: high_noise.toFixed(1), low: low_noise.toFixed(1) };
+    const key = opening ? "tookOpening" : isSingle ? "tookOne" : "took";
+    lines.push(make("div", { class: "took" }, text(key, seconds)));
     lines.push(...notes({ warnings: report.found }));
   }
   return lines;

@@ -6,9 +6,10 @@ import { app } from "../../scripts/app.js";
 /** @type {Record<string, () => Promise<{ addTo(node: ComfyNode): void }>>} */
 const PANELS = {
   WanRelay_LoadExperts: () => import("./file_check.mjs"),
-  WanRelay_ApplyLoraPair: () => import("./file_check.mjs"),
+  WanRelay_ApplyLoraPair: () => import("./lora_rows.mjs"),
   WanRelay_PrepareLatent: () => import("./size_readout.mjs"),
   WanRelay_Sample: () => import("./schedule_plot.mjs"),
+  WanRelay_ApplyNag: () => import("./run_notes.mjs"),
   WanRelay_Guider: () => import("./run_notes.mjs"),
   WanRelay_SaveVideo: () => import("./run_notes.mjs"),
 };

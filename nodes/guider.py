@@ -6,7 +6,8 @@ from comfy_api.latest import io
 
 from . import sampling_inputs
 from .engine.files.model_kind import check_images, check_models, used_conditioning
-from .engine.relay.relay_run import make_guider, replaced_shifts
+from .engine.relay.opening_leg import check_opening
+from .engine.relay.relay_run import make_guider, model_warnings, models_of
 from .engine.relay.run_display import show_text
 
 
@@ -30,6 +31,7 @@ class Guider(io.ComfyNode):
                     "The number of high-noise steps when switch is 'step', in the sigmas that are sampled."
                 ),
                 sampling_inputs.shift("The shift of both models while they sample. 0 keeps the models' own."),
+                sampling_inputs.opening(),
             ],
             outputs=[io.Guider.Output("guider", tooltip="For SamplerCustomAdvanced.")],
         )
@@ -47,9 +49,11 @@ class Guider(io.ComfyNode):
         switch_step,
         shift,
         low_noise=None,
+        opening=None,
     ) -> io.NodeOutput:
         kind = check_models(high_noise, low_noise)
         check_images(kind, used_conditioning(positive, negative, high_noise_cfg, low_noise_cfg))
+        check_opening(opening or (), kind, positive, negative)
         guider = make_guider(
             high_noise,
             low_noise,
@@ -61,7 +65,8 @@ class Guider(io.ComfyNode):
             boundary,
             switch_step,
             shift,
+            opening or (),
         )
         guider.show = show_text  # core's samplers have no panel that says it, as Sample has
-        warnings = replaced_shifts({"high_noise": high_noise, "low_noise": low_noise}, shift)
+        warnings = model_warnings(guider, models_of(high_noise, low_noise, opening or ()), shift)
         return io.NodeOutput(guider, ui={"wan_relay": [{"warnings": warnings}]})

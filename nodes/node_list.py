@@ -3,9 +3,11 @@
 from comfy_api.latest import io
 
 from .apply_lora_pair import ApplyLoraPair
+from .apply_nag import ApplyNag
 from .encode_prompts import EncodePrompts
 from .guider import Guider
 from .load_experts import LoadExperts
+from .opening_leg import OpeningLegNode
 from .prepare_latent import PrepareLatent
 from .sample import Sample
 from .save_video import SaveVideo
@@ -17,6 +19,8 @@ NODES: list[type[io.ComfyNode]] = [
     ApplyLoraPair,
     EncodePrompts,
     PrepareLatent,
+    ApplyNag,
+    OpeningLegNode,
     Sample,
     Guider,
     Schedule,

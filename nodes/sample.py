@@ -68,6 +68,7 @@ class Sample(io.ComfyNode):
                     advanced=True,
                     tooltip="Below 1 keeps part of the latent that comes in, and starts at a lower noise level.",
                 ),
+                sampling_inputs.opening(),
             ],
             outputs=[
                 io.Latent.Output("latent", tooltip="The finished latent, for a VAE decoder."),
@@ -115,6 +116,7 @@ class Sample(io.ComfyNode):
         switch_step,
         denoise=1.0,
         low_noise=None,
+        opening=None,
     ) -> io.NodeOutput:
         settings = RelaySettings(
             seed=seed,
@@ -129,5 +131,5 @@ class Sample(io.ComfyNode):
             switch_step=switch_step,
             denoise=denoise,
         )
-        sampled, report = run_relay(high_noise, low_noise, positive, negative, latent, settings)
+        sampled, report = run_relay(high_noise, low_noise, positive, negative, latent, settings, opening or ())
         return io.NodeOutput(sampled, json.dumps(report), ui={"wan_relay": [report]})

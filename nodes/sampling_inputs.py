@@ -6,6 +6,9 @@ from comfy_api.latest import io
 
 from .engine.relay.sigma_schedule import SWITCH_MODES, scheduler_names
 
+OpeningLegs = io.Custom("WAN_RELAY_OPENING")
+"""The link between Opening Leg, and Sample and Guider: a tuple of `OpeningLeg`, in the order of the run."""
+
 
 def experts() -> list[io.Input]:
     return [
@@ -66,3 +69,11 @@ def scheduler() -> io.Input:
 
 def shift(tooltip: str) -> io.Input:
     return io.Float.Input("shift", default=5.0, min=0.0, max=100.0, step=0.01, tooltip=tooltip)
+
+
+def opening() -> io.Input:
+    return OpeningLegs.Input(
+        "opening",
+        optional=True,
+        tooltip="Opening Leg: the first steps with another model or guidance, before the high-noise expert.",
+    )

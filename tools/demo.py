@@ -16,7 +16,7 @@ from .comfyui_server import Server, comfyui_server
 from .demo_image import check_image
 from .environment import Environment
 from .processes import run_command, say
-from .toy_workflows import inputs_of
+from .toy_workflows import inputs_of, opening_steps
 
 
 def demo(options: argparse.Namespace) -> None:
@@ -53,9 +53,13 @@ class Progress:
 
     def __init__(self, server: Server, workflow: dict[str, Any]) -> None:
         sample = inputs_of(workflow, "WanRelay_Sample")
-        query = urllib.parse.urlencode({key: value for key, value in sample.items() if not isinstance(value, list)})
+        asked = {key: value for key, value in sample.items() if not isinstance(value, list)}
+        if steps := opening_steps(workflow):
+            asked["opening"] = ",".join(map(str, steps))
+        query = urllib.parse.urlencode(asked)
         plan = server.get(f"/wan_relay/schedule?{query}")
-        self.two_experts, self.n_high = "low_noise" in sample, plan.get("n_high", 0)
+        self.two_experts, self.switch_step = "low_noise" in sample, plan.get("switch_step", 0)
+        self.n_opening = sum(plan.get("n_opening", ()))
         self.workflow = workflow
         self.started = time.monotonic()
         self.shown: set[str] = set()
@@ -72,7 +76,8 @@ class Progress:
         title = node["_meta"]["title"]
         if node["class_type"] != "WanRelay_Sample" or maximum == 1:
             return title
-        expert = ("high-noise expert" if value <= self.n_high else "low-noise expert") if self.two_experts else "model"
+        expert = "high-noise expert" if value <= self.switch_step else "low-noise expert"
+        expert = "opening leg" if value <= self.n_opening else expert if self.two_experts else "model"
         return f"{title}: step {value} of {maximum}, {expert}"
 
 

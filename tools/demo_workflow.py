@@ -12,6 +12,7 @@ from .environment import ROOT
 from .processes import DevError, say
 from .toy_workflows import TOY_MAX_CFG, TOY_PROMPT, TOY_SIZE, bundled_workflow, inputs_of, with_toy_files
 
+CFGS = (("WanRelay_OpeningLeg", "cfg"), ("WanRelay_Sample", "high_noise_cfg"), ("WanRelay_Sample", "low_noise_cfg"))
 EXAMPLE_IMAGE = ROOT / "tests" / "data" / "coffee.jpg"
 
 
@@ -55,11 +56,11 @@ def demo_workflow(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str
         workflow = with_toy_files(workflow)
         inputs_of(workflow, "WanRelay_PrepareLatent").update(TOY_SIZE, sizing="match image" if images else "fixed")
         inputs_of(workflow, "WanRelay_EncodePrompts")["prompt"] = TOY_PROMPT
-        sample = inputs_of(workflow, "WanRelay_Sample")
-        for name in ("high_noise_cfg", "low_noise_cfg"):
-            if sample.get(name, 0.0) > TOY_MAX_CFG:
+        for class_type, name in CFGS:
+            inputs = inputs_of(workflow, class_type)
+            if inputs.get(name, 0.0) > TOY_MAX_CFG:
                 say(f"The toy family needs less guidance than the real one: {name} is {TOY_MAX_CFG:g}.")
-                sample[name] = TOY_MAX_CFG
+                inputs[name] = TOY_MAX_CFG
     for class_type, names in {
         "WanRelay_EncodePrompts": ["prompt", "negative_prompt"],
         "WanRelay_PrepareLatent": ["width", "height", "length"],

@@ -118,7 +118,7 @@ def _choices(schema: dict[str, Any]) -> str:
 def _type(schema: dict[str, Any]) -> str:
     kinds = [option.get("type") for option in (schema, *schema.get("anyOf", ()))]
     kind = next(kind for kind in kinds if kind and kind != "null")
-    return {"string": "text", "boolean": "true or false"}.get(kind, kind)
+    return {"string": "text", "boolean": "true or false", "array": "list"}.get(kind, kind)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,20 @@ def toy_graph(graph: dict[str, Any]) -> dict[str, Any]:
             values[1] = TOY_PROMPT
         elif node["type"] == "WanRelay_Sample":  # seed, control after generate, steps, the experts' cfg
             values[3:5] = [min(cfg, TOY_MAX_CFG) for cfg in values[3:5]]
+        elif node["type"] == "WanRelay_OpeningLeg":  # steps, cfg
+            values[1] = min(values[1], TOY_MAX_CFG)
     return graph
+
+
+def opening_steps(workflow: dict[str, Any]) -> list[int]:
+    """The steps of each opening leg of an API-format workflow, first to last."""
+    steps: list[int] = []
+    link = inputs_of(workflow, "WanRelay_Sample").get("opening")
+    while link:
+        leg = workflow[link[0]]["inputs"]
+        steps.insert(0, leg["steps"])
+        link = leg.get("previous")
+    return steps
 
 
 def inputs_of(workflow: dict[str, Any], class_type: str, title: str | None = None) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """The editor's HTTP routes: what a node would do with the values on it, asked before anything runs.
 
-    GET /wan_relay/schedule   inputs of WanRelay_Sample          -> sigmas, n_high, n_low, warnings
+    GET /wan_relay/schedule   inputs of WanRelay_Sample          -> sigmas, n_opening, n_high, n_low, warnings
     GET /wan_relay/size       inputs of WanRelay_PrepareLatent   -> width, height, length, duration_s, changes
     GET /wan_relay/experts    the files of WanRelay_LoadExperts  -> what their headers say, warnings
-    GET /wan_relay/loras      the files of WanRelay_ApplyLoraPair, and of the experts below -> what will fit, warnings
+    GET /wan_relay/loras      the rows of WanRelay_ApplyLoraPair, and the files of the experts below
+                              -> what will fit, trigger words, partners to choose, warnings
+    GET /wan_relay/preset     the files of WanRelay_LoadExperts, and the LoRAs on them
+                              -> what their authors recommend for WanRelay_Sample
 
 A value that is missing, of the wrong type or out of the node's range is answered with 400, a file name that ComfyUI
 does not list for that input with 404, each with {"error": sentence}. Values that the node would refuse are a good
@@ -20,19 +23,23 @@ import folder_paths
 from aiohttp import web
 from comfy_api.latest import io
 
-from ..engine.files.model_files import expert_file, lora_file, maps_files
+from ..engine.files.model_files import expert_file, lora_file, lora_files, maps_files
 from ..engine.relay.sigma_schedule import SchedulePlan, plan_schedule
 from ..node_list import NODES
 from ..rules.errors import FileRefused, InvalidInput, WanRelayError
-from ..rules.files.expert_files import NO_FILE, PairReport, check_pair
-from ..rules.files.lora_files import LoraPairReport, check_lora_pair
+from ..rules.files.expert_files import NO_FILE, PairReport, check_expert, check_pair
+from ..rules.files.lora_files import check_lora_rows
+from ..rules.files.lora_partner import offered_partners
+from ..rules.files.lora_rows import read_rows
 from ..rules.files.safetensors_header import read_header
 from ..rules.files.vae_file import is_ti2v_5b_vae
 from ..rules.frames.frame_count import NATIVE_FPS, plan_length
 from ..rules.frames.frame_size import A14B_MULTIPLE, TI2V_5B_MULTIPLE, placement_changes, plan_size
+from ..rules.relay.presets import ALSO_GOOD, PRESETS, recognise_pair
 
 Query = Mapping[str, str]
 MAX_IMAGE_SIDE = 65536
+MAX_OPENING_LEGS = 200  # of one step each: no schedule has more steps
 
 
 class BadQuestionError(ValueError):
@@ -45,7 +52,7 @@ class BadQuestionError(ValueError):
 
 def add_routes(routes: web.RouteTableDef) -> None:
     """Register the routes of this page on ComfyUI's server."""
-    for answer in (schedule, size, experts, loras):
+    for answer in (schedule, size, experts, loras, preset):
         routes.get(f"/wan_relay/{answer.__name__}")(_handler(answer))
 
 
@@ -62,10 +69,16 @@ def _handler(answer: Callable[[Query], Mapping[str, Any]]) -> Callable[[web.Requ
 
 
 def schedule(query: Query) -> SchedulePlan:
-    """The sigmas that WanRelay_Sample would run and who takes which step; `experts` is 1 for TI2V-5B, else 2."""
+    """The sigmas that WanRelay_Sample would run and who takes which step; `experts` is 1 for TI2V-5B, else 2.
+
+    `opening` has the steps of each opening leg, with commas between them.
+    """
     names = ("steps", "scheduler", "sampler", "shift", "denoise", "switch", "boundary", "switch_step")
     num_experts = _number(query.get("experts", "2"), "experts", int, 1, 2)
-    return plan_schedule(**read_inputs(query, "WanRelay_Sample", names), num_experts=num_experts)
+    opening = query.get("opening", "").split(",")[:MAX_OPENING_LEGS] if query.get("opening") else []
+    opening_steps = [_number(steps, "opening", int, 1, 200) for steps in opening]
+    asked = read_inputs(query, "WanRelay_Sample", names)
+    return plan_schedule(**asked, opening_steps=opening_steps, num_experts=num_experts)
 
 
 def size(query: Query) -> dict[str, Any]:
@@ -112,11 +125,36 @@ def experts(query: Query) -> PairReport:
     return check_pair(high, low, maps_files())
 
 
-def loras(query: Query) -> LoraPairReport:
-    """What two LoRA files would do, to the experts below them where those are known."""
-    high, low = (_lora_path(query, f"{slot}_lora") for slot in ("high_noise", "low_noise"))
+def loras(query: Query) -> dict[str, Any]:
+    """What the LoRA files would do, to the experts below them where those are known, and which files go with them.
+
+    A row whose `is_on` is "false" is off.
+    """
+    for name in ("high_noise_lora", "low_noise_lora"):
+        _required(query, name)
+    rows = read_rows({name: value != "false" if name.startswith("is_on") else value for name, value in query.items()})
     high_expert, low_expert = _expert_paths(query) if "high_noise" in query else (None, None)
-    return check_lora_pair(high, low, high_expert, low_expert, maps_files())
+    report = check_lora_rows(rows, _listed_lora, high_expert, low_expert, maps_files())
+    return {**report, "offers": offered_partners(rows, lora_files())}
+
+
+def preset(query: Query) -> dict[str, Any]:
+    """The settings for two expert files with LoRAs, and the file that told; nothing for a pair that is not known.
+
+    `high_noise_loras` and `low_noise_loras` are names, one a line; they are only read as names.
+    """
+    high, low = _expert_paths(query)
+    assert high is not None
+    loras = [query.get(f"{slot}_loras", "").splitlines() for slot in ("high_noise", "low_noise")]
+    try:
+        kind = check_expert(high, maps_files()).kind
+    except FileRefused:
+        return {}
+    found = recognise_pair(kind, query["high_noise"], query["low_noise"] if low else None, *loras)
+    if not found:
+        return {}
+    also_good = ALSO_GOOD.get(found.preset, {})
+    return {"preset": found.preset, "file": found.file, "settings": PRESETS[found.preset], "also_good": also_good}
 
 
 def read_inputs(query: Query, node_id: str, names: tuple[str, ...]) -> dict[str, Any]:
@@ -159,9 +197,8 @@ def _expert_paths(query: Query) -> tuple[Path | None, Path | None]:
     return high, None if low == NO_FILE else _listed(expert_file, "low_noise", low)
 
 
-def _lora_path(query: Query, name: str) -> Path | None:
-    file = _required(query, name)
-    return None if file == NO_FILE else _listed(lora_file, name, file)
+def _listed_lora(name: str, file: str) -> Path:
+    return _listed(lora_file, name, file)
 
 
 def _listed(find: Callable[[str, str], Path], name: str, file: str) -> Path:

@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Expert = Literal["high_noise", "low_noise"]
+Expert = Literal["opening", "high_noise", "low_noise"]
 Stage = Literal["waiting", "loading", "sampling", "decoding", "saving"]
 
 
@@ -21,16 +21,20 @@ class Progress(BaseModel):
     step: int = Field(description="steps done")
     steps: int = Field(description="steps in all, 0 until they are known")
     progress: float = Field(description="the share of the steps that is done, 0 to 1")
-    expert: Expert | None = Field(default=None, description="whose step it was, of a pair")
+    expert: Expert | None = Field(
+        default=None, description="whose step it was, of a pair: `opening`, `high_noise` or `low_noise`"
+    )
     seconds_left: float | None = Field(
         default=None, description="what the steps that are left will take, at the pace of those that are done"
     )
 
     @classmethod
-    def of_step(cls, step: int, steps: int, switch_step: int | None) -> Self:
+    def of_step(cls, step: int, steps: int, switch_step: int | None, opening_steps: int = 0) -> Self:
         """`step` of `steps` is done; `switch_step` is the first low-noise one, None for a single model."""
         expert: Expert | None = None
-        if switch_step is not None:
+        if step <= opening_steps:
+            expert = "opening"
+        elif switch_step is not None:
             expert = "high_noise" if step <= switch_step else "low_noise"
         return cls(step=step, steps=steps, progress=round(step / steps, 3), expert=expert)
 

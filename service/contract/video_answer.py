@@ -14,6 +14,7 @@ class Timings(BaseModel):
     ready_s: float | None = Field(None, description="from the job's arrival until ComfyUI answered")
     comfyui_s: float | None = Field(None, description="from queued in ComfyUI to finished")
     total_s: float | None = Field(None, description="from the job's arrival to the answer")
+    opening_s: float | None = Field(None, description="of sampling with the opening leg")
     high_noise_s: float | None = Field(None, description="of sampling with the high-noise expert")
     low_noise_s: float | None = Field(None, description="of sampling with the low-noise expert")
 
@@ -41,6 +42,9 @@ class VideoAnswer(BaseModel):
     shift: float | None = Field(None, description="flow shift")
     high_noise_cfg: float | None = Field(None, description="guidance scale of the high-noise expert")
     low_noise_cfg: float | None = Field(None, description="guidance scale of the low-noise expert")
+    opening_steps: int | None = Field(None, description="steps of the opening leg, if there was one")
+    opening_cfg: float | None = Field(None, description="its guidance scale")
+    nag_scale: float | None = Field(None, description="of the guidance away from the negative prompt, if it was on")
     sizing: str | None = Field(None, description="`fixed` or `match image`")
     fit: str | None = Field(None, description="how an image of another aspect was fitted")
     format: str = Field(description="MIME type of the file")

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from .errors import JobError
+from .lora_request import Loras
 from .public_text import MAX_SENTENCE, public_text
 from .scalars import FilePath, Flag, Name, Prompt, Real, Text, Whole, lower_case
 
@@ -24,6 +25,7 @@ MAX_DRAWN_SEED = 2**53 - 1
 WorkflowName = Literal[
     "wan22_i2v_4step",
     "wan22_i2v_4step_lora",
+    "wan22_i2v_4step_motion",
     "wan22_i2v_reference",
     "wan22_flf2v_4step",
     "wan22_t2v_4step",
@@ -33,6 +35,7 @@ WorkflowName = Literal[
 WORKFLOW_IMAGES: dict[str, Literal["one", "both", "none", "optional"]] = {
     "wan22_i2v_4step": "one",
     "wan22_i2v_4step_lora": "one",
+    "wan22_i2v_4step_motion": "one",
     "wan22_i2v_reference": "one",
     "wan22_flf2v_4step": "both",
     "wan22_t2v_4step": "none",
@@ -47,7 +50,7 @@ class VideoRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: Prompt = Field(description="what should happen in the video")
-    negative_prompt: Prompt | None = Field(None, description="what should not; without effect at cfg 1")
+    negative_prompt: Prompt | None = Field(None, description="what should not; at cfg 1 with nag_scale only")
     image_base64: Text | None = Field(None, description="start image as base64 or data URI")
     image_url: Text | None = Field(None, description="start image as http(s) URL")
     image_path: FilePath | None = Field(None, description="start image on the network volume")
@@ -77,6 +80,13 @@ class VideoRequest(BaseModel):
     cfg: Real = Field(1.0, ge=0, le=30, description="guidance scale of both experts")
     high_noise_cfg: Real | None = Field(None, ge=0, le=30, description="cfg of the high-noise expert alone")
     low_noise_cfg: Real | None = Field(None, ge=0, le=30, description="cfg of the low-noise expert alone")
+    opening_steps: Whole | None = Field(
+        None, ge=0, le=50, description="first steps by the high-noise expert without its LoRA; 0 for none"
+    )
+    opening_cfg: Real | None = Field(None, ge=0, le=30, description="cfg of those steps; sent alone, of one step")
+    nag_scale: Real | None = Field(
+        None, ge=0, le=100, description="how far from negative_prompt at cfg 1 (NAG): 11 is usual; 0 is off"
+    )
     sampler: Name = Field("euler", description="ComfyUI's sampler name, or flow_unipc, flow_dpm++")
     scheduler: Name = Field("simple", description="ComfyUI's, or official_unipc, official_dpm++")
     shift: Real = Field(5.0, ge=0, le=100, description="flow shift")
@@ -86,6 +96,11 @@ class VideoRequest(BaseModel):
     boundary: Real = Field(0.9, ge=0, le=1, description="noise level of the hand-over, when switch is boundary")
     switch_step: Whole = Field(2, ge=0, le=100, description="first low-noise step, when switch is step")
     seed: Whole = Field(-1, ge=-1, le=MAX_SEED, description="-1 or null draws one; the answer carries the seed used")
+    loras: Loras | None = Field(
+        None,
+        description="up to 5 objects `{high, low, high_strength, low_strength}`: names in the volume's loras folder, "
+        "one or both; strengths from -20 to 20, 1 if left out",
+    )
 
     format: Annotated[Container, BeforeValidator(lower_case)] = Field("mp4 h264", description="container and codec")
     crf: Whole = Field(19, ge=0, le=63, description="quality, lower is better and larger")

@@ -10,13 +10,12 @@ import os
 import signal
 import socket
 import sys
-import time
 import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
 import sqlalchemy as sa
-from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, WorkflowStatus
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
 
 from ..contract.errors import JobError
 from ..contract.failure import Failure
@@ -27,13 +26,13 @@ from ..tasks.task import Order, Outcome
 from .attempt import Attempt, Reason
 from .backend import Backend, Begun
 from .record import Record
+from .standing import Standings
 
 WATCH_S = 0.3
 STOP_S = 25.0  # ComfyUI is given 15 s to hear an interrupt
 # A task that takes its machine with it is given to the next, and given up after the last.
 MAX_TRIES = 5
-
-ADOPT_S = 2.0
+TEND_S = 2.0
 MAX_KEPT = 100
 
 T = TypeVar("T")
@@ -57,8 +56,10 @@ class Executor:
         self._about = {"queue": queue, "host": socket.gethostname(), "pid": os.getpid(), **about}
         self._loop: asyncio.AbstractEventLoop
         self._client: DBOSClient
+        self._standings: Standings
         self._attempts: dict[str, Attempt] = {}
         self._outcomes: dict[str, tuple[Order, Outcome]] = {}
+        self._unsettled: dict[str, Begun] = {}
         self._is_stopping = False
 
     def run_process(self) -> NoReturn:
@@ -87,7 +88,7 @@ class Executor:
         helpers: list[asyncio.Task[None]] = []
         try:
             await asyncio.to_thread(self._launch)
-            helpers = [asyncio.create_task(work) for work in (self._beat(beats), self._watch(), self._adopt())]
+            helpers = [asyncio.create_task(work) for work in (self._beat(beats), self._watch(), self._tend())]
             on_ready()
             await stop.wait()
         finally:
@@ -110,21 +111,24 @@ class Executor:
             assert DBOS.workflow_id is not None
             return self._try(DBOS.workflow_id, Order.model_validate(order)).model_dump(mode="json", exclude_unset=True)
 
-        DBOS.listen_queues([self._queue])
-        DBOS.launch()
+        # Before the launch: the first task may come at once.
         self._client = DBOSClient(
             system_database_url=self._url,
             serializer=DBOSPortableJSONSerializer(),
             application_name=APPLICATION,
+            lazy=True,
             retry_connection_errors=False,
         )
+        self._standings = Standings(self._client, self._id, self._queue)
+        DBOS.listen_queues([self._queue])
+        DBOS.launch()
 
     def _try(self, task_id: str, order: Order) -> Outcome:
         """In a thread of DBOS's. An outcome that DBOS could not write down is there when it is asked for again."""
         known = self._outcomes.get(task_id)
         if known is not None and known[0] == order:
             return known[1]
-        attempt = self._on_loop(self._enter(task_id, order, self._status(task_id)))
+        attempt = self._on_loop(self._enter(task_id, order, self._standings.attributes(task_id)))
         try:
             outcome = self._outcome_of(attempt)
         except sa.exc.DBAPIError:
@@ -152,28 +156,20 @@ class Executor:
                 self._on_loop(self._discard(attempt.task_id, begun[0]))
             raise
         outcome = self._on_loop(self._render(attempt, remembered))
-        self._status(attempt.task_id)  # waits for a database that is away
+        self._standings.attributes(attempt.task_id)  # waits for a database that is away
         return outcome
 
     def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def _status(self, task_id: str) -> WorkflowStatus:
-        while True:
-            try:
-                return self._client.list_workflows(workflow_ids=[task_id], load_input=False, load_output=False)[0]
-            except Exception as error:
-                print(f"task {task_id}: the database does not answer ({type(error).__name__})", file=sys.stderr)
-                time.sleep(1.0)
-
-    async def _enter(self, task_id: str, order: Order, status: WorkflowStatus) -> Attempt:
+    async def _enter(self, task_id: str, order: Order, attributes: dict[str, Any]) -> Attempt:
         if self._is_stopping:
             await asyncio.Event().wait()
         before = self._attempts.get(task_id)
         if before is not None:  # this executor was thought to be lost, and has it again
             before.end("taken away")
             await before.has_ended.wait()
-        record = Record(self._client, task_id, status.attributes or {})
+        record = Record(self._client, task_id, attributes)
         attempt = Attempt(record, task_id, order)
         self._attempts[task_id] = attempt
         return attempt
@@ -205,6 +201,8 @@ class Executor:
         is_ours = attempt.reason != "taken away"
         if outcome.failure is not None and is_ours:
             await self._discard(attempt.task_id, remembered)
+        if outcome.failure is None:
+            self._unsettled[attempt.task_id] = remembered["begun"]
         await attempt.record.close(has_last_word=is_ours)
         return outcome
 
@@ -243,56 +241,47 @@ class Executor:
             await asyncio.wait(ends, timeout=STOP_S)
 
     def _give_back(self) -> None:
-        """To the queue, where another finds it at once. DBOS has no public name for it: recovery is the same call."""
         DBOS.destroy()
-        self._put_back(self._mine())
-
-    def _mine(self) -> set[str]:
-        mine = self._client.list_workflows(
-            status="PENDING", name=RENDER_WORKFLOW, executor_id=self._id, load_input=False, load_output=False
-        )
-        return {status.workflow_id for status in mine}
-
-    def _put_back(self, task_ids: set[str]) -> None:
-        for task_id in task_ids:
-            self._client._sys_db.reenqueue_for_recovery(task_id, [self._id], self._queue)
+        self._standings.put_back(self._standings.ours())
 
     async def _watch(self) -> None:
         """DBOS tells the waiters of a cancelled task, and lets the work go on (reference/engine.md)."""
         while True:
             await asyncio.sleep(WATCH_S)
-            if self._attempts:
-                await self._look()
+            seen = dict(self._attempts)
+            with contextlib.suppress(Exception):  # a database that does not answer takes nothing away
+                for task_id, standing in (await self._standings.of(seen) if seen else {}).items():
+                    if standing == "dropped":
+                        seen[task_id].end("cancelled")
+                    elif standing != "ours":
+                        seen[task_id].end("taken away")  # this machine was thought to be lost
 
-    async def _look(self) -> None:
-        seen = dict(self._attempts)
-        try:
-            found = await self._client.list_workflows_async(
-                workflow_ids=list(seen), load_input=False, load_output=False
-            )
-        except Exception:
-            return  # a database that does not answer takes nothing away
-        standing = {status.workflow_id: status for status in found}
-        for task_id, attempt in seen.items():
-            status = standing.get(task_id)
-            if status is None or status.status == "CANCELLED":
-                attempt.end("cancelled")
-            elif status.status in ("ENQUEUED", "DELAYED") or status.executor_id != self._id:
-                attempt.end("taken away")  # this machine was thought to be lost
+    async def _tend(self) -> None:
+        idle: set[str] = set()
+        while True:
+            await asyncio.sleep(TEND_S)
+            with contextlib.suppress(Exception):
+                await self._settle()
+                idle = await self._adopt(idle)
 
-    async def _adopt(self) -> None:
-        """A task that is this executor's and that nothing here works on goes back to the queue.
+    async def _settle(self) -> None:
+        """Discards the video of a task that was cancelled while its outcome was on the way."""
+        waiting = {task_id: begun for task_id, begun in self._unsettled.items() if task_id not in self._attempts}
+        for task_id, standing in (await self._standings.of(waiting) if waiting else {}).items():
+            if standing == "dropped":
+                await self._discard(task_id, {"begun": waiting[task_id]})
+            if standing != "ours":
+                self._unsettled.pop(task_id, None)
+
+    async def _adopt(self, idle_before: set[str]) -> set[str]:
+        """A task that is this executor's and that nothing here works on goes back to the queue. Returns the idle ones.
 
         It is one that DBOS lost hold of: where a PostgreSQL host's name or socket is gone for a while, DBOS 3.4.0 takes
         that for no lost connection, and does not try to write an outcome again.
         """
-        seen: set[str] = set()
-        while True:
-            await asyncio.sleep(ADOPT_S)
-            with contextlib.suppress(Exception):
-                idle = await asyncio.to_thread(self._mine) - self._attempts.keys()
-                await asyncio.to_thread(self._put_back, seen & idle)
-                seen = idle
+        idle = await asyncio.to_thread(self._standings.ours) - self._attempts.keys()
+        await asyncio.to_thread(self._standings.put_back, idle & idle_before)
+        return idle
 
     async def _beat(self, beats: Heartbeats) -> None:
         while True:

@@ -12,7 +12,12 @@ _BEGINS: dict[Stage, str] = {
     "decoding": "decoding the frames",
     "saving": "saving the video",
 }
-_EXPERTS = {"high_noise": "high-noise expert, ", "low_noise": "low-noise expert, ", None: ""}
+_EXPERTS = {
+    "opening": "opening leg, ",
+    "high_noise": "high-noise expert, ",
+    "low_noise": "low-noise expert, ",
+    None: "",
+}
 
 
 class Narrator:
@@ -40,8 +45,8 @@ class Narrator:
         step = steps if is_sampled else 0
         self._show(Progress(stage=stage, step=step, steps=steps, progress=float(is_sampled)))
 
-    def step(self, step: int, steps: int, switch_step: int | None) -> None:
-        self.heard(Progress.of_step(step, steps, switch_step))
+    def step(self, step: int, steps: int, switch_step: int | None, opening_steps: int = 0) -> None:
+        self.heard(Progress.of_step(step, steps, switch_step, opening_steps))
 
     def heard(self, progress: Progress) -> None:
         """A step of the sampler. The same one again says nothing."""

@@ -1,6 +1,6 @@
 """The gateway's command line.
 
-    python -m service.gateway [serve] [--host 127.0.0.1] [--port 8100] [--api-key KEY]
+    python -m service.gateway [serve] [--host 127.0.0.1] [--port 8100] [--api-key KEY] [--tls]
     python -m service.gateway keys add NAME [--running N] [--queued N] [--per-minute N] | list | revoke NAME
     python -m service.gateway doctor
 
@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import uvicorn
@@ -27,6 +28,7 @@ from .doctor import findings
 from .journal import note, take_over_libraries, warn
 from .keys import KeyLimits, KeyNameError, Keys
 from .settings import GatewaySettings
+from .tls import TlsFiles, own_certificate
 
 GRACE_S = 5
 
@@ -51,10 +53,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def serve(options: argparse.Namespace, settings: GatewaySettings) -> None:
-    """Prints `ready http://host:port` when it serves."""
+    """Prints `ready http://host:port`, or https, when it serves."""
     if options.api_key:
         settings = settings.model_copy(update={"api_keys": (*settings.api_keys, *options.api_key)})
     take_over_libraries()
+    tls = _tls(options, settings)
     listener = _listen(options.host, options.port)
     host, port = listener.getsockname()[:2]
     gateway = Gateway(settings, f"gateway-{socket.gethostname()}-{port}")
@@ -68,6 +71,8 @@ def serve(options: argparse.Namespace, settings: GatewaySettings) -> None:
         warn("no_key", sentence="there is no key, so whoever reaches this port may use it; only this machine can")
     if settings.toy_size:
         note("toy_size", sentence="every request is rendered at toy size, and its answer warns of it")
+    if tls and tls.authority:
+        print(f"Clients must trust {tls.authority} (SSL_CERT_FILE, NODE_EXTRA_CA_CERTS).", flush=True)
     config = uvicorn.Config(
         application(gateway),
         log_config=None,
@@ -77,10 +82,30 @@ def serve(options: argparse.Namespace, settings: GatewaySettings) -> None:
         proxy_headers=True,
         forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"),
         h11_max_incomplete_event_size=64_000,
+        ssl_certfile=tls.certificate if tls else None,
+        ssl_keyfile=tls.key if tls else None,
     )
     for sign in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again when it has ended
         signal.signal(sign, lambda *_: sys.exit(0))
-    _Server(config, gateway, f"ready http://{'[' + host + ']' if ':' in host else host}:{port}").run([listener])
+    scheme = "https" if tls else "http"
+    _Server(config, gateway, f"ready {scheme}://{'[' + host + ']' if ':' in host else host}:{port}").run([listener])
+
+
+def _tls(options: argparse.Namespace, settings: GatewaySettings) -> TlsFiles | None:
+    """The operator's certificate, else one of the gateway's own, kept where the tasks are; None for plain HTTP."""
+    given = [path for path in (options.tls_certificate, options.tls_key) if path is not None]
+    if len(given) == 1:
+        _end("--tls-certificate and --tls-key go together")
+    for path in given:
+        if not path.is_file():
+            _end(f"there is no file {path}")
+    if given:
+        return TlsFiles(*given)
+    if not options.tls:
+        return None
+    is_file = "://" not in settings.database
+    folder = Path(settings.database).expanduser().absolute().parent if is_file else Path("wan_relay_data").absolute()
+    return own_certificate(folder / "tls", options.host)
 
 
 class _Server(uvicorn.Server):
@@ -161,13 +186,19 @@ def _port(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m service.gateway", description="Wan Relay's gateway.")
-    parser.set_defaults(run=serve, host="127.0.0.1", port=8100, api_key=[])
+    parser.set_defaults(run=serve, host="127.0.0.1", port=8100, api_key=[], tls=False)
+    parser.set_defaults(tls_certificate=None, tls_key=None)
     commands = parser.add_subparsers(metavar="COMMAND")
     added = commands.add_parser("serve", help="serve HTTP (what it does without a command, too)")
     for each in (parser, added):
         each.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in, and needs a key")
         each.add_argument("--port", type=_port, default=8100)
         each.add_argument("--api-key", action="append", default=[], metavar="KEY")
+        each.add_argument("--tls", action="store_true", help="HTTPS, by a certificate of the gateway's own")
+        each.add_argument(
+            "--tls-certificate", type=Path, metavar="FILE", help="HTTPS, by this one (PEM, with its chain)"
+        )
+        each.add_argument("--tls-key", type=Path, metavar="FILE", help="its key (PEM)")
     added.set_defaults(run=serve)
     added = commands.add_parser("doctor", help="try the settings, the database, the store and the executors")
     added.set_defaults(run=doctor)

@@ -9,10 +9,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
+from ..contract.failure import Failure
 from ..store.object_store import ObjectStore
 from ..store.open_store import open_store
 from ..store.signed_paths import PathSigner
@@ -22,11 +24,11 @@ from ..tasks.names import GATEWAY_QUEUE, LOCAL_QUEUE, RUNPOD_QUEUE
 from ..tasks.task import Task
 from .board import Board
 from .desk import Desk
-from .dialects import api, cerebrium, modelverse, openai, runpod, runway
+from .dialects import api, cerebrium, fal, modelverse, openai, replicate, runpod, runway
 from .duplicates import KEY_WINDOW_S, MAX_KNOWN
 from .engine import Engine
 from .files import FileLinks, file_routes
-from .http import WatchDelivery, dialect_app
+from .http import WatchDelivery, dialect_app, refused
 from .journal import note
 from .keys import Keys, bare_key
 from .link_secret import kept_secret
@@ -37,9 +39,10 @@ from .settings import GatewaySettings
 from .toy_size import at_toy_size
 from .upkeep import Upkeep
 from .visits import Visits
+from .webhook_news import WebhookNews
 from .webhooks import Webhooks
 
-DIALECTS: tuple[Any, ...] = (api, cerebrium, modelverse, openai, runpod, runway)
+DIALECTS: tuple[Any, ...] = (api, cerebrium, fal, modelverse, openai, replicate, runpod, runway)
 STALE_S = 10.0
 API_TEXT = {
     "title": "Wan Relay",
@@ -76,7 +79,18 @@ class Gateway:
             settings.expander_sees_pictures,
         )
         adapt = at_toy_size if settings.toy_size else lambda draft: draft
-        self.desk = Desk(self.engine, self.board, self.store, self.links, self.keys, expander, adapt, settings.models)
+        self.desk = Desk(
+            self.engine,
+            self.board,
+            self.store,
+            self.links,
+            self.keys,
+            expander,
+            adapt,
+            models=settings.models,
+            secret=lambda name: kept_secret(tables, name),
+            max_upload_bytes=settings.max_upload_mb * 1_000_000,
+        )
         self.upkeep = Upkeep(
             executor_id,
             self.engine,
@@ -94,6 +108,8 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         self.webhooks.use(self.desk, {dialect.NAME: dialect for dialect in DIALECTS})
         self.board.on_end = self._ended
+        news = WebhookNews(self.webhooks, self.desk, {dialect.NAME: dialect for dialect in DIALECTS})
+        self.board.on_change = news.changed
         await self.board.update()
         self.desk.recall(reversed(await self.engine.ordered_since(time.time() - KEY_WINDOW_S, MAX_KNOWN // 10)))
         await self.webhooks.catch_up(await self.engine.ended_since(time.time() - 24 * 3600))
@@ -141,7 +157,7 @@ def application(gateway: Gateway) -> ASGIApp:
     for dialect in DIALECTS:
         options = API_TEXT if dialect is api else {}
         app.mount(dialect.PREFIX, dialect_app(dialect, gateway.desk, **options))
-    app.include_router(file_routes(gateway.store, gateway.signer, gateway.settings.max_upload_mb * 1_000_000))
+    app.include_router(file_routes(gateway.store, gateway.signer, gateway.desk.max_upload_bytes))
 
     app.include_router(page_routes(gateway.settings.public_url))
 
@@ -162,6 +178,16 @@ def application(gateway: Gateway) -> ASGIApp:
         if not gateway.may_read_metrics(request.headers.get("authorization")):
             return JSONResponse({"error": "a key of this gateway is needed: Authorization: Bearer KEY"}, 401)
         return Response(gateway.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.exception_handler(HTTPException)
+    async def nowhere(request: Request, error: HTTPException) -> Response:
+        """An address that no dialect's own routes are asked for, such as one with a line feed."""
+        code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "INVALID_INPUT")
+        failure = Failure(code=code, sentence="there is nothing at this address for this method")
+        for dialect in DIALECTS:
+            if request.url.path.startswith(f"{dialect.PREFIX}/"):
+                return refused(dialect, failure, request.scope)
+        return JSONResponse({"error": failure.sentence}, error.status_code)
 
     return Visits(WatchDelivery(app), gateway.metrics)
 

@@ -39,6 +39,7 @@ class Board:
         self.answered_at = time.monotonic()
         self._trouble: str | None = None
         self.on_end: Callable[[Task], Awaitable[None]] | None = None
+        self.on_change: Callable[[Task | None, Task], None] = lambda before, after: None
         self._just_ended: list[Task] = []
         self.is_closing = False
 
@@ -84,6 +85,7 @@ class Board:
                 bisect.insort(self._line, (task.created_at_s, task.id))
         if news := self._news.pop(task.id, None):
             news.set()
+        self.on_change(old, task)
 
     def forget(self, task_id: str) -> None:
         task = self._live.pop(task_id, None) or self._ended.pop(task_id, None)

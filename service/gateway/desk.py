@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import functools
 import hashlib
 import secrets
 import time
@@ -15,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..contract.errors import JobError
 from ..contract.video_request import MAX_DRAWN_SEED, VideoRequest
 from ..media.base64_text import decode_base64
-from ..store.object_store import ObjectNotFoundError, ObjectStore, StoreError, StoreFullError
+from ..store.object_store import Content, ObjectNotFoundError, ObjectStore, StoredObject, StoreError, StoreFullError
 from ..store.signed_paths import SignatureError
 from ..tasks.task import Order, Task
 from ..tasks.task_id import new_task_id
@@ -57,12 +58,16 @@ class Desk:
         keys: Keys,
         expander: Expander,
         adapt: Callable[[Draft], Draft] = lambda draft: draft,
-        models: dict[str, tuple[str, str]] | None = None,
+        *,
+        models: dict[str, tuple[str, str]],
+        secret: Callable[[str], bytes],
+        max_upload_bytes: int,
     ) -> None:
         """`adapt` makes of a draft what this gateway's backend can do, such as the toy size. `models` are the
-        operator's own names, each with the workflow for a picture and that for words alone.
+        operator's own names, each with the workflow for a picture and that for words alone. `secret` gives 32 bytes
+        for a name, always the same ones.
         """
-        self.models = models or {}
+        self.models = models
         self._engine = engine
         self._board = board
         self.store = store
@@ -70,12 +75,19 @@ class Desk:
         self._keys = keys
         self._expander = expander
         self._adapt = adapt
+        self.secret = functools.cache(secret)
+        self.max_upload_bytes = max_upload_bytes
         self._limits = Limits()
         self._duplicates = Duplicates()
         self._submitting: dict[str, asyncio.Task[Task]] = {}
         self._num_coming: Counter[str] = Counter()
         self._taking_back: set[asyncio.Task[None]] = set()
         self.count_executors: Callable[[], int] = lambda: 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no key is needed."""
+        return self._keys.is_open
 
     def caller(self, authorization: str | None) -> Caller:
         """Raises Refusal UNAUTHORIZED."""
@@ -142,6 +154,7 @@ class Desk:
             retention_s=draft.retention_s,
             deadline_s=draft.deadline_s,
             start_deadline_s=draft.start_deadline_s,
+            end_deadline_s=draft.end_deadline_s,
             digest=submit.name,
             extras=draft.extras,
         )
@@ -205,10 +218,6 @@ class Desk:
         except SignatureError as error:
             raise Refusal("UNAUTHORIZED", error.sentence) from None
 
-    async def store_file(self, key: str, content: bytes, content_type: str) -> None:
-        """A client's upload. Raises Refusal."""
-        await self._put(key, content, content_type)
-
     async def pictures(self, task: Task) -> dict[str, str]:
         """The stored pictures of a task as base64, by their fields. Raises Refusal NOT_FOUND."""
         try:
@@ -217,9 +226,13 @@ class Desk:
             raise Refusal("NOT_FOUND", "the task's pictures are kept no longer; send it anew") from None
         return {field: base64.b64encode(content).decode("ascii") for field, content in contents.items()}
 
-    async def _put(self, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
+    async def _put(self, key: str, content: bytes) -> None:
+        await self.keep(key, content, "application/octet-stream")
+
+    async def keep(self, key: str, content: Content, content_type: str) -> StoredObject:
+        """Stores a file. Raises Refusal."""
         try:
-            await self.store.put(key, content, content_type)
+            return await self.store.put(key, content, content_type)
         except StoreFullError:
             raise Refusal("STORE_FULL", "the gateway's store is full", retry_after_s=60) from None
         except StoreError:
@@ -229,6 +242,13 @@ class Desk:
         """Raises Refusal NOT_FOUND, also for somebody else's task."""
         task = await self.find(task_id)
         if task is None or task.order.owner != caller.id:
+            raise no_such_task(task_id)
+        return task
+
+    async def get_own(self, task_id: str, caller: Caller, dialect: str) -> Task:
+        """One that came in by this dialect, and can be shown in its words. Raises Refusal NOT_FOUND."""
+        task = await self.get(task_id, caller)
+        if task.order.dialect != dialect:
             raise no_such_task(task_id)
         return task
 

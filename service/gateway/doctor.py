@@ -1,6 +1,7 @@
 """`gateway doctor`: tries everything that a gateway with these settings would need, and says what is wrong.
 
-It starts nothing, and leaves nothing: it may run beside the gateway, from the same environment variables.
+It starts nothing, and leaves nothing but tables of its own that were missing: it may run beside the gateway, from the
+same environment variables.
 """
 
 import asyncio

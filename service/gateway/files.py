@@ -65,6 +65,10 @@ class FileLinks:
         self._base_url = base_url_of_gateway
         self._clock = clock
 
+    def base(self, base_url: str) -> str:
+        """What links begin with: the gateway's own base URL, else that of the request."""
+        return self._base_url or base_url
+
     def link(self, key: str, lifetime_s: float, base_url: str | None = None) -> str:
         """An absolute URL to read the file by. `base_url`, of the request, counts where the gateway has none set.
 
@@ -127,7 +131,7 @@ def file_routes(
     async def read_file(key: str, request: Request) -> Response:
         try:
             signer.check(f"{FOLDER}{key}", request.url.query, request.method, clock())
-            return await _file(store, await store.stat(key), request)
+            return await file_answer(store, await store.stat(key), request)
         except (SignatureError, StoreError) as error:
             return _refused(error)
 
@@ -146,8 +150,8 @@ def file_routes(
     return router
 
 
-async def _file(store: ObjectStore, stored: StoredObject, request: Request) -> Response:
-    """The file, a part of it, or that it is what the client has."""
+async def file_answer(store: ObjectStore, stored: StoredObject, request: Request) -> Response:
+    """The file, a part of it, or that it is what the client has. Raises StoreError."""
     headers = {
         **FOR_EVERY_ANSWER,
         "Accept-Ranges": "bytes",

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..contract.errors import JobError
 from ..contract.failure import Failure
+from .cross_origin import CrossOrigin
 from .desk import Desk
 from .duplicates import Delivery, Submit
 from .journal import trace, warn
@@ -70,6 +71,8 @@ def dialect_app(dialect: Any, desk: Desk, **options: Any) -> FastAPI:
         field = str(first["loc"][-1]) if first["loc"] else None
         return answer(Failure(code="INVALID_VALUE", sentence=f"{field}: {first['msg'].lower()}", field=field), request)
 
+    if hasattr(dialect, "EXPOSED_HEADERS"):
+        app.add_middleware(CrossOrigin, exposed_headers=dialect.EXPOSED_HEADERS, is_open=lambda: desk.is_open)
     return app
 
 

@@ -90,6 +90,10 @@ class Upkeep:
             if start_s is not None and task.state in ("queued", "throttled") and ages[task.id] > start_s:
                 sentence = f"the task did not begin within the {start_s:g} s that it was given"
                 await self._engine.cancel(task.id, Failure(code="TIMEOUT", sentence=sentence))
+            end_s = task.order.end_deadline_s
+            if end_s is not None and ages[task.id] > end_s:
+                sentence = f"the task did not end within the {end_s:g} s that it was given"
+                await self._engine.cancel(task.id, Failure(code="TIMEOUT", sentence=sentence))
         for task in await self._engine.get([t.id for t in live if t.state == "throttled"]):
             self._board.put(task)
 

@@ -56,7 +56,10 @@ class Webhooks:
 
     async def ended(self, task: Task) -> None:
         """Queues the telling of a task that has ended; the same task again changes nothing."""
-        if task.order.webhook is None or not hasattr(self._dialects.get(task.order.dialect), "webhook"):
+        dialect: Any = self._dialects.get(task.order.dialect)
+        if task.order.webhook is None or not hasattr(dialect, "webhook"):
+            return
+        if hasattr(dialect, "is_news") and not dialect.is_news(None, task):
             return
         await self._engine.tell(WORKFLOW, task)
 
@@ -82,14 +85,22 @@ class Webhooks:
         task = await self._on_own_loop(self._desk.find(task_id))
         if task is None or task.order.webhook is None:
             return "gone"
-        dialect = self._dialects[task.order.dialect]
-        body, headers = await self._on_own_loop(dialect.webhook(task, self._desk))
+        body, headers = await self._on_own_loop(self._dialects[task.order.dialect].webhook(task, self._desk))
+        return await self._call(task, task.order.webhook.url, body, headers)
+
+    async def tell_once(self, task: Task) -> None:
+        """The task as it is, without a second try. Called on the loop that serves HTTP."""
+        if task.order.webhook is not None:
+            body, headers = await self._dialects[task.order.dialect].webhook(task, self._desk)
+            await self._call(task, task.order.webhook.url, body, headers)
+
+    async def _call(self, task: Task, url: str, body: bytes, headers: dict[str, str]) -> str:
         timeout = aiohttp.ClientTimeout(total=POST_S)
         try:
             async with (
                 guarded_session(self._trusted_hosts, timeout=timeout) as session,
                 session.post(
-                    dialled_url(task.order.webhook.url),
+                    dialled_url(url),
                     data=body,
                     headers={"Content-Type": "application/json", **headers},
                     allow_redirects=False,
@@ -97,7 +108,7 @@ class Webhooks:
             ):
                 if 200 <= response.status < 300:
                     return "told"
-                retried = getattr(dialect, "WEBHOOK_RETRY_STATUSES", None)
+                retried = getattr(self._dialects[task.order.dialect], "WEBHOOK_RETRY_STATUSES", None)
                 return f"HTTP {response.status}" if retried is None or response.status in retried else "refused"
         except BadUrl:
             return "blocked"

@@ -44,6 +44,7 @@ class Order(BaseModel):
     deadline_s: float | None = Field(None, description="seconds that an executor may take for it")
     start_deadline_s: float | None = Field(None, description="seconds from the order until it must have begun")
     attempt: int = Field(default=0, description="how often it was queued again after its end")
+    end_deadline_s: float | None = Field(None, description="seconds from the order until it must have ended")
     digest: str = Field("", description="of the client's body, to know a repeated submit by")
     extras: dict[str, Any] = Field({}, description="what the dialect wants to have when it shows the task")
 

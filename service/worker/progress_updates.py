@@ -16,7 +16,7 @@ class Follower(Protocol):
     def stage(self, stage: Stage) -> None:
         """A stage begins; sampling begins with its first step."""
 
-    def step(self, step: int, steps: int, switch_step: int | None) -> None:
+    def step(self, step: int, steps: int, switch_step: int | None, opening_steps: int = 0) -> None:
         """`step` of `steps` is done; `switch_step` is the first low-noise one, None for a single model."""
 
 
@@ -34,10 +34,10 @@ class ProgressUpdates:
     def stage(self, stage: Stage) -> None:
         pass
 
-    def step(self, step: int, steps: int, switch_step: int | None) -> None:
+    def step(self, step: int, steps: int, switch_step: int | None, opening_steps: int = 0) -> None:
         now = self._clock()
         if step >= steps or now - self._last < EVERY_S:
             return
         self._last = now
         with contextlib.suppress(Exception):
-            self._send(Progress.of_step(step, steps, switch_step))
+            self._send(Progress.of_step(step, steps, switch_step, opening_steps))

@@ -6,8 +6,9 @@ from typing import Any
 
 from ..contract.video_answer import Timings, VideoAnswer
 from ..contract.video_request import VideoRequest
+from .lora_rows import LORAS
 from .saved_video import Video
-from .workflow import LOAD, LORAS, PREPARE, SAMPLE, SAVE, Plan
+from .workflow import LOAD, NAG, PREPARE, SAMPLE, SAVE, Plan
 
 
 def describe_video(
@@ -22,7 +23,7 @@ def describe_video(
 
     `warnings` come before those of the plan and of the nodes; `timings` are seconds under the names of `Timings`.
     """
-    said = {class_type: _report(outputs, plan, class_type) for class_type in (LOAD, LORAS, PREPARE, SAMPLE, SAVE)}
+    said = {class_type: _report(outputs, plan, class_type) for class_type in (LOAD, LORAS, PREPARE, NAG, SAMPLE, SAVE)}
     prepare, sample = said[PREPARE], said[SAMPLE]
     sent = plan.graph[plan.node_id(SAMPLE)]["inputs"]
     length = video.item.get("frame_count") or prepare.get("length", plan.value(PREPARE, "length"))
@@ -40,6 +41,7 @@ def describe_video(
     for name in ("steps", "switch", "switch_step", "boundary", "sampler", "scheduler", "shift"):
         values[name] = sample.get(name, sent.get(name))
     values |= {name: sample.get(name, sent.get(name)) for name in ("high_noise_cfg", "low_noise_cfg")}
+    values |= _legs(sample)
     values |= {name: prepare.get(name, plan.value(PREPARE, name)) for name in ("sizing", "fit")}
     of_nodes = [sentence for report in said.values() for sentence in report.get("warnings") or ()]
     seconds = sample.get("seconds")
@@ -49,6 +51,16 @@ def describe_video(
         warnings=[*warnings, *plan.warnings, *of_nodes],
         timings=Timings(**_finite((timings or {}) | of_experts)),
     )
+
+
+def _legs(sample: dict[str, Any]) -> dict[str, Any]:
+    """What the sampler says of an opening leg and of NAG, where there were any."""
+    reported = sample.get("legs")
+    legs = [leg for leg in reported if isinstance(leg, dict)] if isinstance(reported, list) else []
+    opening = [leg for leg in legs if leg.get("leg") == "opening"]
+    nag_scale = max((leg.get("nag_scale") or 0.0 for leg in legs), default=0.0)
+    values = {"opening_steps": opening[0].get("steps"), "opening_cfg": opening[0].get("cfg")} if opening else {}
+    return values | ({"nag_scale": nag_scale} if nag_scale else {})
 
 
 def _report(outputs: dict[str, Any], plan: Plan, class_type: str) -> dict[str, Any]:

@@ -129,17 +129,17 @@ class VideoJob:
 
     async def _follow(self, plan: Plan) -> OnProgress:
         sampler, low_noise = plan.node_id(SAMPLE), plan.value(LOAD, "low_noise")
-        inputs = plan.graph[sampler]["inputs"]
+        inputs, opening_steps = plan.graph[sampler]["inputs"], plan.opening_steps
         if "low_noise" not in inputs:
             switch_step = None
         elif inputs["switch"] == "step":
-            switch_step = inputs["switch_step"]
+            switch_step = max(inputs["switch_step"], opening_steps)
         else:
-            switch_step = await planned_switch(self._session, self._process, inputs)
+            switch_step = await planned_switch(self._session, self._process, inputs, opening_steps)
 
         def on_progress(node_id: str, step: int, steps: int) -> None:
             if node_id == sampler:
-                self._follower.step(step, steps, switch_step)
+                self._follower.step(step, steps, switch_step, opening_steps)
                 if step >= steps:
                     self._follower.stage("decoding")
                 self._on_high_noise(self._request.workflow, low_noise)

@@ -13,15 +13,17 @@ from typing import Any
 from ..contract.errors import JobError
 from ..contract.sizes import offered_size
 from ..contract.video_request import VideoRequest, field_range
+from .lora_rows import LORAS, add_loras
 from .settings import Settings
 
 Graph = dict[str, dict[str, Any]]
 
-ENCODE, PREPARE, LOAD, LORAS, SAMPLE, SAVE = (
+ENCODE, PREPARE, LOAD, NAG, OPENING, SAMPLE, SAVE = (
     "WanRelay_EncodePrompts",
     "WanRelay_PrepareLatent",
     "WanRelay_LoadExperts",
-    "WanRelay_ApplyLoraPair",
+    "WanRelay_ApplyNag",
+    "WanRelay_OpeningLeg",
     "WanRelay_Sample",
     "WanRelay_SaveVideo",
 )
@@ -31,6 +33,9 @@ FIELD_INPUTS: dict[str, tuple[str, str]] = {
     **{name: (ENCODE, name) for name in ("prompt", "negative_prompt")},
     **{name: (PREPARE, name) for name in ("width", "height", "length", "sizing", "fit")},
     **{name: (SAMPLE, name) for name in ("steps", "sampler", "scheduler", "shift", "high_noise_cfg", "low_noise_cfg")},
+    "opening_steps": (OPENING, "steps"),
+    "opening_cfg": (OPENING, "cfg"),
+    "nag_scale": (NAG, "scale"),
     **{name: (SAMPLE, name) for name in ("switch", "boundary", "switch_step", "seed")},
     **{name: (SAVE, name) for name in ("fps", "format", "crf")},
 }
@@ -66,6 +71,11 @@ class Plan:
     def value(self, class_type: str, name: str) -> Any:
         return self.graph[self.node_id(class_type)]["inputs"][name]
 
+    @property
+    def opening_steps(self) -> int:
+        """Steps of the opening leg; 0 where the workflow has none."""
+        return sum(self.graph[key]["inputs"]["steps"] for key in _matching(self.graph, OPENING))
+
 
 def build_plan(
     request: VideoRequest, seed: int, start_name: str | None, end_name: str | None, prefix: str, settings: Settings
@@ -78,6 +88,8 @@ def build_plan(
     plan = Plan(copy.deepcopy(_load(settings.workflows, request.workflow)))
     graph = plan.graph
     _set_images(graph, start_name, end_name)
+    _set_opening_leg(graph, request)
+    _set_nag(graph, request)
     values = _values(request, plan)
     for name, value in values.items():
         class_type, input_name = FIELD_INPUTS[name]
@@ -85,6 +97,9 @@ def build_plan(
     graph[find_node(graph, SAMPLE)]["inputs"]["seed"] = seed
     graph[find_node(graph, SAVE)]["inputs"]["filename_prefix"] = prefix
     use_model_files(graph, settings)
+    _check_opening(plan)
+    plan.warnings += _negative_warnings(request, plan)
+    add_loras(graph, find_node(graph, SAMPLE), request.loras or ())
     _check_budget(plan, settings.max_video_pixels)
     return plan
 
@@ -92,7 +107,11 @@ def build_plan(
 def _values(request: VideoRequest, plan: Plan) -> dict[str, Any]:
     """What the request says about node inputs: only fields that were sent."""
     sent = request.model_fields_set
-    values = {name: getattr(request, name) for name in FIELD_INPUTS if name in sent and name != "seed"}
+    values = {
+        name: getattr(request, name)
+        for name, (class_type, _) in FIELD_INPUTS.items()
+        if name in sent and name != "seed" and _matching(plan.graph, class_type)
+    }
     if "cfg" in sent:
         values = {"high_noise_cfg": request.cfg, "low_noise_cfg": request.cfg} | values
     if request.resolution is not None:
@@ -144,6 +163,53 @@ def _set_images(graph: Graph, start_name: str | None, end_name: str | None) -> N
             graph[loader] = {"class_type": "LoadImage", "_meta": {"title": title}, "inputs": {}}
         graph[loader]["inputs"]["image"] = name
         prepare[input_name] = [loader, 0]
+
+
+def _set_opening_leg(graph: Graph, request: VideoRequest) -> None:
+    """Adds the opening leg where the request asks for one and the workflow has none; takes it away for 0 steps."""
+    sample = graph[find_node(graph, SAMPLE)]["inputs"]
+    found = _matching(graph, OPENING)
+    if request.opening_steps == 0:
+        for key in found:
+            del graph[key]
+        sample.pop("opening", None)
+    elif not found and (request.opening_steps or request.opening_cfg is not None):
+        graph["wan_relay_opening"] = {
+            "class_type": OPENING,
+            "_meta": {"title": "Opening Leg"},
+            "inputs": {"model": [find_node(graph, LOAD), 0], "steps": 1, "cfg": 3.5},
+        }
+        sample["opening"] = ["wan_relay_opening", 0]
+
+
+def _set_nag(graph: Graph, request: VideoRequest) -> None:
+    """Adds Apply NAG in front of the sampler where the request asks for it and the workflow has none."""
+    if not request.nag_scale or _matching(graph, NAG):
+        return
+    sample = graph[find_node(graph, SAMPLE)]["inputs"]
+    models = {name: sample[name] for name in ("high_noise", "low_noise") if name in sample}
+    graph["wan_relay_nag"] = {
+        "class_type": NAG,
+        "_meta": {"title": "Apply NAG"},
+        "inputs": {**models, "negative": sample["negative"], "alpha": 0.25, "tau": 2.37, "end_sigma": 0.0},
+    }
+    sample |= {name: ["wan_relay_nag", slot] for slot, name in enumerate(models)}
+
+
+def _check_opening(plan: Plan) -> None:
+    steps = plan.value(SAMPLE, "steps")
+    if plan.opening_steps > steps:
+        raise JobError("OUT_OF_RANGE", f"opening_steps must be at most steps, which is {steps}", "opening_steps")
+
+
+def _negative_warnings(request: VideoRequest, plan: Plan) -> list[str]:
+    """A sentence for a negative prompt that nothing looks at."""
+    cfgs = [plan.value(SAMPLE, f"{expert}_cfg") for expert in ("high_noise", "low_noise")]
+    cfgs += [plan.graph[key]["inputs"]["cfg"] for key in _matching(plan.graph, OPENING)]
+    scales = [plan.graph[key]["inputs"]["scale"] for key in _matching(plan.graph, NAG)]
+    if not (request.negative_prompt or "").strip() or any(cfg != 1 for cfg in cfgs) or any(s > 1 for s in scales):
+        return []
+    return ["negative_prompt has no effect at cfg 1; nag_scale makes it work there"]
 
 
 def _check_budget(plan: Plan, max_video_pixels: int) -> None:

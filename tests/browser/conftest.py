@@ -93,6 +93,20 @@ def gateway_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     stand.close()
 
 
+class LockedStand(Stand):
+    key = "a-key-of-the-tests"
+
+
+@pytest.fixture(scope="package")
+def locked_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """The same behind a key."""
+    stand = LockedStand(tmp_path_factory.mktemp("gateway"))
+    stand.start_executor()
+    stand.start_gateway("--api-key", stand.key)
+    yield stand
+    stand.close()
+
+
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     """Opens the page of a gateway. One that leaves an error in the console, or breaks its own policy, fails the test."""

@@ -17,13 +17,14 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser
 
+from ...tools.toy_workflows import opening_steps
 from .editor import Editor, chromium
 from .template_notes import ABOUT
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs"
 SIGMAS = (1.0, 0.9375, 0.8333, 0.625)  # 4 steps, simple, shift 5: the schedule of the main workflow
-HIGH, LOW = "#f0994d", "#5fb0f2"
+OPENING, HIGH, LOW = "#a3cf6b", "#f0994d", "#5fb0f2"
 
 BARS = "".join(
     f'<div style="flex:1; height:{100 * sigma}%; border-radius:8% 8% 0 0; background:{colour}"></div>'
@@ -73,12 +74,18 @@ def thumbnail(url: str, name: str, workflow: dict[str, Any]) -> str:
     """A square page for the template browser: what goes in, the title, the schedule as the server plans it."""
     inputs = {node["class_type"]: node["inputs"] for node in workflow.values()}
     sample = {key: value for key, value in inputs["WanRelay_Sample"].items() if not isinstance(value, list)}
+    if steps := opening_steps(workflow):
+        sample["opening"] = ",".join(map(str, steps))
     with urllib.request.urlopen(f"{url}/wan_relay/schedule?{urllib.parse.urlencode(sample)}", timeout=60) as response:
         plan = json.load(response)
-    num_high = plan["n_high"] if "low_noise" in inputs["WanRelay_Sample"] else len(plan["sigmas"])
+    num_opening = sum(plan["n_opening"])
+    num_high = num_opening + plan["n_high"] if "low_noise" in inputs["WanRelay_Sample"] else len(plan["sigmas"])
+    colours = [
+        OPENING if step < num_opening else HIGH if step < num_high else LOW for step in range(len(plan["sigmas"]))
+    ]
     bars = "".join(
-        f'<div style="flex:1; height:{100 * sigma}%; background:{HIGH if step < num_high else LOW}"></div>'
-        for step, sigma in enumerate(plan["sigmas"][:-1])
+        f'<div style="flex:1; height:{100 * sigma}%; background:{colour}"></div>'
+        for sigma, colour in zip(plan["sigmas"][:-1], colours, strict=False)
     )
     num_images = sum(node["class_type"] == "LoadImage" for node in workflow.values())
     photo = base64.b64encode((ROOT / "tests" / "data" / "coffee.jpg").read_bytes()).decode()

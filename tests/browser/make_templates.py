@@ -1,6 +1,6 @@
 """Makes workflows/*.json out of workflows/api/*.json: the real editor builds each graph, this script lays it out.
 
-Run it with `python3 dev.py run tests.browser.make_templates URL` where URL is a running ComfyUI with this pack.
+Run it with `python3 dev.py run tests.browser.make_templates URL [NAME]` where URL is a running ComfyUI with this pack.
 """
 
 import json
@@ -19,10 +19,10 @@ COLUMN_GAP = 90
 
 # Column by column, left to right: the group's title, its colour, its width, and the nodes in it, top to bottom.
 COLUMNS: list[tuple[str, str, int, list[str]]] = [
-    ("Models", "#3f789e", 440, ["VAELoader", "WanRelay_LoadExperts", "WanRelay_ApplyLoraPair"]),
+    ("Models", "#3f789e", 440, ["VAELoader", "WanRelay_LoadExperts", "WanRelay_ApplyLoraPair", "WanRelay_ApplyNag"]),
     ("Prompt and images", "#8a6d3b", 400, ["WanRelay_EncodePrompts", "LoadImage"]),
     ("Size and length", "#5a7a4a", 380, ["WanRelay_PrepareLatent"]),
-    ("Relay: high noise, then low noise", "#b06634", 380, ["WanRelay_Sample"]),
+    ("Relay: high noise, then low noise", "#b06634", 380, ["WanRelay_OpeningLeg", "WanRelay_Sample"]),
     ("Video", "#6a5a8c", 420, ["VAEDecode", "WanRelay_SaveVideo"]),
 ]
 HEIGHTS = {"WanRelay_EncodePrompts": 340, "LoadImage": 340, "WanRelay_SaveVideo": 520, "WanRelay_Sample": 800}
@@ -78,9 +78,9 @@ def lay_out(graph: dict[str, Any], name: str) -> dict[str, Any]:
     return {**{key: graph[key] for key in kept}, "last_node_id": note_id, "groups": groups, "config": {}, "extra": {}}
 
 
-def main(url: str) -> None:
+def main(url: str, only: str = "*") -> None:
     with chromium() as browser:
-        for path in sorted((ROOT / "workflows" / "api").glob("*.json")):
+        for path in sorted((ROOT / "workflows" / "api").glob(f"{only}.json")):
             editor = Editor(browser, url)  # a new page each time: the editor keeps pictures by node number
             editor.set_up()
             workflow = json.loads(path.read_text())
@@ -97,4 +97,4 @@ def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -57,6 +57,12 @@ ABOUT = {
         "The original experts and a 4-step LoRA on each. Do not add these LoRAs to a checkpoint that has the speed-up "
         "merged already: the node warns about it.",
     ),
+    "wan22_i2v_4step_motion": (
+        "Image to video in 4 steps, with more motion",
+        "Three legs in one sampler run: the original high-noise expert takes the first step at cfg 3.5, without the "
+        "4-step LoRA that slows motion down; then both experts with their LoRAs. NAG makes the negative prompt work at "
+        "cfg 1. More motion still: 2 opening steps of 6, switch step 3.",
+    ),
     "wan22_i2v_reference": (
         "Image to video as the Wan2.2 reference does it",
         "40 steps, FlowUniPC, cfg 3.5, shift 5, and the experts change where the noise level crosses 0.9. Slow, and "

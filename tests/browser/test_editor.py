@@ -15,6 +15,7 @@ from wan_relay.tests.browser.editor import Editor
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = sorted(path.stem for path in (ROOT / "workflows" / "api").glob("*.json"))
 MODES = [pytest.param(False, id="classic"), pytest.param(True, id="nodes_2")]
+HIGH_LORA, LOW_LORA = (f"wan2.2_i2v_lightx2v_4steps_lora_v1_{expert}_noise.safetensors" for expert in ("high", "low"))
 TINY = {"width": 64, "height": 48, "length": 5}
 
 
@@ -59,7 +60,8 @@ def test_plot_follows_the_widgets(editor: Any, nodes_2: bool) -> None:
     editor.set_widgets("WanRelay_Sample", {"switch": "step", "switch_step": 41})
     refusal = "switch_step must be between 0 and the number of steps, which is 40, not 41."
     editor.wait_for_panel("WanRelay_Sample", refusal)
-    assert editor.panel("WanRelay_Sample") == refusal
+    assert editor.panel("WanRelay_Sample").splitlines()[-1] == refusal
+    assert "2 high" not in editor.panel("WanRelay_Sample")
     assert bars(editor) == []
 
 
@@ -77,8 +79,49 @@ def test_plot_reads_values_through_links(editor: Any) -> None:
     assert bars(editor) == []
 
 
+def test_plot_shows_the_legs_in_their_colours(editor: Any) -> None:
+    load(editor, "wan22_i2v_4step_motion")
+    editor.wait_for_panel("WanRelay_Sample", "1 opening, 1 high, 2 low · switch after step 2")
+    assert bars(editor) == ["opening", "high", "low", "low"]
+    editor.set_widgets("WanRelay_OpeningLeg", {"steps": 3})
+    editor.wait_for_panel("WanRelay_Sample", "3 opening, 0 high, 1 low")
+    assert bars(editor) == ["opening", "opening", "opening", "low"]
+    assert "The opening legs take every step of the high-noise expert" in editor.panel("WanRelay_Sample")
+    editor.run("find('WanRelay_OpeningLeg')[0].mode = 2;")
+    editor.wait_for_panel("WanRelay_Sample", "2 high, 2 low")
+
+
+@pytest.mark.parametrize("nodes_2", MODES)
+def test_the_settings_that_the_files_authors_recommend_are_one_press_away(editor: Any, nodes_2: bool) -> None:
+    editor.set_up(nodes_2=nodes_2)
+    load(editor)
+    editor.wait_for_panel("WanRelay_Sample", "2 high, 2 low")
+    editor.settle(600)
+    assert "Recommended" not in editor.panel("WanRelay_Sample")  # the author says that simple works as well
+    editor.set_widgets("WanRelay_Sample", {"scheduler": "beta", "low_noise_cfg": 2.0})
+    file = "DasiwaWAN22I2V14BLightspeed_synthseductionHighV9.safetensors"
+    says = f"Recommended for {file}: set low_noise_cfg 1, scheduler linear_quadratic"
+    editor.wait_for_panel("WanRelay_Sample", says)
+    editor.page.locator(".wan-relay button.preset:visible").click()
+    editor.wait("!find('WanRelay_Sample')[0].widgets.at(-1).element.textContent.includes('Recommended')")
+    editor.wait_for_panel("WanRelay_Sample", "2 high, 2 low · switch after step 2")
+    load(editor, "wan22_i2v_4step_lora")
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"is_on": False})
+    says = "set steps 40, high_noise_cfg 3.5, low_noise_cfg 3.5, sampler flow_unipc, scheduler official_unipc, "
+    says += "switch boundary"
+    editor.wait_for_panel("WanRelay_Sample", says)
+    editor.page.locator(".wan-relay button.preset:visible").click()
+    editor.wait_for_panel("WanRelay_Sample", "15 high, 25 low · boundary 0.9")
+    sample = next(node["inputs"] for node in editor.export().values() if node["class_type"] == "WanRelay_Sample")
+    assert [sample[name] for name in ("steps", "high_noise_cfg", "sampler", "shift", "switch", "switch_step")] == [
+        *(40, 3.5, "flow_unipc", 5, "boundary", 2),
+    ]
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"is_on": True})
+    editor.wait_for_panel("WanRelay_Sample", f"Recommended for {HIGH_LORA}: set steps 4, high_noise_cfg 1")
+
+
 def bars(editor: Any) -> list[str]:
-    """The expert of every bar that is drawn, and really on the screen."""
+    """The leg of every bar that is drawn, and really on the screen."""
     return editor.page.locator(".wan-relay .bar:visible").evaluate_all("bars => bars.map((bar) => bar.classList[1])")
 
 
@@ -220,6 +263,76 @@ def test_files_are_checked_as_soon_as_they_are_chosen(editor: Any, nodes_2: bool
     assert editor.page.locator(".wan-relay .bad:visible").count() >= 1
     editor.set_widgets("WanRelay_LoadExperts", {"low_noise": "gone.safetensors"})
     editor.wait_for_panel("WanRelay_LoadExperts", "The file gone.safetensors is missing.")
+
+
+@pytest.mark.parametrize("nodes_2", MODES)
+def test_rows_of_loras_are_checked_and_a_file_finds_its_partner(editor: Any, nodes_2: bool) -> None:
+    editor.set_up(nodes_2=nodes_2)
+    load(editor, "wan22_i2v_4step_lora")
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"pairs": "3"})
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"pairs.high_noise_lora_2": HIGH_LORA, "pairs.is_on_3": False})
+    editor.wait_for_panel("WanRelay_ApplyLoraPair", f"low_noise_lora_2: use {LOW_LORA}")
+    editor.page.locator(".wan-relay button.offer:visible").click()
+    editor.wait_for_panel("WanRelay_ApplyLoraPair", "2. Low noise 40 layers")
+    assert "use " not in editor.panel("WanRelay_ApplyLoraPair")
+    rows = {"high_noise_lora_2": HIGH_LORA, "low_noise_lora_2": LOW_LORA, "is_on_2": True}
+    assert rows.items() <= further_rows(editor).items()
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"pairs.low_noise_strength_2": 0.5})
+    editor.settle(600)
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"pairs": "2"})
+    editor.wait(widget_is, ["pairs.low_noise_strength_2", 0.5])
+    kept = {**rows, "low_noise_strength_2": 0.5}
+    assert kept.items() <= further_rows(editor).items()
+    assert not any(name.endswith("_3") for name in further_rows(editor))
+    editor.load(editor.graph())
+    assert kept.items() <= further_rows(editor).items()
+
+
+widget_is = "find('WanRelay_ApplyLoraPair')[0].widgets.find((w) => w.name === argument[0])?.value === argument[1]"
+
+
+def further_rows(editor: Any) -> dict[str, Any]:
+    """What the rows after the first are sent with."""
+    inputs = next(node["inputs"] for node in editor.export().values() if node["class_type"] == "WanRelay_ApplyLoraPair")
+    return {name.removeprefix("pairs."): value for name, value in inputs.items() if name.startswith("pairs.")}
+
+
+def test_a_graph_from_before_there_were_rows_opens_as_one_row(editor: Any) -> None:
+    graph = json.loads((ROOT / "workflows" / "wan22_i2v_4step_lora.json").read_text())
+    [node] = [each for each in graph["nodes"] if each["type"] == "WanRelay_ApplyLoraPair"]
+    node["widgets_values"] = [HIGH_LORA, LOW_LORA, 0.5, 0.75]
+    node["inputs"] = [each for each in node["inputs"] if each["name"] not in ("is_on", "pairs")]
+    node["outputs"] = node["outputs"][:3]
+    editor.load(graph)
+    exported = editor.export()
+    inputs = next(each["inputs"] for each in exported.values() if each["class_type"] == "WanRelay_ApplyLoraPair")
+    loader = next(key for key, each in exported.items() if each["class_type"] == "WanRelay_LoadExperts")
+    assert inputs == {
+        "high_noise": [loader, 0],
+        "low_noise": [loader, 1],
+        "high_noise_lora": HIGH_LORA,
+        "low_noise_lora": LOW_LORA,
+        "high_noise_strength": 0.5,
+        "low_noise_strength": 0.75,
+        "is_on": True,
+        "pairs": "1",
+    }
+
+
+def test_trigger_words_are_shown_and_can_be_copied(editor: Any, server: Any) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = server.base / "models" / "loras" / "orbit.safetensors"
+    save_file(load_file(path.with_name(HIGH_LORA)), path, {"modelspec.trigger_phrase": "orbit 360, <b>slow</b>"})
+    load(editor, "wan22_i2v_4step_lora")
+    editor.run("await app.extensionManager.command.execute('Comfy.RefreshNodeDefinitions');")
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"pairs": "2"})
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"pairs.high_noise_lora_2": "orbit.safetensors"})
+    editor.wait_for_panel("WanRelay_ApplyLoraPair", "Trigger words: orbit 360, <b>slow</b>")
+    editor.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    editor.page.locator(".wan-relay button.copy:visible").click()
+    editor.wait("getSelection().toString() === 'orbit 360, <b>slow</b>'")
+    assert editor.run("return await navigator.clipboard.readText();") == "orbit 360, <b>slow</b>"
 
 
 @pytest.mark.parametrize("nodes_2", MODES)
@@ -368,6 +481,11 @@ def test_nodes_carry_the_names_of_the_users_language(editor: Any, server: Any, b
         }
         label = "return LiteGraph.createNode('WanRelay_Sample').widgets.find((w) => w.name === 'shift').label;"
         assert page.run(label) == names["WanRelay_Sample"]["inputs"]["shift"]["name"]
+        row = "const node = LiteGraph.createNode('WanRelay_ApplyLoraPair'); app.rootGraph.add(node);"
+        row += "node.widgets.find((w) => w.name === 'pairs').value = '2';"
+        row += "return node.widgets.find((w) => w.name === 'pairs.low_noise_lora_2').label;"
+        of_row = names["WanRelay_ApplyLoraPair"]["inputs"]["pairs_low_noise_lora_2"]["name"]
+        assert page.run(row) == of_row
     finally:
         page.close()
 

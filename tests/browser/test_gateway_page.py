@@ -1,7 +1,7 @@
 """The gateway's page in the real browser: from a picture to a video, and what goes wrong on the way."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,7 @@ import pytest
 from wan_relay.tests.browser.gateway_page import PICTURE, GatewayPage
 from wan_relay.tests.service.gateway.stand import Stand
 
-KEY = "a-key-of-the-tests"
 Open = Callable[..., GatewayPage]
-
-
-@pytest.fixture(scope="module")
-def locked_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    stand = Stand(tmp_path_factory.mktemp("gateway"))
-    stand.start_executor()
-    stand.start_gateway("--api-key", KEY)
-    yield stand
-    stand.close()
 
 
 def api(stand: Stand, path: str) -> dict[str, Any]:
@@ -102,8 +92,11 @@ def test_words_alone_and_a_drawn_seed(page: GatewayPage, gateway_stand: Stand) -
     page.page.click("#draw")
     seed = page.page.input_value("#seed")
     assert seed.isdecimal()
-    page.order("a wave breaks", picture=None)
+    page.order("slow 2 a wave breaks", picture=None)
+    page.say("#stage .status", "Step")
+    boxes = [page.page.locator(selector).bounding_box() for selector in ("#form", ".frame")]
     page.video()
+    assert [page.page.locator(selector).bounding_box() for selector in ("#form", ".frame")] == boxes  # nothing jumps
     task = api(gateway_stand, f"/{page.task_id()}")
     assert (task["seed"], task["settings"]["workflow"]) == (int(seed), "wan22_t2v_4step")
     page.until(lambda: page.kept()[0].get("thumbnail", "").startswith("data:image/jpeg"))
@@ -302,7 +295,8 @@ def test_the_history_deletes_and_says_what_is_gone(page: GatewayPage, gateway_st
     assert page.page.input_value("#prompt") == "first"
 
 
-def test_the_key_is_asked_for_and_stays_in_the_tab(open_page: Open, locked_stand: Stand) -> None:
+def test_the_key_is_asked_for_and_stays_in_the_tab(open_page: Open, locked_stand: Any) -> None:
+    key = locked_stand.key
     page = open_page(locked_stand)
     page.order("a locked door", picture=None)
     page.say("#key_dialog", "Whoever runs the gateway makes one")
@@ -313,14 +307,14 @@ def test_the_key_is_asked_for_and_stays_in_the_tab(open_page: Open, locked_stand
         page.page.fill("#key_value", wrong)
         page.page.press("#key_value", "Enter")
         page.say("#key_dialog", "The gateway does not know this key.")
-    page.page.fill("#key_value", KEY)
+    page.page.fill("#key_value", key)
     page.page.get_by_role("button", name="Use it").click()
     page.video()
-    assert page.page.evaluate("sessionStorage.wan_relay_key") == KEY
-    assert KEY not in page.page.evaluate("JSON.stringify(localStorage)")
+    assert page.page.evaluate("sessionStorage.wan_relay_key") == key
+    assert key not in page.page.evaluate("JSON.stringify(localStorage)")
     page.reload()
     page.video()
-    assert not any(KEY in address for address in [*page.addresses, page.page.url])
+    assert not any(key in address for address in [*page.addresses, page.page.url])
     page.page.get_by_role("button", name="Forget the key").click()
     page.page.locator("#key_dialog:visible").wait_for()
     page.page.keyboard.press("Escape")

@@ -6,7 +6,6 @@ from wan_relay.nodes.rules.frames.frame_size import placement_changes, plan_size
 from wan_relay.nodes.rules.relay.expert_boundary import count_high_steps
 from wan_relay.nodes.rules.relay.official_schedules import official_unipc_sigmas, shift_sigma
 from wan_relay.service.gateway.dialects import api
-from wan_relay.service.gateway.toy_size import asked_size
 from wan_relay.service.worker.settings import PACKAGE, Settings
 from wan_relay.service.worker.workflow import PREPARE, SAMPLE, Plan, build_plan
 from wan_relay.tests.browser.gateway_page import GatewayPage
@@ -134,4 +133,3 @@ def test_the_presets_say_what_the_workflows_run_with(page: GatewayPage) -> None:
         plan = build_plan(request, 0, "a", None, "x", settings())
         steps, high, low = (plan.value(SAMPLE, name) for name in ("steps", "high_noise_cfg", "low_noise_cfg"))
         assert (preset["steps"], preset["cfg"], preset["cfg"]) == (steps, high, low)
-    assert asked_size(request) == (1280, 704)

@@ -24,6 +24,7 @@ SCHEDULE = {
 SIZE = {"sizing": "match image", "width": "832", "height": "624", "fit": "crop", "length": "80", "batch_size": "1"}
 TOY_HIGH, TOY_LOW = "toy_wan2.2_i2v_high_noise.safetensors", "toy_wan2.2_i2v_low_noise.safetensors"
 TOY_HIGH_LORA = "toy_wan2.2_i2v_high_noise_4step_lora.safetensors"
+TOY_LOW_LORA = "toy_wan2.2_i2v_low_noise_4step_lora.safetensors"
 
 
 @pytest.fixture
@@ -59,6 +60,22 @@ async def test_schedule_is_the_plan_of_the_sampler() -> None:
     plan = plan_schedule(4, "simple", "euler", 5.0, 1.0, "step", 0.9, 2)
     assert await ask("schedule", SCHEDULE) == (200, json.loads(json.dumps(plan)))
     assert (plan["n_high"], plan["n_low"]) == (2, 2)
+
+
+async def test_a_schedule_behind_opening_legs() -> None:
+    _, plan = await ask("schedule", SCHEDULE | {"opening": "1"})
+    assert (plan["n_opening"], plan["n_high"], plan["n_low"], plan["switch_step"]) == ([1], 1, 2, 2)
+    _, plan = await ask("schedule", SCHEDULE | {"opening": "1,2"})
+    assert (plan["n_opening"], plan["n_high"], plan["n_low"], plan["switch_step"]) == ([1, 2], 0, 1, 3)
+    assert [note["note"] for note in plan["notes"]] == ["no_high"]
+    _, plan = await ask("schedule", SCHEDULE | {"opening": "4"})
+    assert [note["note"] for note in plan["notes"]] == ["no_high", "no_low"]
+    assert await ask("schedule", SCHEDULE | {"opening": "5"}) == (
+        200,
+        {"refused": "opening takes 5 steps, and the schedule has 4."},
+    )
+    status, answer = await ask("schedule", SCHEDULE | {"opening": "1,x"})
+    assert (status, answer) == (400, {"error": "opening must be a whole number from 1 to 200, got 'x'."})
 
 
 @pytest.mark.parametrize(
@@ -123,8 +140,30 @@ async def test_files_are_reported_from_their_headers(listed: None, toy_models: P
     lora = toy_models / "loras" / TOY_HIGH_LORA
     loras = check_lora_pair(lora, None, folder / TOY_HIGH, folder / TOY_LOW)
     query = {"high_noise_lora": TOY_HIGH_LORA, "low_noise_lora": "none"}
-    assert await ask("loras", query | pair) == (200, json.loads(json.dumps(loras)))
-    assert (await ask("loras", query))[1]["high_noise"]["file"] == TOY_HIGH_LORA
+    said = {"pairs": [{"high_noise": loras["high_noise"], "low_noise": None}], "trigger_words": [], "warnings": []}
+    offers = [{"input": "low_noise_lora", "file": TOY_LOW_LORA}]
+    assert await ask("loras", query | pair) == (200, json.loads(json.dumps({**said, "offers": offers})))
+    assert (await ask("loras", query))[1]["pairs"][0]["high_noise"]["file"] == TOY_HIGH_LORA
+
+
+async def test_every_row_is_reported_and_the_one_that_is_off_is_not_read(listed: None) -> None:
+    none = {"high_noise_lora": "none", "low_noise_lora": "none", "pairs": "3"}
+    rows = {"high_noise_lora_2": TOY_HIGH_LORA, "low_noise_lora_2": TOY_LOW_LORA, "is_on_2": "false"}
+    rows |= {"high_noise_lora_3": TOY_LOW_LORA, "low_noise_lora_3": TOY_LOW_LORA, "is_on_3": "true"}
+    status, answer = await ask("loras", none | rows)
+    files = [[pair[slot] and pair[slot]["file"] for slot in ("high_noise", "low_noise")] for pair in answer["pairs"]]
+    assert (status, files) == (200, [[None, None], [None, None], [TOY_LOW_LORA, TOY_LOW_LORA]])
+    assert answer["warnings"] == [f"high_noise_lora_3: the name {TOY_LOW_LORA} speaks of the low-noise expert."]
+    assert answer["offers"] == [{"input": "high_noise_lora_3", "file": TOY_HIGH_LORA}]
+    gone = rows | {"high_noise_lora_3": "gone.safetensors"}
+    assert await ask("loras", none | gone) == (
+        404,
+        {"error": "high_noise_lora_3: there is no file 'gone.safetensors' in the list of this input."},
+    )
+    assert await ask("loras", none | {"pairs": "7"}) == (
+        200,
+        {"refused": "pairs must be a whole number from 1 to 6, not '7'."},
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,3 +221,14 @@ async def test_no_file_outside_the_lists_can_be_asked_for(listed: None, toy_mode
         assert status == 404
         assert list(answer) == ["error"]
         assert str(toy_models) not in answer["error"]
+
+
+async def test_the_preset_of_a_pair_is_told_by_its_names(listed: None) -> None:
+    pair = {"high_noise": TOY_HIGH, "low_noise": TOY_LOW}
+    loras = {"high_noise_loras": f"style_high.sft\n{TOY_HIGH_LORA}", "low_noise_loras": TOY_LOW_LORA}
+    status, answer = await ask("preset", pair | loras)
+    assert (status, answer["preset"], answer["file"]) == (200, "four_steps", TOY_HIGH_LORA)
+    assert answer["settings"]["steps"] == 4
+    assert (await ask("preset", pair))[1]["preset"] == "i2v_reference"
+    assert await ask("preset", pair | {"high_noise_loras": TOY_HIGH_LORA}) == (200, {})
+    assert (await ask("preset", pair | {"high_noise": "../x"}))[0] == 404

@@ -10,7 +10,9 @@ import comfy.samplers
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from wan_relay.nodes.apply_nag import ApplyNag
 from wan_relay.nodes.engine.relay.flow_solvers import sampler_names
+from wan_relay.nodes.opening_leg import OpeningLegNode
 from wan_relay.nodes.rules.errors import InvalidInput
 from wan_relay.nodes.sample import Sample
 from wan_relay.nodes.schedule import Schedule
@@ -60,7 +62,7 @@ def test_schema_is_the_contract() -> None:
     info = Sample.GET_NODE_INFO_V1()
     required, optional = info["input"]["required"], info["input"]["optional"]
     assert (info["name"], info["category"]) == ("WanRelay_Sample", "wan relay")
-    assert list(optional) == ["low_noise"]
+    assert list(optional) == ["low_noise", "opening"]
     assert list(required) == ["high_noise", "positive", "negative", "latent", *DEFAULTS]
     assert {name: required[name][1]["default"] for name in DEFAULTS} == DEFAULTS
     ranges = {name: (spec[1]["min"], spec[1]["max"]) for name, spec in required.items() if "min" in spec[1]}
@@ -89,7 +91,51 @@ def test_the_report_of_a_four_step_run(models: dict[str, Any]) -> None:
         seconds = report.pop(key)
         assert list(seconds) == ["high_noise", "low_noise"]
         assert all(0 <= value < 60 for value in seconds.values())
+    legs = report.pop("legs")
+    assert [leg.pop("from_sigma") for leg in legs] == pytest.approx([1, 0.833333], abs=1e-6)
+    assert legs == [{"leg": f"{name}_noise", "steps": 2, "cfg": 1.0, "nag_scale": 0.0} for name in ("high", "low")]
     assert report == {**DEFAULTS, "seed": 7, "switch_step": 2, "warnings": [], "found": []}
+
+
+def opening_leg(model: Any, **inputs: Any) -> tuple:
+    return OpeningLegNode.execute(**{"model": model, "steps": 1, "cfg": 3.5, **inputs}).args[0]
+
+
+def test_the_report_of_a_run_with_opening_legs(models: dict[str, Any]) -> None:
+    first = opening_leg(models["high_noise"])
+    both = opening_leg(models["high_noise"], steps=2, cfg=2.0, previous=first)
+    nag = ApplyNag.execute(**models, negative=conditioning(4), scale=5.0, alpha=0.25, tau=2.5).args
+    given = {"high_noise": nag[0], "low_noise": nag[1], "steps": 8, "low_noise_cfg": 3.0, "opening": both}
+    _, report = sample(models, **given)
+    assert [(leg["leg"], leg["steps"], leg["cfg"], leg["nag_scale"]) for leg in report["legs"]] == [
+        ("opening", 1, 3.5, 0.0),
+        ("opening_2", 2, 2.0, 0.0),
+        ("low_noise", 5, 3.0, 0.0),
+    ]
+    assert report["switch_step"] == 3
+    assert list(report["seconds"]) == ["opening", "opening_2", "high_noise", "low_noise"]
+    assert report["seconds"]["opening_2"] > 0 == report["seconds"]["high_noise"]
+    assert report["warnings"] == [
+        "The opening legs take every step of the high-noise expert, which is not used.",
+        "NAG acts at cfg 1 only: it is off for low_noise, whose cfg is 3.",
+    ]
+    assert report["found"] == report["warnings"][1:]
+
+
+@pytest.mark.parametrize(
+    ("leg", "sentence"),
+    [
+        ({"model": "t2v"}, "opening must be a model of the experts' kind, a Wan2.2 I2V expert, and this one is"),
+        ({"positive": conditioning(3, image=False)}, "opening: positive must carry a start or end image"),
+        ({"negative": conditioning(3, image=False)}, "opening: negative must carry the image too"),
+        ({"positive": conditioning(3, frames=2)}, "opening: latent must have as many latent frames as the image"),
+        ({"steps": 5}, "opening takes 5 steps, and the schedule has 4."),
+    ],
+)
+def test_opening_legs_that_do_not_fit(models: dict[str, Any], leg: dict[str, Any], sentence: str) -> None:
+    model = tiny_wan("t2v") if leg.get("model") else models["high_noise"]
+    with pytest.raises(InvalidInput, match=re.escape(sentence)):
+        sample(models, opening=opening_leg(**{**leg, "model": model}))
 
 
 @pytest.mark.parametrize(

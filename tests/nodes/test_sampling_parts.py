@@ -6,8 +6,10 @@ import comfy.samplers
 import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import BasicScheduler, KSamplerSelect, RandomNoise, SamplerCustomAdvanced
+from comfy_extras.nodes_nag import NAGuidance
 from wan_relay.nodes.engine.relay.sigma_schedule import with_shift
 from wan_relay.nodes.guider import Guider
+from wan_relay.nodes.opening_leg import OpeningLegNode
 from wan_relay.nodes.rules.errors import InvalidInput
 from wan_relay.nodes.sample import Sample
 from wan_relay.nodes.schedule import Schedule
@@ -56,7 +58,7 @@ def test_schemas_are_the_contract(node: Any, name: str, order: list[str], defaul
     info = node.GET_NODE_INFO_V1()
     required, optional = info["input"]["required"], info["input"].get("optional", {})
     assert (info["name"], info["category"], list(required)) == (name, "wan relay", order)
-    assert list(optional) == (["low_noise"] if node is Guider else [])
+    assert list(optional) == (["low_noise", "opening"] if node is Guider else [])
     assert {key: required[key][1]["default"] for key in defaults} == defaults
     assert all(spec[1].get("tooltip") for spec in [*required.values(), *optional.values()])
     assert all(info["output_tooltips"])
@@ -79,6 +81,25 @@ def test_the_parts_make_what_sample_makes(models: dict[str, Any], solver: str) -
             **{**GUIDER, "high_noise_cfg": 2.0},
         ).args[0]["samples"]
     assert torch.equal(parts, whole)
+
+
+def test_the_parts_make_what_sample_makes_with_an_opening_leg(models: dict[str, Any]) -> None:
+    opening = OpeningLegNode.execute(models["high_noise"], 1, 3.5).args[0]
+    sigmas = Schedule.execute(models["high_noise"], **SCHEDULE).args[0]
+    parts = sample(guider(models, opening=opening), KSamplerSelect.execute("euler").result[0], sigmas)
+    given = {**models, "positive": conditioning(3), "negative": conditioning(4), "opening": opening, **GUIDER}
+    with torch.inference_mode():
+        latent = {"samples": torch.zeros(LATENT_SHAPE)}
+        whole = Sample.execute(**given, latent=latent, seed=7, steps=4, sampler="euler", scheduler="simple").args[0]
+    assert torch.equal(parts, whole["samples"])
+    assert not torch.equal(parts, sample(guider(models), KSamplerSelect.execute("euler").result[0], sigmas))
+
+
+def test_comfyuis_nag_is_warned_of(models: dict[str, Any]) -> None:
+    own = {"low_noise": NAGuidance.execute(models["low_noise"], 11.0, 0.25, 2.37).result[0]}
+    given = {**GUIDER, **models, **own, "positive": conditioning(3), "negative": conditioning(4)}
+    (sentence,) = Guider.execute(**given).ui["wan_relay"][0]["warnings"]
+    assert sentence.startswith("ComfyUI's NAGuidance on low_noise has no effect on Wan and doubles the time at cfg 1")
 
 
 def test_core_samplers_and_sigmas_work_with_the_guider(models: dict[str, Any]) -> None:

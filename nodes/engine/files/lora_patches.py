@@ -12,6 +12,8 @@ import torch
 from ...rules.files.expert_files import is_distilled
 from ...rules.files.lora_files import name_warnings, plan_warnings, refuse_no_match, twice_distilled
 from ...rules.files.lora_plan import LoraPlan, Shape, plan_lora
+from ...rules.files.lora_rows import input_name
+from ...rules.files.trigger_words import trigger_words
 from .expert_origin import ExpertOrigin, origin_of, set_origin
 
 _NETWORK = "diffusion_model."
@@ -32,21 +34,25 @@ def read_lora(path: Path) -> LoraFile:
     return LoraFile(path, tensors, metadata or {})
 
 
-def apply_lora(model: Any, lora: LoraFile, strength: float, slot: str) -> tuple[Any, dict[str, Any], list[str]]:
+def apply_lora(
+    model: Any, lora: LoraFile, strength: float, slot: str, row: int = 1
+) -> tuple[Any, dict[str, Any], list[str]]:
     """Return a patched clone of `model`, the counts for the report, and warnings; `model` itself is not changed.
 
-    Raises FileRefused when no key of the file fits the model.
+    `slot` is high_noise or low_noise, `row` the node's row, which the sentences name. Raises FileRefused when no key of
+    the file fits the model.
     """
-    file, origin = lora.path.name, origin_of(model)
+    file, origin, named = lora.path.name, origin_of(model), input_name(f"{slot}_lora", row)
     expert = origin.file if origin else "the expert"
     network = network_shapes(model)
     plan = plan_lora({name: tuple(tensor.shape) for name, tensor in lora.tensors.items()}, network, slot)
-    refuse_no_match(slot, file, expert, plan)
+    refuse_no_match(named, file, expert, plan)
     patched = model.clone()
     _add_patches(patched, plan, {name: lora.tensors[key] for key, name in plan.applied.items()}, network, strength)
-    warnings = plan_warnings(slot, file, expert, plan) + name_warnings(slot, lora.path)
-    warnings += _remember(patched, file, is_distilled(lora.path, lora.metadata), slot)
-    return patched, {"file": file, "strength": strength, **plan.counts()}, warnings
+    warnings = plan_warnings(named, file, expert, plan) + name_warnings(slot, named, lora.path)
+    warnings += _remember(patched, file, is_distilled(lora.path, lora.metadata), named)
+    words = trigger_words(lora.metadata)
+    return patched, {"file": file, "strength": strength, **plan.counts(), "trigger_words": words}, warnings
 
 
 def _add_patches(
@@ -73,10 +79,10 @@ def network_shapes(model: Any) -> dict[str, Shape]:
     return {name: tuple(parameter.shape) for name, parameter in parameters}
 
 
-def _remember(model: Any, file: str, distilled: bool, slot: str) -> list[str]:
+def _remember(model: Any, file: str, distilled: bool, named: str) -> list[str]:
     """Note the LoRA on the patched clone; warn when this makes two step-reducing files on one expert."""
     origin = origin_of(model)
     if origin is None:
         return []
     set_origin(model, ExpertOrigin(origin.file, origin.distilled or distilled, (*origin.loras, file)))
-    return [twice_distilled(slot, file, origin.file)] if distilled and origin.distilled else []
+    return [twice_distilled(named, file, origin.file)] if distilled and origin.distilled else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import comfy.model_sampling
@@ -9,7 +10,7 @@ import comfy.samplers
 import torch
 
 from ...rules.errors import InvalidInput
-from ...rules.relay.expert_boundary import ExpertRoute, route_by_boundary, route_by_step
+from ...rules.relay.legs import End, LegRoute, route_of
 from ...rules.relay.official_schedules import OFFICIAL_SCHEDULES, official_dpmpp_sigmas, official_unipc_sigmas
 
 COMFYUI_WAN_SHIFT = 8.0
@@ -92,21 +93,41 @@ def _scheduler_sigmas(model_sampling: Any, scheduler: str, steps: int) -> torch.
     return comfy.samplers.calculate_sigmas(model_sampling, scheduler, steps)
 
 
-def make_route(sigmas: list[float], switch: str, boundary: float, switch_step: int) -> ExpertRoute:
-    """The route of a run over `sigmas`. Raises InvalidInput for values that cannot be meant."""
+def make_route(
+    sigmas: list[float],
+    switch: str,
+    boundary: float,
+    switch_step: int,
+    opening_steps: Sequence[int] = (),
+    num_experts: int = 2,
+) -> LegRoute:
+    """The route of a run over `sigmas`: the opening legs, then the high-noise expert, then the low-noise one.
+
+    Raises InvalidInput for values that cannot be meant.
+    """
+    steps = max(len(sigmas) - 1, 0)
+    ends = [End(step=sum(opening_steps[: index + 1])) for index in range(len(opening_steps))]
+    if sigmas and sum(opening_steps) > steps:
+        raise InvalidInput(f"opening takes {sum(opening_steps)} steps, and the schedule has {steps}.")
+    if num_experts == 2:
+        ends.append(_end_of_high_noise(steps if sigmas else None, switch, boundary, switch_step))
+    return route_of(sigmas, ends)
+
+
+def _end_of_high_noise(steps: int | None, switch: str, boundary: float, switch_step: int) -> End:
+    """steps: None for a schedule without a sigma (denoise 0), which runs whatever the switch is."""
     if switch == "boundary":
         if not 0.0 <= boundary <= 1.0:
             raise InvalidInput(f"boundary must be between 0 and 1, not {boundary:g}.")
-        return route_by_boundary(sigmas, boundary)
+        return End(boundary=boundary)
     if switch == "step":
-        if not sigmas:  # denoise 0 runs no step, whatever the switch
-            return route_by_step(sigmas, 0)
-        steps = len(sigmas) - 1
+        if steps is None:
+            return End(step=0)
         if not 0 <= switch_step <= steps:
             raise InvalidInput(
                 f"switch_step must be between 0 and the number of steps, which is {steps}, not {switch_step}."
             )
-        return route_by_step(sigmas, switch_step)
+        return End(step=switch_step)
     raise InvalidInput(f"switch must be 'boundary' or 'step', not {switch!r}.")
 
 
@@ -114,21 +135,30 @@ NOTES = {
     "ignores_shift": "The linear_quadratic scheduler ignores shift.",
     "all_high": "Every step is the high-noise expert's; the low-noise expert is not used.",
     "all_low": "Every step is the low-noise expert's; the high-noise expert is not used.",
+    "no_high": "The opening legs take every step of the high-noise expert, which is not used.",
+    "no_low": "No step is left for the low-noise expert, which is not used.",
     "own_shift": "Shift 0 keeps the models' own; shown with ComfyUI's default of {shift:g}.",
 }
 """Sentences about schedules that work but may surprise."""
 
 
-def schedule_notes(route: ExpertRoute, scheduler: str, shift: float, num_experts: int) -> list[str]:
-    """Keys of NOTES that hold for a run over `num_experts` models, 1 or 2."""
+def schedule_notes(route: LegRoute, scheduler: str, shift: float, num_opening: int, num_experts: int) -> list[str]:
+    """Keys of NOTES that hold for a run over so many opening legs and experts, 1 or 2."""
     notes = []
     if scheduler == "linear_quadratic" and shift > 0:
         notes.append("ignores_shift")
-    if num_experts == 2 and route.starts_high and not route.n_low:
-        notes.append("all_high")
-    if num_experts == 2 and route.starts_high and not route.n_high:
+    if route.starts and num_opening and not route.steps_of(num_opening):
+        notes.append("no_high")
+    if route.starts and num_experts == 2 and not route.steps_of(num_opening + 1):
+        notes.append("no_low" if num_opening else "all_high")
+    elif route.starts and num_experts == 2 and not num_opening and not route.steps_of(0):
         notes.append("all_low")
     return notes
+
+
+def first_low_step(route: LegRoute, num_opening: int) -> int:
+    """The number of steps before the low-noise expert; all of them where it has none."""
+    return sum(leg <= num_opening for leg in route.starts)
 
 
 class SchedulePlan(TypedDict):
@@ -136,6 +166,7 @@ class SchedulePlan(TypedDict):
 
     sigmas: list[float]
     switch_step: int  # the first low-noise step
+    n_opening: list[int]  # of each opening leg
     n_high: int
     n_low: int
     boundary: float
@@ -153,6 +184,7 @@ def plan_schedule(
     switch: str = "boundary",
     boundary: float = 0.9,
     switch_step: int = 2,
+    opening_steps: Sequence[int] = (),
     num_experts: int = 2,
 ) -> SchedulePlan:
     """What `WanRelay_Sample` would run, without a model: for the plot in the graph editor.
@@ -160,14 +192,16 @@ def plan_schedule(
     Shift 0 means the models' own, which is not known here: ComfyUI's default for Wan is shown and said in a warning.
     """
     sigmas = make_sigmas(sampling_with_shift(shift or COMFYUI_WAN_SHIFT), scheduler, sampler, steps, denoise).tolist()
-    route = make_route(sigmas, switch, boundary, switch_step)
-    notes = schedule_notes(route, scheduler, shift, num_experts) + (["own_shift"] if shift == 0 else [])
+    num_opening = len(opening_steps)
+    route = make_route(sigmas, switch, boundary, switch_step, opening_steps, num_experts)
+    notes = schedule_notes(route, scheduler, shift, num_opening, num_experts) + (["own_shift"] if shift == 0 else [])
     values = {"shift": COMFYUI_WAN_SHIFT}
     return {
         "sigmas": sigmas,
-        "switch_step": route.n_high,
-        "n_high": route.n_high,
-        "n_low": route.n_low,
+        "switch_step": first_low_step(route, num_opening),
+        "n_opening": [route.steps_of(leg) for leg in range(num_opening)],
+        "n_high": route.steps_of(num_opening),
+        "n_low": route.steps_of(num_opening + 1),
         "boundary": boundary,
         "switch": switch,
         "warnings": [NOTES[note].format(**values) for note in notes],

@@ -1,4 +1,4 @@
-"""The expert of a relay that does not begin: registered when the run starts, loaded when its first evaluation comes."""
+"""A leg of a relay that does not begin: registered when the run starts, loaded when its first evaluation comes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .step_counts import replay_context_windows, replay_keyframes
 
 
 class Baton(NamedTuple):
-    """What the expert that waits needs to join a run: the arguments that the run started with."""
+    """What a leg that waits needs to join a run: the arguments that the run started with."""
 
     noise: torch.Tensor
     latent_image: torch.Tensor

@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from ..experts import HIGH_NOISE, LOW_NOISE
 
-_BOTH_WORDS = re.compile(r"(?<![a-z])(high|low)[\s._-]?noise", re.IGNORECASE)
+_BOTH_WORDS = re.compile(r"(?<![a-z])(hi|high|lo|low)[\s._-]?noise", re.IGNORECASE)
 _WORDS = re.compile(
     r"[vV]\d+(?:\.\d+)*"  # v10, V8.1
     r"|[A-Z]+(?=[vV]\d)"  # HIGH of HIGHV81
@@ -15,7 +15,7 @@ _WORDS = re.compile(
     r"|\d+"
 )
 # "high_res" and "low_vram" speak of something else than the noise level.
-_OTHER_MEANINGS = {
+OTHER_MEANINGS = {
     "angle", "bit", "bitrate", "cfg", "contrast", "detail", "details", "end", "fidelity", "fps", "key", "kick", "light",
     "lighting", "mem", "memory", "motion", "pass", "poly", "quality", "ram", "rank", "res", "resolution", "rez", "shot",
     "speed", "step", "steps", "vram",
@@ -44,7 +44,7 @@ def expert_from_name(path: str | PurePath) -> str | None:
     The word must stand alone or begin a camel-case part (`i2vHigh`, `tastysinHighV81`): `slow` and `highway` do not
     count, nor does a word that means something else (`high_res`); a name with both words tells nothing.
     """
-    *folders, name = _parts(path) or [""]
+    *folders, name = path_parts(path) or [""]
     experts = _experts_in(PurePath(name).stem)
     if not experts and folders:
         experts = _experts_in(folders[-1])
@@ -58,7 +58,7 @@ def is_distilled_name(name: str) -> bool:
 
 def is_distilled_file(path: str | PurePath) -> bool:
     """The same for a file: by its name, or by its folder where the name says no more than `high_noise_model` does."""
-    return is_distilled_name(next((part for part in _parts(path)[::-1] if not _is_plain(part)), ""))
+    return is_distilled_name(next((part for part in path_parts(path)[::-1] if not is_plain(part)), ""))
 
 
 def is_wan_2_1_name(name: str) -> bool:
@@ -66,20 +66,26 @@ def is_wan_2_1_name(name: str) -> bool:
     return _WAN_2_1.search(name) is not None
 
 
-def _parts(path: str | PurePath) -> tuple[str, ...]:
+def words_of(name: str) -> list[str]:
+    """The words and numbers of a name, camel case taken apart; a version (`v8.1`) is one word."""
+    return [word for part in re.split(r"[^A-Za-z0-9.]+|\.(?!\d)", name) for word in _WORDS.findall(part)]
+
+
+def path_parts(path: str | PurePath) -> tuple[str, ...]:
+    """The folders and the file of a path that may be written for Windows."""
     return PurePath(str(path).replace("\\", "/")).parts
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
+    """Whether a name holds nothing but words such as those of `high_noise_model`."""
     return all(len(word) == 1 or word in _PLAIN_WORDS for word in re.findall(r"[^\W\d_]+", name.lower()))
 
 
 def _experts_in(name: str) -> set[str]:
-    both = {f"{word.lower()}_noise" for word in _BOTH_WORDS.findall(name)}
+    both = {HIGH_NOISE if word.lower().startswith("h") else LOW_NOISE for word in _BOTH_WORDS.findall(name)}
     is_remix = re.search(_REMIX, name, re.IGNORECASE)
-    other_meanings = _OTHER_MEANINGS - {"lighting"} if is_remix else _OTHER_MEANINGS
-    words = [word for part in re.split(r"[^A-Za-z0-9.]+|\.(?!\d)", name) for word in _WORDS.findall(part)]
-    for word, following in pairwise([*words, ""]):
+    other_meanings = OTHER_MEANINGS - {"lighting"} if is_remix else OTHER_MEANINGS
+    for word, following in pairwise([*words_of(name), ""]):
         lowered = word.lower()
         if lowered in ("high", "low") and following.lower() not in other_meanings:
             both.add(f"{lowered}_noise")

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ...contract.errors import JobError
 from ...contract.failure import Failure
+from ...contract.progress import Expert
 from ...contract.scalars import Flag, Prompt, Real, Text, Whole, lower_case
 from ...contract.video_request import parse_request
 from ...tasks.task import Task, Webhook
@@ -92,7 +93,7 @@ class ProgressInfo(BaseModel):
     stage: str
     step: int | None = None
     steps: int | None = None
-    expert: Literal["high_noise", "low_noise"] | None = None
+    expert: Expert | None = None
     seconds_left: float | None = None
 
 
@@ -230,7 +231,7 @@ def _progress(task: Task) -> ProgressInfo | None:
     if task.progress is None:
         return ProgressInfo(percent=0, stage="waiting") if not task.is_final else None
     said = task.progress.to_wire()
-    percent = round(100 * said.pop("progress", 0), 1)
+    percent = min(99.0, round(100 * said.pop("progress", 0), 1))  # decoding and saving come after the last step
     return ProgressInfo(percent=percent, **{name: said[name] for name in said if name in ProgressInfo.model_fields})
 
 

@@ -341,7 +341,7 @@ def routes(desk: Desk) -> APIRouter:
             content = await part.read(MAX_UPLOAD_BYTES + 1)
         if len(content) > MAX_UPLOAD_BYTES:
             raise Refusal("BODY_TOO_LARGE", f"An upload is at most {MAX_UPLOAD_BYTES // 1_000_000} MB")
-        await desk.store_file(key, content, part.content_type or "application/octet-stream")
+        await desk.keep(key, content, part.content_type or "application/octet-stream")
         return Response(status_code=204)
 
     return router

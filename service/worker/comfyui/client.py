@@ -193,9 +193,14 @@ async def upload(session: aiohttp.ClientSession, process: ComfyProcess, image: P
     return str(body["name"])
 
 
-async def planned_switch(session: aiohttp.ClientSession, process: ComfyProcess, inputs: dict[str, Any]) -> int | None:
-    """The first low-noise step of a sampling node with these inputs, as the pack plans it; None if it does not say."""
+async def planned_switch(
+    session: aiohttp.ClientSession, process: ComfyProcess, inputs: dict[str, Any], opening_steps: int
+) -> int | None:
+    """The first low-noise step of a sampling node with these inputs behind an opening leg of so many steps, as the
+    pack plans it; None if it does not say."""
     query = {name: str(value) for name, value in inputs.items() if not isinstance(value, list)}
+    if opening_steps:
+        query["opening"] = str(opening_steps)
     plan = await advice(session, process, "GET", "/wan_relay/schedule", params=query)
     step = plan.get("switch_step") if isinstance(plan, dict) else None
     return step if isinstance(step, int) else None

@@ -5,7 +5,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from ...contract.errors import JobError
-from ..workflow import INPUT_FIELDS, LOAD, LORAS, MODEL_INPUTS, Graph
+from ..lora_rows import LORAS
+from ..workflow import INPUT_FIELDS, LOAD, MODEL_INPUTS, Graph
 
 _GPU_FAULTS = (
     "cuda error",
@@ -46,7 +47,8 @@ def _refused_input(graph: Graph, node_id: str, class_type: str, fault: dict[str,
     kind, details = str(fault.get("type", "")), str(fault.get("details", ""))
     if kind == "custom_validation_failed":
         sentence = (details.partition(" - ")[2] or details).rstrip(".")
-        if (class_type, name) in MODEL_INPUTS and (absent := _ABSENT_FILE.search(sentence)):
+        of_files = class_type in (LOAD, LORAS) or (class_type, name) in MODEL_INPUTS
+        if of_files and (absent := _ABSENT_FILE.search(sentence)):
             return _absent_model(absent[1], absent[2], title)
         if class_type in (LOAD, LORAS):
             return JobError("MODEL_REFUSED", f"{sentence} (node {title})")

@@ -150,6 +150,7 @@ def test_every_key_style_gives_the_same_weights(style: str, model: Any, tmp_path
         "unmatched": 0,
         "layers": len(LAYERS),
         "examples": [],
+        "trigger_words": [],
     }
     assert warnings == []
     by_core, _ = comfy.sd.load_lora_for_models(model, None, dict(tensors), STRENGTH, 0)

@@ -70,7 +70,7 @@ def put_on(pair: Any, hooks: comfy.hooks.HookGroup, negative: bool = False) -> N
 def chain_difference(pair: Any, sigmas: torch.Tensor, cfg: float = 1.0, **settings: Any) -> float:
     """Largest difference to two chained samplers over Euler, relative to the result."""
     relay = pair.relay("euler", sigmas, cfg=cfg, **settings)
-    n_high = pair.guider(**settings).make_route(sigmas.tolist()).n_high
+    n_high = pair.guider(**settings).make_route(sigmas.tolist()).steps_of(0)
     return largest_difference(relay, pair.chain("euler", sigmas, n_high, cfg)) / float(relay.std())
 
 

@@ -6,7 +6,8 @@ import comfy.patcher_extension
 import pytest
 import torch
 from wan_relay.nodes.engine.relay.relay_guider import RelayGuider
-from wan_relay.nodes.rules.relay.expert_boundary import ExpertRoute, is_high_noise
+from wan_relay.nodes.rules.relay.expert_boundary import is_high_noise
+from wan_relay.nodes.rules.relay.legs import LegRoute
 from wan_relay.tests.engine.relay.relay_runs import LATENT_SHAPE, Pair, largest_difference, noise_for
 from wan_relay.tests.engine.tiny_wan import bare_denoiser
 
@@ -47,11 +48,11 @@ def broken_guiders() -> dict[str, Any]:
     class OneStepEarly(RelayGuider):
         """Asks where a step ends instead of where it starts."""
 
-        def make_route(self, sigmas: list[float]) -> ExpertRoute:
+        def make_route(self, sigmas: list[float]) -> LegRoute:
             route = super().make_route(sigmas)
-            switch = sigmas[route.n_high - 1]
-            starts = [step < route.n_high - 1 for step in range(len(sigmas) - 1)]
-            return ExpertRoute(sigmas, starts, lambda sigma: sigma > switch)
+            switch = sigmas[route.steps_of(0) - 1]
+            starts = [int(step >= route.steps_of(0) - 1) for step in range(len(sigmas) - 1)]
+            return LegRoute(sigmas, starts, lambda sigma: int(sigma <= switch))
 
     class TwoRuns(RelayGuider):
         """Chains two sampler runs: the second starts without the first one's history."""
@@ -59,7 +60,7 @@ def broken_guiders() -> dict[str, Any]:
         def sample(
             self, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, *args: Any, **kwargs: Any
         ) -> torch.Tensor:
-            n_high = self.make_route(sigmas.tolist()).n_high
+            n_high = self.make_route(sigmas.tolist()).steps_of(0)
             first, second = sigmas[: n_high + 1].clone(), sigmas[n_high:]
             latent = super().sample(noise, latent_image, sampler, self.first_part(first), *args, **kwargs)
             return super().sample(self.second_noise(noise), latent, sampler, second, *args, **kwargs)
@@ -114,7 +115,7 @@ def test_euler_equals_two_chained_samplers(pair: Any, cfg: float) -> None:
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "uni_pc", "res_multistep", "flow_unipc"])
 def test_multistep_solvers_keep_their_history_where_a_chain_loses_it(pair: Any, sampler: str) -> None:
     sigmas = pair.sigmas(8, sampler)
-    n_high = pair.guider().make_route(sigmas.tolist()).n_high
+    n_high = pair.guider().make_route(sigmas.tolist()).steps_of(0)
     relay = pair.relay(sampler, sigmas)
     assert largest_difference(relay, pair.chain(sampler, sigmas, n_high)) > 1e-2 * float(relay.std())
 

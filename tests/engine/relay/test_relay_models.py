@@ -308,7 +308,7 @@ def test_nothing_is_kept_after_a_run(pair: Any) -> None:
     guider = pair.guider()
 
     run(guider, "euler", pair.sigmas(4))
-    assert (guider.inner_model, guider.conds, guider.waiting, guider.baton) == (None, None, None, None)
+    assert (guider.inner_model, guider.conds, guider.waiting, guider.baton) == (None, None, {}, None)
     assert pair.high.model.current_patcher is None
     assert pair.low.model.current_patcher is None
     alive = [weakref.ref(pair.high.model), weakref.ref(pair.low.model)]

@@ -247,7 +247,7 @@ def test_running_out_of_memory_while_loading_leaves_the_next_run_whole(
         patch.setattr(module, where, fails)
         with pytest.raises(torch.OutOfMemoryError):
             run(guider, "dpmpp_2m", pair.sigmas(4))
-    assert guider.waiting is None
+    assert guider.waiting == {}
     assert pair.low.model.current_patcher is None
     assert torch.equal(run(guider, "dpmpp_2m", pair.sigmas(4)), expected)
 

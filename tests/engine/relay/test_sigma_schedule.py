@@ -75,6 +75,7 @@ def test_a_plan_says_what_sample_would_run() -> None:
     assert plan.pop("sigmas") == pytest.approx([1, 0.9375, 0.833333, 0.625, 0], abs=1e-6)
     assert plan == {
         "switch_step": 2,
+        "n_opening": [],
         "n_high": 2,
         "n_low": 2,
         "boundary": 0.9,

@@ -193,6 +193,7 @@ def test_the_report_of_a_lora_pair(tmp_path: Path) -> None:
             "unmatched": 1,
             "layers": 1,
             "examples": ["odd"],
+            "trigger_words": [],
         },
         "low_noise": None,
         "warnings": [

@@ -170,11 +170,11 @@ def test_numbers_may_come_as_text_or_whole_floats_and_null_is_the_default():
 
 
 def test_unknown_fields_are_listed_and_bounded():
-    raw = GUIDE | {"lenght": 5, "loras": [], "x" * 500: 1} | {f"zz{i}": i for i in range(200_000)}
+    raw = GUIDE | {"lenght": 5, "masks": [], "x" * 500: 1} | {f"zz{i}": i for i in range(200_000)}
     _, warnings = parse_request(raw)
     assert warnings[:2] == [
         "field lenght is not known and was ignored; did you mean length?",
-        "field loras is not known and was ignored",
+        "field masks is not known and was ignored",
     ]
     assert warnings[10] == "199993 more unknown fields were ignored"
     assert len(warnings) == 11

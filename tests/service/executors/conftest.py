@@ -16,7 +16,7 @@ class Site(NamedTuple):
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with deployed(tmp_path_factory.mktemp(request.param), kind=request.param) as here:
         yield Site(here, here.machine().start().ready())
-    assert here.processes_left() == []
+    here.wait_no_process()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from wan_relay.service.tasks.task import Order, Task
 
 ROOT = Path(__file__).resolve().parents[3]
 FAKE_COMFYUI = ROOT / "tests" / "service" / "worker" / "fake_comfyui"
-LIMIT_S = 90.0
+LIMIT_S = 150.0
 T = TypeVar("T")
 
 
@@ -286,6 +286,10 @@ class Deployment:
             if str(self.folder).encode() in text and state not in ("Z", "X"):
                 found.append(command.replace(b"\0", b" ").decode(errors="replace"))
         return found
+
+    def wait_no_process(self) -> None:
+        """The dying have a moment. Raises TimeoutError."""
+        wait_until(lambda: not self.processes_left())
 
     def close(self) -> None:
         for machine in self.machines:

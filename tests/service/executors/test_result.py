@@ -1,13 +1,15 @@
 """A video's way into a store that is full, away, or back again."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from wan_relay.service.contract.errors import JobError
 from wan_relay.service.executors import result
-from wan_relay.service.executors.result import draw, keep
+from wan_relay.service.executors.result import draw, keep, remove
 from wan_relay.service.store.object_store import StoredObject, StoreError, StoreFullError, StoreUnavailableError
+from wan_relay.service.store.open_store import open_store
 from wan_relay.service.tasks.task import Order, Video
 
 BEGUN = {"seed": 1, "name": "0123456789ab"}
@@ -67,3 +69,16 @@ def test_what_is_drawn_once() -> None:
     assert len(seeds) == 3
     assert all(0 <= seed <= 2**53 - 1 for seed in seeds)
     assert len({drawn()["name"] for _ in range(3)}) == 3
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_what_is_discarded_is_gone(tmp_path: Path, suffix: str) -> None:
+    async def main() -> list[str]:
+        store = open_store(str(tmp_path))
+        for task_id in ("t", "another"):
+            await keep(store, task_id, BEGUN, suffix, lambda: b"video", "video/mp4", 60)
+        await remove(store, "t", BEGUN)
+        await remove(store, "t", BEGUN)
+        return [stored.key async for stored in store.list("results")]
+
+    assert asyncio.run(main()) == [f"results/another/0123456789ab{suffix}"]

@@ -4,7 +4,7 @@ import pytest
 from wan_relay.tests.service.executors.conftest import Site
 from wan_relay.tests.service.executors.deployment import png, wait_until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_a_task_from_order_to_video(site: Site) -> None:
@@ -129,6 +129,18 @@ def test_cancelled_while_it_runs(site: Site, point: str) -> None:
     assert after.state == "succeeded", "ComfyUI is free again"
     assert after.outcome.video is not None
     assert set(site.here.results()) - set(before) == {after.outcome.video.key}
+
+
+def test_deleted_while_it_runs(site: Site) -> None:
+    """As a gateway does with a task that its owner deletes: the machine is free again."""
+    before = site.here.results()
+    site.machine.configure(faults={"sampling": ["hang", 1]})
+    task_id = site.here.submit()
+    site.machine.wait_met("hang")
+    site.here.play(site.here.engine.cancel(task_id))
+    site.here.play(site.here.engine.delete([task_id]))
+    assert site.here.wait(site.here.submit()).state == "succeeded"
+    assert len(site.here.results()) == len(before) + 1
 
 
 def test_cancelled_while_it_waits(site: Site) -> None:

@@ -53,4 +53,4 @@ def test_a_toy_video_by_the_local_executor(tmp_path: Path, toy_models: Path) -> 
         assert task.outcome.answer.timings.high_noise_s is not None
         assert here.results() == [task.outcome.video.key]
         assert machine.left_files() == []
-    assert here.processes_left() == []
+    here.wait_no_process()

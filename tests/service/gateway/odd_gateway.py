@@ -12,19 +12,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ....service.gateway import upkeep
-from ....service.gateway.__main__ import main
-from ....service.gateway.app import Gateway
-from ....service.gateway.dialects import api
-from ....service.gateway.engine import Engine
+
+def take_clock_from(path: Path) -> None:
+    right = time.time
+    time.time = lambda: right() + float(path.read_text() or 0)
 
 
-def die(*_: Any) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60)
+def take_pauses(pause_s: float) -> None:
+    from ....service.gateway import upkeep
+    from ....service.gateway.dialects import api
+
+    api.WEBHOOK_PAUSES_S = (pause_s,) * 200
+    upkeep.CLEAN_S = pause_s
 
 
-def dies_at(place: str) -> None:
+def die_at(place: str) -> None:
+    from ....service.gateway.app import Gateway
+    from ....service.gateway.engine import Engine
+
     submit = Engine.submit
 
     async def submit_and_die(*arguments: Any, **options: Any) -> None:
@@ -44,17 +49,23 @@ def dies_at(place: str) -> None:
         sys.exit(f"there is no place {place!r}")
 
 
-def takes_its_clock_from(path: Path) -> None:
-    right = time.time
-    time.time = lambda: right() + float(path.read_text() or 0)
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def main() -> None:
+    """The clock first: whoever imports it by name must get the odd one."""
+    if path := os.environ.get("CLOCK_FILE"):
+        take_clock_from(Path(path))
+    if pause := os.environ.get("PAUSES_S"):
+        take_pauses(float(pause))
+    if place := os.environ.get("DIE_AT"):
+        die_at(place)
+    from ....service.gateway.__main__ import main as serve
+
+    serve()
 
 
 if __name__ == "__main__":
-    if place := os.environ.get("DIE_AT"):
-        dies_at(place)
-    if path := os.environ.get("CLOCK_FILE"):
-        takes_its_clock_from(Path(path))
-    if pause := os.environ.get("PAUSES_S"):
-        api.WEBHOOK_PAUSES_S = (float(pause),) * 200
-        upkeep.CLEAN_S = float(pause)
     main()

@@ -11,6 +11,8 @@ from wan_relay.tests.service.gateway.postgres import Postgres
 from wan_relay.tests.service.gateway.stand import Stand, wait_until
 from wan_relay.tests.service.gateway.webhook_receiver import Receiver
 
+pytestmark = pytest.mark.timeout(900)  # many processes are started, on a machine that may be busy
+
 MakeStand = Callable[..., Stand]
 SENTENCE = "the gateway's database does not answer"
 

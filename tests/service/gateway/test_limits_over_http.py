@@ -10,6 +10,8 @@ import pytest
 from wan_relay.tests.service.gateway.calls import ended, files, order, running_on, video
 from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
 
+pytestmark = pytest.mark.timeout(900)  # many processes are started, on a machine that may be busy
+
 MakeStand = Callable[..., Stand]
 
 
@@ -37,12 +39,8 @@ def test_a_key_has_one_task_at_a_time(limited: tuple[Stand, dict[str, str]]) -> 
     stand, keys = limited
     key = keys["one at a time"]
     ids = [order(stand, f"own {number} slow 0.8", key).json()["id"] for number in range(4)]
-    most = 0
-    while (states := [video(stand, video_id, key)["status"] for video_id in ids]) != ["succeeded"] * 4:
-        most = max(most, states.count("running"))
-        assert "failed" not in states
-    assert most == 1
-    times = [video(stand, video_id, key) for video_id in ids]
+    times = [ended(stand, video_id, key) for video_id in ids]
+    assert [made["status"] for made in times] == ["succeeded"] * 4
     spans = sorted((made["started_at"], made["finished_at"]) for made in times)
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 

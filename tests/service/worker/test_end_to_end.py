@@ -65,6 +65,10 @@ def comfyui_pid(folder: Path) -> int:
     raise LookupError("ComfyUI does not run")
 
 
+TOY_LORAS = {
+    "high": "toy_wan2.2_i2v_high_noise_4step_lora.safetensors",
+    "low": "toy_wan2.2_i2v_low_noise_4step_lora.safetensors",
+}
 SMALL = {"width": 64, "height": 64, "length": 5, "steps": 2, "seed": 3}
 _out = io.BytesIO()
 with Image.open(ROOT / "tests" / "data" / "coffee.jpg") as _photo:
@@ -173,7 +177,11 @@ def test_cached_run_gives_the_same_video_and_the_same_words(endpoint):
         {"workflow": "wan22_ti2v_5b", "image_base64": None},
         {"workflow": "wan22_flf2v_4step", "end_image_base64": IMAGE},
         {"workflow": "wan22_i2v_4step_lora"},
+        {"workflow": "wan22_i2v_4step_motion", "steps": 4},
+        {"opening_steps": 1, "opening_cfg": 1.5, "nag_scale": 8, "negative_prompt": "pan left"},
         {"workflow": "wan22_i2v_reference"},
+        {"loras": [TOY_LORAS, TOY_LORAS | {"low_strength": 0.5}]},
+        {"workflow": "wan22_i2v_4step_lora", "loras": [TOY_LORAS]},
         {"scheduler": "beta", "sampler": "dpmpp_2m", "format": "webm vp9"},
         {"image_base64": None, "end_image_base64": IMAGE, "sizing": "match image"},
     ],
@@ -198,6 +206,10 @@ def test_every_workflow_runs(endpoint, fields):
         (
             {"workflow": "wan22_ti2v_5b", "end_image_base64": IMAGE},
             "INVALID_VALUE: end_image must stay empty with wan2.2_vae",
+        ),
+        (
+            {"loras": [TOY_LORAS | {"low": "gone.safetensors"}]},
+            "MODEL_MISSING: gone.safetensors is not on this worker",
         ),
     ],
 )

@@ -460,6 +460,17 @@ def test_progress_is_throttled_and_ends_before_the_last_step():
     ]
 
 
+def test_progress_names_the_opening_leg():
+    sent: list[dict] = []
+    clock = iter(range(0, 100, 10))
+    updates = ProgressUpdates(lambda progress: sent.append(progress.to_wire()), lambda: next(clock))
+    for switch_step in (2, None):
+        for step in range(1, 4):
+            updates.step(step, 4, switch_step, 1)
+    experts = [update.get("expert") for update in sent]
+    assert experts == ["opening", "high_noise", "low_noise", "opening", None, None]
+
+
 def test_progress_reaches_the_platform(bench):
     bench.answer(bench.job())
     assert bench.progress[0]["expert"] == "high_noise"

@@ -278,3 +278,19 @@ def test_values_fall_back_to_what_was_sent_and_are_finite():
         "warnings": [],
         "timings": {"high_noise_s": 1.5},
     }
+
+
+def test_an_opening_leg_and_nag_are_told_where_there_were_any():
+    wanted = request(opening_steps=2, nag_scale=8)
+    plan = build_plan(wanted, 5, "a.png", None, "x/video", Settings.from_environment({}))
+    legs = [
+        {"leg": "opening", "steps": 2, "cfg": 3.5, "from_sigma": 1.0, "nag_scale": 0.0},
+        {"leg": "low_noise", "steps": 2, "cfg": 1.0, "from_sigma": 0.8333, "nag_scale": 8.0},
+    ]
+    report = {"legs": legs, "seconds": {"opening": 4.0, "high_noise": 0.0, "low_noise": 2.0}}
+    nag = {"warnings": ["negative holds 2 prompts; NAG uses the first, over the whole run."]}
+    outputs = {plan.node_id("WanRelay_Sample"): {"wan_relay": [report]}, "wan_relay_nag": {"wan_relay": [nag]}}
+    answer = describe_video(Video(FTYP, ".mp4"), outputs, plan, wanted).to_wire()
+    assert (answer["opening_steps"], answer["opening_cfg"], answer["nag_scale"]) == (2, 3.5, 8.0)
+    assert answer["timings"] == {"opening_s": 4.0, "high_noise_s": 0.0, "low_noise_s": 2.0}
+    assert answer["warnings"] == nag["warnings"]

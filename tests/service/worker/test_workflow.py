@@ -11,12 +11,14 @@ from wan_relay.nodes.rules.frames.frame_size import A14B_MULTIPLE, TI2V_5B_MULTI
 from wan_relay.service.contract.errors import JobError
 from wan_relay.service.contract.sizes import SIZES
 from wan_relay.service.contract.video_request import VideoRequest, WorkflowName, parse_request
+from wan_relay.service.worker.lora_rows import LORAS
 from wan_relay.service.worker.settings import Settings
 from wan_relay.service.worker.workflow import (
     ENCODE,
     FIELD_INPUTS,
     LOAD,
-    LORAS,
+    NAG,
+    OPENING,
     PREPARE,
     SAMPLE,
     SAVE,
@@ -57,6 +59,8 @@ def test_defaults_of_the_declaration_are_those_of_the_default_workflow():
     for name, (class_type, input_name) in FIELD_INPUTS.items():
         if name in ("prompt", "seed", "high_noise_cfg", "low_noise_cfg", "negative_prompt"):
             continue
+        if class_type in (NAG, OPENING):  # that workflow has neither
+            continue
         assert graph[find_node(graph, class_type)]["inputs"][input_name] == fields[name].default, name
     sampler = graph[find_node(graph, SAMPLE)]["inputs"]
     assert sampler["high_noise_cfg"] == sampler["low_noise_cfg"] == fields["cfg"].default
@@ -78,6 +82,9 @@ def test_every_field_reaches_its_node_in_every_workflow(name):
         "shift": 3.0,
         "high_noise_cfg": 2.0,
         "low_noise_cfg": 1.5,
+        "opening_steps": 2,
+        "opening_cfg": 4.5,
+        "nag_scale": 7.0,
         "switch": "step",
         "boundary": 0.8,
         "switch_step": 3,
@@ -95,6 +102,63 @@ def test_every_field_reaches_its_node_in_every_workflow(name):
         str(value[0]) for node in made.graph.values() for value in node["inputs"].values() if isinstance(value, list)
     }
     assert links <= set(made.graph)
+
+
+def inputs(made, class_type):
+    return made.graph[made.node_id(class_type)]["inputs"]
+
+
+def test_an_opening_leg_is_the_expert_without_its_lora():
+    for workflow in ("wan22_i2v_4step", "wan22_i2v_4step_lora", "wan22_i2v_4step_motion"):
+        made = plan(workflow=workflow, opening_steps=1)
+        load = made.node_id(LOAD)
+        assert inputs(made, OPENING) == {"model": [load, 0], "steps": 1, "cfg": 3.5}
+        assert inputs(made, SAMPLE)["opening"] == [made.node_id(OPENING), 0]
+        assert made.opening_steps == 1
+    assert inputs(plan(opening_cfg=5), OPENING)["cfg"] == 5
+    none = plan(workflow="wan22_i2v_4step_motion", opening_steps=0, opening_cfg=5)
+    assert (none.opening_steps, "opening" in inputs(none, SAMPLE)) == (0, False)
+    assert plan().opening_steps == 0
+
+
+def test_nag_comes_between_the_sampler_and_what_it_sampled():
+    plain, made = plan(workflow="wan22_i2v_4step_lora"), plan(workflow="wan22_i2v_4step_lora", nag_scale=11)
+    nag = made.node_id(NAG)
+    before, after = inputs(plain, SAMPLE), inputs(made, SAMPLE)
+    assert after == before | {"high_noise": [nag, 0], "low_noise": [nag, 1]}
+    values = {"scale": 11, "alpha": 0.25, "tau": 2.37, "end_sigma": 0.0}
+    assert inputs(made, NAG) == values | {name: before[name] for name in ("high_noise", "low_noise", "negative")}
+    single = plan(workflow="wan22_ti2v_5b", nag_scale=11)
+    assert ("low_noise" in inputs(single, NAG), "low_noise" in inputs(single, SAMPLE)) == (False, False)
+    assert plan(nag_scale=0).graph == plan().graph
+    assert plan(workflow="wan22_i2v_4step_motion", nag_scale=0).value(NAG, "scale") == 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "warned"),
+    [
+        ({}, True),
+        ({"nag_scale": 11}, False),
+        ({"nag_scale": 1}, True),
+        ({"cfg": 2}, False),
+        ({"low_noise_cfg": 2}, False),
+        ({"opening_steps": 1}, False),
+        ({"opening_steps": 1, "opening_cfg": 1}, True),
+        ({"workflow": "wan22_i2v_4step_motion"}, False),
+        ({"workflow": "wan22_i2v_4step_motion", "nag_scale": 0, "opening_steps": 0}, True),
+        ({"workflow": "wan22_i2v_reference"}, False),
+        ({"negative_prompt": " "}, False),
+    ],
+)
+def test_a_negative_prompt_that_nothing_looks_at_is_said(sent, warned):
+    sentence = "negative_prompt has no effect at cfg 1; nag_scale makes it work there"
+    assert plan(**{"negative_prompt": "blurry", **sent}).warnings == [sentence] * warned
+
+
+def test_more_opening_steps_than_steps():
+    with pytest.raises(JobError, match="opening_steps must be at most steps, which is 4"):
+        plan(opening_steps=5)
+    assert plan(opening_steps=5, steps=8).opening_steps == 5
 
 
 def test_other_workflows_keep_their_own_values():
@@ -233,6 +297,8 @@ def test_nodes_are_found_whatever_their_numbers(tmp_path):
     settings = Settings.from_environment({"WAN_RELAY_WORKFLOWS": str(tmp_path)})
     made, usual = plan(settings, length=9), plan(length=9)
     for class_type, name in FIELD_INPUTS.values():
+        if class_type in (NAG, OPENING):
+            continue
         assert made.value(class_type, name) == usual.value(class_type, name)
 
 
@@ -265,3 +331,52 @@ def test_files_in_the_order_of_use():
         HIGH.replace("High", "Low"),
     ]
     assert [file.name for file in model_files("wan22_ti2v_5b", SETTINGS)][-1] == "wan2.2_ti2v_5B_fp16.safetensors"
+
+
+LORA_PAIRS = [
+    {"high": "a_high.safetensors", "low": "a_low.safetensors", "low_strength": 0.5},
+    {"high": "b.safetensors"},
+]
+
+
+def test_loras_are_rows_of_a_node_between_the_experts_and_the_sampler():
+    before, made = bundled("wan22_i2v_4step"), plan(loras=LORA_PAIRS)
+    node = made.graph[made.node_id(LORAS)]
+    loader = find_node(before, LOAD)
+    assert node["inputs"] == {
+        "high_noise": [loader, 0],
+        "low_noise": [loader, 1],
+        "pairs": "2",
+        "high_noise_lora": "a_high.safetensors",
+        "low_noise_lora": "a_low.safetensors",
+        "high_noise_strength": 1.0,
+        "low_noise_strength": 0.5,
+        "pairs.high_noise_lora_2": "b.safetensors",
+        "pairs.low_noise_lora_2": "none",
+        "pairs.high_noise_strength_2": 1.0,
+        "pairs.low_noise_strength_2": 1.0,
+    }
+    sampler = made.graph[made.node_id(SAMPLE)]["inputs"]
+    assert [sampler[name] for name in ("high_noise", "low_noise")] == [[made.node_id(LORAS), slot] for slot in (0, 1)]
+    untouched = {key: value for key, value in sampler.items() if key not in ("high_noise", "low_noise", "seed")}
+    assert untouched.items() <= before[find_node(before, SAMPLE)]["inputs"].items()
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in WORKFLOWS.glob("*.json")))
+def test_loras_go_into_every_workflow_after_its_own(name):
+    end = "end.png" if name == "wan22_flf2v_4step" else None
+    lists = [{"high": "b.safetensors"}] if name == "wan22_ti2v_5b" else LORA_PAIRS
+    made = plan(workflow=name, end=end, loras=lists, **({"end_image_base64": "AAAA"} if end else {}))
+    before = plan(workflow=name, end=end, **({"end_image_base64": "AAAA"} if end else {})).graph
+    own = [node["inputs"] for node in before.values() if node["class_type"] == LORAS]
+    inputs, last = made.graph[made.node_id(LORAS)]["inputs"], len(own) + len(lists)
+    assert inputs["pairs"] == str(last)
+    assert inputs["high_noise_lora" if last == 1 else f"pairs.high_noise_lora_{last}"] == "b.safetensors"
+    for kept in own:
+        assert {key: value for key, value in kept.items() if key != "pairs"}.items() <= inputs.items()
+    assert made.value(SAMPLE, "high_noise") == [made.node_id(LORAS), 0]
+
+
+def test_one_model_takes_no_low_noise_lora():
+    with pytest.raises(JobError, match="CONFLICT: loras must leave low out, because this workflow has one model"):
+        plan(workflow="wan22_ti2v_5b", loras=LORA_PAIRS)

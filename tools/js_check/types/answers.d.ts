@@ -14,6 +14,7 @@ type SizeAnswer = Answer<Size>;
 
 interface Schedule {
   sigmas: number[];
+  n_opening: number[];
   n_high: number;
   n_low: number;
   switch: string;
@@ -43,9 +44,26 @@ interface SizeChange {
   percent?: number;
 }
 
-interface FilesAnswer extends Remarks {
-  high_noise?: ExpertFacts | LoraFacts | null;
-  low_noise?: ExpertFacts | LoraFacts | null;
+interface ExpertsAnswer extends Remarks {
+  high_noise?: ExpertFacts | null;
+  low_noise?: ExpertFacts | null;
+}
+
+interface LorasAnswer extends Remarks {
+  pairs?: LoraPair[];
+  offers?: { input: string; file: string }[];
+  trigger_words?: string[];
+}
+
+interface PresetAnswer extends Remarks {
+  file?: string;
+  settings?: Record<string, string | number>;
+  also_good?: Record<string, (string | number)[]>;
+}
+
+interface LoraPair {
+  high_noise: LoraFacts | null;
+  low_noise: LoraFacts | null;
 }
 
 interface ExpertFacts {
@@ -66,7 +84,7 @@ interface RunOutput<Report extends Remarks = Remarks> {
 }
 
 interface SampleReport extends Remarks {
-  seconds: { high_noise?: number; low_noise?: number };
+  seconds: Record<string, number>;
   found: string[];
 }
 

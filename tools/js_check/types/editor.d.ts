@@ -86,8 +86,10 @@ interface ComfyWidget {
   value?: any;
   /** Whether the workflow keeps the value. */
   serialize?: boolean;
+  /** What the user sees in place of the name. */
+  readonly label?: string;
   /** `values`: the choices of a combo. */
-  readonly options: { readonly values?: string[] };
+  readonly options: { values?: string[] };
   callback?(value: any, canvas: ComfyCanvas | undefined, node: ComfyNode): void;
 }
 

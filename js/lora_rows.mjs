@@ -1,0 +1,110 @@
+// On ApplyLoraPair: what the files of each row are, the partner of a file that stands alone, the trigger words.
+import { readValues, runs, setWidget, valueOf, widgetOf } from "./graph_values.mjs";
+import { describe, isListed, upstreamExperts } from "./file_check.mjs";
+import { watch } from "./live.mjs";
+import { addPanel, make, notes } from "./panel.mjs";
+import { text } from "./text.mjs";
+
+const SLOTS = /** @type {const} */ (["high_noise", "low_noise"]);
+const PREFIX = "pairs.";
+
+/** @param {string} name The widget of an input; those of a further row stand behind the number of rows. */
+const widgetName = (name) => (/_\d+$/.test(name) ? PREFIX + name : name);
+
+/** @param {ComfyNode} node */
+export function addTo(node) {
+  const panel = addPanel(node, "files");
+  const keep = rowKeeper(node);
+  watch(node, () => (keep(), question(node)), (/** @type {LorasAnswer | undefined} */ answer, { missing }) => {
+    const pairs = answer?.pairs ?? [];
+    panel.fill(
+      ...missing.map((file) => make("div", { class: "bad" }, text("missing", { file }))),
+      ...pairs.flatMap((pair, index) => rowLines(pair, pairs.length > 1 ? `${index + 1}. ` : "")),
+      ...(answer?.offers ?? []).map((offer) => offerLine(node, offer)),
+      ...(answer?.trigger_words?.length ? [triggerLine(answer.trigger_words.join(", "))] : []),
+      ...notes(answer),
+    );
+  });
+}
+
+/**
+ * What the names of the inputs end with, row by row.
+ * @param {ComfyNode} node
+ */
+const suffixesOf = (node) =>
+  Array.from({ length: Number(valueOf(node, "pairs") ?? 1) }, (_, index) => (index ? `_${index + 1}` : ""));
+
+/** @param {ComfyNode} node @param {string} suffix */
+const isOn = (node, suffix) => valueOf(node, widgetName(`is_on${suffix}`)) ?? true;
+
+/**
+ * The LoRAs that the node puts on each expert, where they are known.
+ * @param {ComfyNode} node
+ */
+export function filesOfRows(node) {
+  const suffixes = suffixesOf(node).filter((suffix) => runs(node) && isOn(node, suffix));
+  /** @param {string} slot */
+  const files = (slot) => suffixes.map((suffix) => valueOf(node, widgetName(`${slot}_lora${suffix}`)));
+  /** @param {string | undefined} file */
+  const isFile = (file) => file && file !== "none";
+  return { high_noise: files("high_noise").filter(isFile), low_noise: files("low_noise").filter(isFile) };
+}
+
+/** @param {ComfyNode} node */
+function question(node) {
+  const suffixes = suffixesOf(node);
+  const names = suffixes.flatMap((suffix) => SLOTS.map((slot) => `${slot}_lora${suffix}`));
+  const { values, unknown } = readValues(node, names.map(widgetName));
+  const missing = Object.entries(values).flatMap(([name, file]) => (isListed(node, name, file) ? [] : [file]));
+  if (unknown.length || missing.length) return { missing };
+  const switches = suffixes.map((suffix) => [`is_on${suffix}`, isOn(node, suffix)]);
+  const files = names.map((name) => [name, values[widgetName(name)]]);
+  const query = { ...Object.fromEntries([...files, ...switches]), pairs: suffixes.length, ...upstreamExperts(node) };
+  return { route: "loras", query, missing };
+}
+
+/** @param {LoraPair} pair @param {string} number */
+function rowLines(pair, number) {
+  return SLOTS.flatMap((slot) => describe(slot, pair[slot])).map((line) => (line.prepend(number), line));
+}
+
+/** @param {ComfyNode} node @param {{ input: string, file: string }} offer */
+function offerLine(node, { input, file }) {
+  const use = make("button", { type: "button", class: "offer" }, text("usePartner", { file }));
+  use.addEventListener("click", () => setWidget(node, widgetName(input), file));
+  const label = widgetOf(node, widgetName(input))?.label ?? input;
+  return make("div", {}, `${label}: `, use);
+}
+
+/** @param {string} words */
+function triggerLine(words) {
+  const shown = make("span", {}, words);
+  const copy = make("button", { type: "button", class: "copy" }, text("copy"));
+  copy.addEventListener("click", () => {
+    getSelection()?.selectAllChildren(shown); // the clipboard is closed to a page without https
+    navigator.clipboard?.writeText(words);
+  });
+  return make("div", { class: "triggers" }, `${text("triggerWords")} `, shown, " ", copy);
+}
+
+/**
+ * A function to call on every tick. The editor makes the widgets of all further rows anew when the number of rows
+ * changes; it gives them back their values, and the files that are listed now.
+ * @param {ComfyNode} node
+ */
+function rowKeeper(node) {
+  const kept = /** @type {Map<string, { widget: ComfyWidget, value: any }>} */ (new Map());
+  return () => {
+    const files = widgetOf(node, "high_noise_lora")?.options.values;
+    for (const widget of node.widgets ?? []) {
+      const { name } = widget;
+      if (!name.startsWith(PREFIX)) continue;
+      const isFile = name.includes("_lora_");
+      const before = kept.get(name);
+      const unset = isFile ? "none" : name.includes("_strength_") ? 1 : true;
+      if (before && before.widget !== widget && widget.value === unset) setWidget(node, name, before.value);
+      if (isFile) widget.options.values = files;
+      kept.set(name, { widget, value: widget.value });
+    }
+  };
+}
