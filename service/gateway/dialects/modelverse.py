@@ -4,6 +4,7 @@ The seed gives the bodies; the error envelope is that of the provider's page of 
 decided here: without `resolution` it is 720P (`720p` is taken too), without `duration` 5 s.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
@@ -27,7 +28,9 @@ from ..refusal import Refusal, no_such_task
 NAME = "modelverse"
 PREFIX = "/modelverse/v1"
 RETENTION_S = 24 * 3600.0
-MODEL = "Wan-AI/Wan2.2-I2V"
+# the model's name -> the workflow with a picture; there is none without
+MODELS = {"Wan-AI/Wan2.2-I2V": ("wan22_i2v_4step", "")}
+DISTILLED = ("wan22_i2v_4step", "wan22_i2v_4step_lora", "wan22_flf2v_4step")
 FPS = 16
 FRAMES = {5: 81, 8: 129}
 SHIFT = {"720P": 5.0, "480P": 3.0}
@@ -87,10 +90,10 @@ class TaskOrder(BaseModel):
     parameters: TaskParameters = Field(default_factory=TaskParameters)
 
 
-def parse(body: dict[str, Any]) -> Draft:
-    """Raises JobError."""
+def parse(body: dict[str, Any], models: Mapping[str, tuple[str, str]] = MODELS) -> Draft:
+    """`models` are the names that are known, each with its workflows. Raises JobError."""
     sent = without_nulls(body)
-    _check_model(sent)
+    workflow = _workflow(sent, models)
     try:
         order = TaskOrder.model_validate(sent)
     except ValidationError as error:
@@ -101,7 +104,7 @@ def parse(body: dict[str, Any]) -> Draft:
             raise JobError("MISSING_FIELD", f"input.{name} must not be blank", f"input.{name}")
     request, _ = parse_request(
         {
-            "workflow": "wan22_i2v_4step",
+            "workflow": workflow,
             "prompt": asked.prompt,
             "negative_prompt": asked.negative_prompt,
             "resolution": chosen.resolution,
@@ -118,18 +121,21 @@ def parse(body: dict[str, Any]) -> Draft:
         *unknown_fields(sent, TaskOrder),
         *unknown_fields(sent["input"], TaskInput, "input."),
         *unknown_fields(sent.get("parameters", {}), TaskParameters, "parameters."),
-        *([NO_NEGATIVE] if asked.negative_prompt else []),
+        *([NO_NEGATIVE] if asked.negative_prompt and workflow in DISTILLED else []),
     ]
     extras = {"duration": chosen.duration}
-    return Draft(request, model=MODEL, warnings=tuple(warnings), retention_s=RETENTION_S, extras=extras)
+    return Draft(request, model=order.model, warnings=tuple(warnings), retention_s=RETENTION_S, extras=extras)
 
 
-def _check_model(sent: dict[str, Any]) -> None:
-    """Before the rest, which another model would have other fields for."""
-    if "model" not in sent:
-        raise JobError("MISSING_FIELD", f"model is needed; it must be {MODEL}", "model")
-    if sent["model"] != MODEL:
-        raise JobError("INVALID_VALUE", f"model must be {MODEL}, the only one that is served here", "model")
+def _workflow(sent: dict[str, Any], models: Mapping[str, tuple[str, str]]) -> str:
+    """The model's. Looked at before the rest, which another model would have other fields for."""
+    name = sent.get("model")
+    known = " or ".join(models)
+    if name is None:
+        raise JobError("MISSING_FIELD", f"model is needed; it must be {known}", "model")
+    if not isinstance(name, str) or name not in models:
+        raise JobError("INVALID_VALUE", f"model must be {known}; others are not served here", "model")
+    return models[name][0]
 
 
 def render(task: Task, video_url: str | None, request_id: str) -> dict[str, Any]:
@@ -183,7 +189,7 @@ def routes(desk: Desk) -> APIRouter:
     async def submit(request: Request) -> Response:
         caller = caller_of(request, desk)
         body = await read_body(request)
-        task = await desk.submit(NAME, parse(json_object(body)), caller, submit_of(request, body))
+        task = await desk.submit(NAME, parse(json_object(body), MODELS | desk.models), caller, submit_of(request, body))
         output: dict[str, Any] = {"task_id": task.id}
         if task.order.warnings:
             output["warnings"] = list(task.order.warnings)

@@ -116,6 +116,12 @@ def test_what_cannot_be_honoured_is_said() -> None:
     assert draft.request.negative_prompt == "blur"
 
 
+def test_an_operators_own_model() -> None:
+    names = {MODEL: ("wan22_i2v_4step", ""), "mine": ("wan22_i2v_reference", "")}
+    draft = modelverse.parse({**body(negative_prompt="blur"), "model": "mine"}, names)
+    assert (draft.request.workflow, draft.model, draft.warnings) == ("wan22_i2v_reference", "mine", ())
+
+
 def error(message: str, code: str = "param_error", kind: str = "invalid_request_error") -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "code": code, "param": "req-1"}}
 
@@ -127,7 +133,7 @@ def error(message: str, code: str = "param_error", kind: str = "invalid_request_
         (
             {**body(), "model": "Wan-AI/Wan2.5-I2V"},
             400,
-            error(f"model must be {MODEL}, the only one that is served here", "model_error"),
+            error(f"model must be {MODEL}; others are not served here", "model_error"),
         ),
         ({"model": MODEL}, 400, error("input is needed")),
         ({"model": MODEL, "input": "x"}, 400, error("input must be an object")),
