@@ -33,20 +33,20 @@ class Order(BaseModel):
     dialect: str = Field(description="name of the dialect that took it, and that shows it")
     owner: str = Field(description="id of the key that asked")
     request: dict[str, Any] = Field(description="`VideoRequest.to_wire` without the pictures that were stored")
-    pictures: dict[str, str] = Field({}, description="field of VideoRequest (`image_base64`) -> key in the store")
-    model: str = Field("", description="the name that the client called the model by")
-    warnings: tuple[str, ...] = Field((), description="what the gateway changed or could not honour, a sentence each")
-    expanded_prompt: str | None = Field(None, description="the prompt that an expander made of the client's")
-    ordered_at_s: float = Field(0.0, description="epoch seconds; SQLite's own time of a task has no fractions")
+    pictures: dict[str, str] = Field(default={}, description="field of VideoRequest (`image_base64`) -> key in the store")
+    model: str = Field(default="", description="the name that the client called the model by")
+    warnings: tuple[str, ...] = Field(default=(), description="what the gateway changed or could not honour, a sentence each")
+    expanded_prompt: str | None = Field(default=None, description="the prompt that an expander made of the client's")
+    ordered_at_s: float = Field(default=0.0, description="epoch seconds; SQLite's own time of a task has no fractions")
     webhook: Webhook | None = None
-    base_url: str = Field("", description="scheme and host as the client called them, for links in what it is sent")
+    base_url: str = Field(default="", description="scheme and host as the client called them, for links in what it is sent")
     retention_s: float = Field(description="how long the video is kept after the task's end")
-    deadline_s: float | None = Field(None, description="seconds that an executor may take for it")
-    start_deadline_s: float | None = Field(None, description="seconds from the order until it must have begun")
+    deadline_s: float | None = Field(default=None, description="seconds that an executor may take for it")
+    start_deadline_s: float | None = Field(default=None, description="seconds from the order until it must have begun")
     attempt: int = Field(default=0, description="how often it was queued again after its end")
-    end_deadline_s: float | None = Field(None, description="seconds from the order until it must have ended")
-    digest: str = Field("", description="of the client's body, to know a repeated submit by")
-    extras: dict[str, Any] = Field({}, description="what the dialect wants to have when it shows the task")
+    end_deadline_s: float | None = Field(default=None, description="seconds from the order until it must have ended")
+    digest: str = Field(default="", description="of the client's body, to know a repeated submit by")
+    extras: dict[str, Any] = Field(default={}, description="what the dialect wants to have when it shows the task")
 
     def video_request(self, **pictures: str) -> VideoRequest:
         """The request with its stored pictures put back, `field=base64 text or URL`."""
@@ -90,8 +90,8 @@ class Task(BaseModel):
     created_at_s: float
     started_at_s: float | None = None
     finished_at_s: float | None = None
-    queue_position: int | None = Field(None, description="tasks that come before it, while it is queued")
-    executor: str | None = Field(None, description="who has it, or had it last")
+    queue_position: int | None = Field(default=None, description="tasks that come before it, while it is queued")
+    executor: str | None = Field(default=None, description="who has it, or had it last")
     progress: Progress | None = None
     log: tuple[LogLine, ...] = ()
     outcome: Outcome = Outcome()
