@@ -24,6 +24,7 @@ from .duplicates import Delivery, Submit
 from .journal import trace, warn
 from .keys import Caller
 from .refusal import Refusal
+from .socket_state import SeesHangUps
 
 MAX_BODY_BYTES = 120_000_000
 RETRY_HEADERS = ("x-stainless-retry-count", "x-retry-count")
@@ -73,6 +74,7 @@ def dialect_app(dialect: Any, desk: Desk, **options: Any) -> FastAPI:
 
     if hasattr(dialect, "EXPOSED_HEADERS"):
         app.add_middleware(CrossOrigin, exposed_headers=dialect.EXPOSED_HEADERS, is_open=lambda: desk.is_open)
+    app.add_middleware(SeesHangUps)
     return app
 
 
