@@ -68,12 +68,9 @@ const sum = (values) => values.reduce((all, each) => all + each, 0);
  * @param {ComfyNode} node
  */
 function hasOneExpert(node) {
-  /** @type {ComfyNode | undefined} */
-  let source = node;
-  do {
-    if (!isLinked(source, "low_noise")) return true;
-    source = sourceOf(source, "low_noise");
-  } while (PASS_EXPERTS_ON.includes(source?.comfyClass ?? ""));
+  if (!isLinked(node, "low_noise")) return true;
+  const source = sourceOf(node, "low_noise");
+  if (source && PASS_EXPERTS_ON.includes(source.comfyClass)) return hasOneExpert(source);
   return source?.comfyClass === "WanRelay_LoadExperts" && valueOf(source, "low_noise") === "none";
 }
 

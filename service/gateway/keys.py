@@ -13,6 +13,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..tasks.database import make_tables
+
 _METADATA = sa.MetaData()
 KEYS = sa.Table(
     "wan_relay_keys",
@@ -72,7 +74,7 @@ class Keys:
         self._fixed = [(_digest(key), Caller(f"fixed-{n}", "settings", KeyLimits())) for n, key in enumerate(fixed)]
         self._known: list[tuple[str, Caller]] = []
         self._had_any = False
-        _METADATA.create_all(engine, checkfirst=True)
+        make_tables(engine, _METADATA)
         self.refresh()
 
     def add(self, name: str, limits: KeyLimits) -> str:

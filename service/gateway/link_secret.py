@@ -4,6 +4,8 @@ import secrets
 
 import sqlalchemy as sa
 
+from ..tasks.database import make_tables
+
 _METADATA = sa.MetaData()
 SECRETS = sa.Table(
     "wan_relay_secrets",
@@ -15,7 +17,7 @@ SECRETS = sa.Table(
 
 def kept_secret(engine: sa.Engine, name: str) -> bytes:
     """The secret of that name, drawn and stored by whoever asks first."""
-    _METADATA.create_all(engine, checkfirst=True)
+    make_tables(engine, _METADATA)
     with engine.begin() as connection:
         found = connection.execute(sa.select(SECRETS.c.value).where(SECRETS.c.name == name)).scalar()
     if found is None:
