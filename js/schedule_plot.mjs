@@ -70,7 +70,7 @@ const sum = (values) => values.reduce((all, each) => all + each, 0);
 function hasOneExpert(node) {
   if (!isLinked(node, "low_noise")) return true;
   const source = sourceOf(node, "low_noise");
-  if (source && PASS_EXPERTS_ON.includes(source.comfyClass)) return hasOneExpert(source);
+  if (source && PASS_EXPERTS_ON.includes(source.comfyClass ?? "")) return hasOneExpert(source);
   return source?.comfyClass === "WanRelay_LoadExperts" && valueOf(source, "low_noise") === "none";
 }
 

@@ -31,9 +31,9 @@ from ..store.object_store import (
     is_key,
 )
 from ..store.signed_paths import PathSigner, SignatureError
+from ..tasks.names import FILES_PATH
 from .byte_range import ByteRange, UnsatisfiableRange, byte_range
 
-FOLDER = "/files/"
 MAX_PAUSE_S = 60.0  # between two pieces of an upload
 MAX_AGE_S = 300
 METHODS = ["GET", "HEAD", "PUT", "OPTIONS"]
@@ -82,7 +82,7 @@ class FileLinks:
 
     def check_upload(self, key: str, query: str) -> None:
         """Raises SignatureError unless the query is that of an upload link to this key which still holds."""
-        self._signer.check(f"{FOLDER}{key}", query, "PUT", self._clock())
+        self._signer.check(f"{FILES_PATH}{key}", query, "PUT", self._clock())
 
     def key_of(self, url: str, own_hosts: Collection[str] = ()) -> str | None:
         """The key of a link that was made here for reading and still holds; None for any other URL.
@@ -96,7 +96,7 @@ class FileLinks:
         if not parts.scheme:
             return None
         path = unquote(parts.path)
-        for found in re.finditer(FOLDER, path):
+        for found in re.finditer(FILES_PATH, path):
             key = path[found.end() :]
             if is_key(key) and self._is_signed(key, parts.query):
                 return key
@@ -106,12 +106,12 @@ class FileLinks:
         base = self._base_url or base_url
         if not base:
             raise ValueError("a link needs the gateway's base URL")
-        path = f"{FOLDER}{check_key(key)}"
+        path = f"{FILES_PATH}{check_key(key)}"
         return f"{base.rstrip('/')}{path}?{self._signer.sign(path, self._clock() + lifetime_s, method)}"
 
     def _is_signed(self, key: str, query: str) -> bool:
         try:
-            self._signer.check(f"{FOLDER}{key}", query, "GET", self._clock())
+            self._signer.check(f"{FILES_PATH}{key}", query, "GET", self._clock())
         except SignatureError:
             return False
         return True
@@ -130,7 +130,7 @@ def file_routes(
     @router.api_route("/files/{key:path}", methods=["GET", "HEAD"])
     async def read_file(key: str, request: Request) -> Response:
         try:
-            signer.check(f"{FOLDER}{key}", request.url.query, request.method, clock())
+            signer.check(f"{FILES_PATH}{key}", request.url.query, request.method, clock())
             return await file_answer(store, await store.stat(key), request)
         except (SignatureError, StoreError) as error:
             return _refused(error)
@@ -138,7 +138,7 @@ def file_routes(
     @router.put("/files/{key:path}")
     async def write_file(key: str, request: Request) -> Response:
         try:
-            signer.check(f"{FOLDER}{key}", request.url.query, "PUT", clock())
+            signer.check(f"{FILES_PATH}{key}", request.url.query, "PUT", clock())
             content = _upload(request, max_upload_bytes)
             stored = await store.put(key, content, content_type_of(key))
         except (SignatureError, StoreError, _Refusal) as error:

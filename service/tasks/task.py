@@ -33,13 +33,19 @@ class Order(BaseModel):
     dialect: str = Field(description="name of the dialect that took it, and that shows it")
     owner: str = Field(description="id of the key that asked")
     request: dict[str, Any] = Field(description="`VideoRequest.to_wire` without the pictures that were stored")
-    pictures: dict[str, str] = Field(default={}, description="field of VideoRequest (`image_base64`) -> key in the store")
+    pictures: dict[str, str] = Field(
+        default={}, description="field of VideoRequest (`image_base64`) -> key in the store"
+    )
     model: str = Field(default="", description="the name that the client called the model by")
-    warnings: tuple[str, ...] = Field(default=(), description="what the gateway changed or could not honour, a sentence each")
+    warnings: tuple[str, ...] = Field(
+        default=(), description="what the gateway changed or could not honour, a sentence each"
+    )
     expanded_prompt: str | None = Field(default=None, description="the prompt that an expander made of the client's")
     ordered_at_s: float = Field(default=0.0, description="epoch seconds; SQLite's own time of a task has no fractions")
     webhook: Webhook | None = None
-    base_url: str = Field(default="", description="scheme and host as the client called them, for links in what it is sent")
+    base_url: str = Field(
+        default="", description="scheme and host as the client called them, for links in what it is sent"
+    )
     retention_s: float = Field(description="how long the video is kept after the task's end")
     deadline_s: float | None = Field(default=None, description="seconds that an executor may take for it")
     start_deadline_s: float | None = Field(default=None, description="seconds from the order until it must have begun")
