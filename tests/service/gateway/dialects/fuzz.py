@@ -91,3 +91,10 @@ def _spoil(sent: dict[str, Any], chance: random.Random) -> None:
 def leaks(text: str) -> bool:
     """Whether an answer repeats what it must not, or shows the code's inside."""
     return any(sign in text for sign in (SECRET, "Traceback", 'File \\"', "pydantic", "NoneType", "site-packages"))
+
+# Bodies that are no JSON object, or none at all.
+RAW = (
+    b"", b" ", b"{", b"[]", b"null", b"0", b'""', b"\xff\xfe{}", b"\xef\xbb\xbf{}", b'{"a":1}{"b":2}', b"{'a': 1}",
+    b'{"a": NaN}', b'{"a": Infinity}', b"[" * 5000, b'{"a":' * 5000, b"0" * 5000, b'{"\\ud800": 1}', b"\x00" * 10,
+    b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n--x--", b"a=1&b=2",
+)  # fmt: skip

@@ -20,8 +20,7 @@ from wan_relay.service.gateway.prompt_expander import PromptExpander
 from wan_relay.service.store.open_store import open_store
 from wan_relay.service.store.signed_paths import PathSigner
 from wan_relay.service.tasks.task import Order, Task
-from wan_relay.tests.service.gateway.body_fuzz import RAW
-from wan_relay.tests.service.gateway.dialects.fuzz import bodies, leaks
+from wan_relay.tests.service.gateway.dialects.fuzz import RAW, bodies, leaks
 from wan_relay.tests.service.gateway.stand import PICTURE
 
 SMALL = {"prompt": "x", "width": 64, "height": 64, "seed": 1}
