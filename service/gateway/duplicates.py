@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 WINDOW_S = 30.0
+RECALL_S = 150.0  # what a gateway may be away, and a submit of before that still be known
 KEY_WINDOW_S = 24 * 3600.0
 MAX_KNOWN = 10_000
 KEY_MARK = "key "
@@ -77,9 +78,15 @@ class Duplicates:
         self._keep((owner, submit.name), (task_id, self._clock(), submit.delivery))
 
     def recall(self, owner: str, name: str, task_id: str, age_s: float) -> None:
-        """A submit of before this gateway's start, by its name: nobody knows whether its answer was delivered."""
-        if name and age_s < (KEY_WINDOW_S if name.startswith(KEY_MARK) else WINDOW_S):
-            self._keep((owner, name), (task_id, self._clock() - age_s, Delivery(lambda: True)))
+        """A submit of before this gateway's start, by its name: nobody knows whether its answer was delivered. While no
+        gateway was there nobody could come again, so that the window begins now.
+        """
+        is_key = name.startswith(KEY_MARK)
+        if name and age_s < (KEY_WINDOW_S if is_key else RECALL_S):
+            known_at = self._clock() - (age_s if is_key else 0.0)
+            lost = Delivery(lambda: True)
+            lost.answered()
+            self._keep((owner, name), (task_id, known_at, lost))
 
     def _keep(self, place: tuple[str, str], known: tuple[str, float, Delivery]) -> None:
         self._known[place] = known

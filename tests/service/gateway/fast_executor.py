@@ -1,6 +1,7 @@
 """An executor that makes a video in no time: the real queue, store and records, and a backend that draws noise.
 
-The prompt says what shall become of a task: `fail CODE`, `slow SECONDS`, `hang`; anything else is made in four steps.
+The prompt says what shall become of a task: `fail CODE`, `slow SECONDS`, `hang`, `hang on EXECUTOR`; anything else is
+made in four steps.
 `look` writes what its pictures hash to into its log.
 """
 
@@ -89,6 +90,8 @@ class FastBackend:
 
 
 def pause_s(prompt: str) -> float:
+    if found := re.search(r"hang on (\S+)", prompt):
+        return 3600.0 if found[1] == os.environ.get("WAN_RELAY_EXECUTOR_ID") else 0.01
     if "hang" in prompt:
         return 3600.0
     found = re.search(r"slow ([\d.]+)", prompt)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from wan_relay.service.gateway.duplicates import KEY_WINDOW_S, WINDOW_S, Delivery, Duplicates, Submit
+from wan_relay.service.gateway.duplicates import KEY_WINDOW_S, RECALL_S, WINDOW_S, Delivery, Duplicates, Submit
 
 
 class Clock:
@@ -84,3 +84,20 @@ def test_a_call_that_was_held_for_minutes_can_be_repeated_while_it_is_at_work() 
     assert known.task_of("key", submit()) == "task"
     first.delivery.answered()
     assert known.task_of("key", submit()) is None
+
+
+def test_submits_of_before_a_restart_are_known_for_a_window_from_it() -> None:
+    clock = Clock()
+    known = Duplicates(clock)
+    known.recall("key", "d", "task", age_s=100.0)
+    known.recall("key", "old", "task", age_s=RECALL_S)
+    known.recall("key", "key a", "keyed", age_s=KEY_WINDOW_S - 10)
+    known.recall("key", "", "nameless", age_s=0.0)
+    assert known.task_of("key", submit()) == "task"
+    assert known.task_of("other", submit()) is None
+    assert known.task_of("key", submit(digest="old")) is None
+    assert known.task_of("key", submit(digest="")) is None
+    assert known.task_of("key", submit(idempotency_key="a")) == "keyed"
+    clock.now += WINDOW_S
+    assert known.task_of("key", submit()) is None
+    assert known.task_of("key", submit(idempotency_key="a")) is None

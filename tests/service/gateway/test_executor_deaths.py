@@ -15,7 +15,7 @@ def test_a_lost_executors_task_goes_to_another(make_stand: MakeStand) -> None:
     stand = make_stand(WAN_RELAY_SILENT_S="5")
     first = stand.start_executor("first")
     stand.start_gateway()
-    video_id = order(stand, "slow 6").json()["id"]
+    video_id = order(stand, "hang on first").json()["id"]
     running_on(stand, video_id)
     stand.start_executor("second")
     first.kill()
@@ -31,7 +31,7 @@ def test_an_executor_that_slept_too_long_gives_its_task_up(make_stand: MakeStand
     stand = make_stand(WAN_RELAY_SILENT_S="5")
     first = stand.start_executor("first")
     stand.start_gateway()
-    video_id = order(stand, "slow 8").json()["id"]
+    video_id = order(stand, "hang on first").json()["id"]
     running_on(stand, video_id)
     with paused(first):
         stand.start_executor("second")

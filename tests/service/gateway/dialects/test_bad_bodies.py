@@ -89,7 +89,17 @@ def test_every_body_is_taken_or_refused_in_a_sentence(
     keys: Any = AnyKey()
     links = FileLinks(PathSigner(b"secret" * 8), "http://gateway")
     expander = PromptExpander(None, "", None)
-    desk = Desk(queue, Board(queue), open_store(str(tmp_path)), links, keys, expander)
+    desk = Desk(
+        queue,
+        Board(queue),
+        open_store(str(tmp_path)),
+        links,
+        keys,
+        expander,
+        models={},
+        secret=lambda name: name.encode(),
+        max_upload_bytes=1_000_000,
+    )
     chance = random.Random(2)
     counts: dict[int, int] = {}
 
