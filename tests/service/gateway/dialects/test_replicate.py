@@ -269,7 +269,7 @@ def test_a_prediction_that_succeeded() -> None:
         },
     }
     assert shown(done, "https://gateway/a.mp4", 1103.0) == expected
-    gone = {"input": {}, "output": None, "logs": "", "data_removed": True}
+    gone: dict[str, Any] = {"input": {}, "output": None, "logs": "", "data_removed": True}
     assert shown(done, None, 1103.5) == expected | gone
 
 

@@ -81,7 +81,7 @@ def test_run_by_version(client: Client) -> None:
     assert client.run(f"{FAST}:{known}", input=wish("by the provider's version")).startswith("http")
     with pytest.raises(ReplicateError) as caught:
         client.run(f"{FAST}:{'0' * 64}", input=wish("x"))
-    assert (caught.value.status, "can be run by name" in caught.value.detail) == (422, True)
+    assert (caught.value.status, "can be run by name" in str(caught.value.detail)) == (422, True)
     assert client.predictions.create(FAST, input=wish("by name")).status == "starting"
 
 
