@@ -158,8 +158,8 @@ def _repatching(model: Any, slot: str, report: LoraReport) -> str | None:
     """The warning about an expert that got a LoRA here and does not fit its device."""
     if not any(file["applied"] for pair in report["pairs"] if (file := pair[slot])):
         return None
+    memory_bytes = memory_for_weights(model.load_device)
+    if memory_bytes is None:
+        return None
     origin = origin_of(model)
-    size = size_of_weights(model)
-    return repatching_warning(
-        slot, origin.file if origin else "the expert", *size, memory_for_weights(model.load_device)
-    )
+    return repatching_warning(slot, origin.file if origin else "the expert", *size_of_weights(model), memory_bytes)

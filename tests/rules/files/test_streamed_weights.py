@@ -18,10 +18,9 @@ GB = 1_000_000_000
         (FP16, 70 * GB, False),
         (FP8, 10 * GB, False),
         (MIXED, 10 * GB, False),
-        (FP16, None, False),
     ],
 )
-def test_wide_weights_that_do_not_fit(weight_bytes: int, memory_bytes: int | None, warns: bool) -> None:
+def test_wide_weights_that_do_not_fit(weight_bytes: int, memory_bytes: int, warns: bool) -> None:
     assert (repatching_warning("high_noise", "a", weight_bytes, A14B, memory_bytes) is not None) == warns
 
 
