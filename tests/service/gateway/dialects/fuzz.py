@@ -92,6 +92,7 @@ def leaks(text: str) -> bool:
     """Whether an answer repeats what it must not, or shows the code's inside."""
     return any(sign in text for sign in (SECRET, "Traceback", 'File \\"', "pydantic", "NoneType", "site-packages"))
 
+
 # Bodies that are no JSON object, or none at all.
 RAW = (
     b"", b" ", b"{", b"[]", b"null", b"0", b'""', b"\xff\xfe{}", b"\xef\xbb\xbf{}", b'{"a":1}{"b":2}', b"{'a': 1}",
