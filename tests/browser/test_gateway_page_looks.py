@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import Error
 from wan_relay.tests.browser.gateway_page import PICTURE, ROOT, GatewayPage
 from wan_relay.tests.service.gateway.stand import Stand
 
@@ -156,10 +157,15 @@ def test_the_language_is_chosen_and_kept(page: GatewayPage) -> None:
 def test_an_inline_script_would_not_run(open_page: Open, gateway_stand: Stand, browser: Any) -> None:
     """What the policy is for; and that the tests see when it is broken."""
     page = GatewayPage(browser, gateway_stand.url)
-    page.page.evaluate(
-        "() => { const script = document.createElement('div'); script.setAttribute('onclick', 'window.ran = true');"
-        "document.body.append(script); script.click(); }"
-    )
+    with pytest.raises(Error, match="requires 'TrustedScript' assignment"):
+        page.page.evaluate(
+            "() => { const it = document.createElement('div'); it.setAttribute('onclick', 'window.ran = true');"
+            "document.body.append(it); it.click(); }"
+        )
     assert page.page.evaluate("window.ran") is None
-    assert any("script-src" in problem for problem in page.problems)
+    page.page.evaluate(
+        "() => { const frame = document.createElement('iframe'); frame.src = 'https://example.com/';"
+        "document.body.append(frame); }"
+    )
+    page.until(lambda: any("default-src" in problem for problem in page.problems))
     page.close()
