@@ -24,7 +24,8 @@ STEPS, N_HIGH = 8, 3
 def cross_attention_patch(model: Any) -> Any:
     """Replaces a block's cross-attention, as node packs for NAG do."""
     patched = model.clone()
-    plain = model.get_model_object("diffusion_model.blocks.0.cross_attn").forward
+    module = model.get_model_object("diffusion_model.blocks.0.cross_attn")
+    plain = type(module).forward.__get__(module)  # its own, also while another clone's patch is on it
 
     def forward(x: torch.Tensor, context: torch.Tensor, **options: Any) -> torch.Tensor:
         return 5.0 * plain(x, context, **options) - 4.0 * plain(x, 0.5 * context, **options)
