@@ -6,6 +6,7 @@ comparison every few seconds, which also finds what other gateways queued.
 
 import asyncio
 import bisect
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -16,6 +17,7 @@ from .engine import Engine, said_while_running
 from .journal import note, trace, warn
 
 FOLLOW_S = 0.15
+IDLE_S = 1.0
 COMPARE_S = 3.0
 OVERLAP_S = 5.0
 MAX_ENDED = 5000
@@ -34,6 +36,7 @@ class Board:
         self._ended: OrderedDict[str, Task] = OrderedDict()
         self._line: list[_Place] = []
         self._news: dict[str, asyncio.Event] = {}
+        self._has_come = asyncio.Event()
         self._last_end_s = time.time() - 60
         self._compared = -COMPARE_S
         self.answered_at = time.monotonic()
@@ -81,6 +84,7 @@ class Board:
                 self._ended.popitem(last=False)
         else:
             self._live[task.id] = task
+            self._has_come.set()
             if task.state == "queued":
                 bisect.insort(self._line, (task.created_at_s, task.id))
         if news := self._news.pop(task.id, None):
@@ -135,7 +139,17 @@ class Board:
             except Exception as error:
                 self._said(error)
                 await asyncio.sleep(1.0)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Short while there are live tasks; else until there is one, or to see what other gateways have."""
+        if self._live:
             await asyncio.sleep(FOLLOW_S)
+            return
+        self._has_come.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_S):
+                await self._has_come.wait()
 
     def _said(self, error: Exception | None) -> None:
         """Once for each kind of trouble, and once at its end."""

@@ -57,8 +57,8 @@ def test_schemathesis_finds_nothing(still: Stand) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=still.folder)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     # It also sends what is no HTTP, which uvicorn answers and says.
-    said = [line for line in still.errors("service.gateway").splitlines() if "Invalid HTTP request received" not in line]
-    assert said == []
+    lines = still.errors("service.gateway").splitlines()
+    assert [line for line in lines if "Invalid HTTP request received" not in line] == []
 
 
 def test_an_unknown_task_has_no_events(still: Stand) -> None:

@@ -8,7 +8,7 @@ import pytest
 from wan_relay.tests.service.gateway.node_packages import Node, installed_packages
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def node() -> Node:
     """Installs what is missing; skipped where there is no npm."""
     if not shutil.which("npm"):

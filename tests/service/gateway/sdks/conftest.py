@@ -23,7 +23,7 @@ INSTALL_S = 600
 RUN_S = 120
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def node_modules() -> Path:
     """The packages of node/package-lock.json."""
     if not shutil.which("npm") or not shutil.which("node"):
@@ -68,13 +68,13 @@ def node(node_modules: Path, tmp_path: Path) -> Callable[..., Any]:
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def expander() -> Iterator[SlowExpander]:
     with SlowExpander.serving() as expander:
         yield expander
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stand(tmp_path_factory: pytest.TempPathFactory, expander: SlowExpander) -> Iterator[Stand]:
     """Without a key, for all the SDKs; whoever lets a task hang cancels it."""
     stand = Stand(tmp_path_factory.mktemp("sdks"), WAN_RELAY_EXPANDER_URL=expander.url)
@@ -84,7 +84,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory, expander: SlowExpander) -> I
     stand.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tls_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """A gateway that speaks HTTPS by an authority of its own."""
     stand = Stand(tmp_path_factory.mktemp("tls"))
@@ -100,7 +100,7 @@ class KeyedStand(Stand):
     once_a_minute = ""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def keyed_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedStand]:
     """A gateway that needs a key, with nobody who renders."""
     stand = KeyedStand(tmp_path_factory.mktemp("keyed"))
