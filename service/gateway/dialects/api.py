@@ -19,10 +19,12 @@ from ...contract.progress import Expert
 from ...contract.scalars import Flag, Prompt, Real, Text, Whole, lower_case
 from ...contract.video_request import parse_request
 from ...tasks.task import Task, Webhook
+from ..body_fault import body_fault
 from ..desk import Desk
 from ..draft import Draft
 from ..http import base_url, caller_of, json_object, read_body, submit_of
 from ..picture_field import picture_field
+from ..webhook_url import webhook_url
 
 NAME = "api"
 PREFIX = "/api/v1"
@@ -133,7 +135,10 @@ def parse(body: dict[str, Any]) -> Draft:
     try:
         order = VideoOrder.model_validate({name: value for name, value in body.items() if value is not None})
     except ValidationError as error:
-        raise _refusal(error) from None
+        if error.errors()[0]["type"] == "extra_forbidden":
+            sentence = f"a field is not known; known are {', '.join(VideoOrder.model_fields)}"
+            raise JobError("UNKNOWN_FIELD", sentence) from None
+        raise body_fault(error, VideoOrder) from None
     if order.task_type not in WORKFLOWS or order.model not in WORKFLOWS[order.task_type]:
         models = ", ".join(WORKFLOWS[order.task_type])
         raise JobError("INVALID_VALUE", f"model must be one of {models} for task_type {order.task_type}", "model")
@@ -161,30 +166,10 @@ def parse(body: dict[str, Any]) -> Draft:
         model=order.model,
         warnings=tuple(warnings),
         is_expansion_wanted=order.enable_prompt_expansion,
-        webhook=Webhook(url=order.webhook_url) if order.webhook_url else None,
+        webhook=Webhook(url=webhook_url(order.webhook_url, "webhook_url")) if order.webhook_url else None,
         retention_s=RETENTION_S,
         extras={"prompt": order.prompt},
     )
-
-
-def _refusal(error: ValidationError) -> JobError:
-    first = error.errors(include_url=False)[0]
-    field = str(first["loc"][0]) if first["loc"] else None
-    kind, context = first["type"], first.get("ctx", {})
-    if kind == "extra_forbidden":
-        return JobError("UNKNOWN_FIELD", f"a field is not known; known are {', '.join(VideoOrder.model_fields)}")
-    if kind == "missing":
-        return JobError("MISSING_FIELD", f"{field} is needed", field)
-    if kind in ("greater_than_equal", "less_than_equal"):
-        limits = VideoOrder.model_fields[field or ""].metadata
-        low = next(m.ge for m in limits if hasattr(m, "ge"))
-        high = next(m.le for m in limits if hasattr(m, "le"))
-        return JobError("OUT_OF_RANGE", f"{field} must be from {low} to {high}", field)
-    if kind == "literal_error":
-        return JobError("INVALID_VALUE", f"{field} must be one of {context['expected'].replace(chr(39), '')}", field)
-    if kind in ("INVALID_TYPE", "INVALID_VALUE", "PROMPT_TOO_LONG"):
-        return JobError(kind, f"{field} {first['msg']}", field)
-    return JobError("INVALID_VALUE", f"{field} has a value that cannot be used", field)
 
 
 def render(task: Task, video_url: str | None) -> dict[str, Any]:

@@ -21,9 +21,11 @@ from ...contract.scalars import Name, Prompt, Real, Text, Whole
 from ...contract.video_request import parse_request
 from ...media.stills import spritesheet, thumbnail
 from ...tasks.task import Task
+from ..body_fault import body_fault
 from ..desk import Desk
 from ..draft import Draft
 from ..http import caller_of, json_object, read_body, submit_of
+from ..picture_field import picture_field
 from ..refusal import Refusal
 
 NAME = "openai"
@@ -31,6 +33,7 @@ PREFIX = "/openai/v1"
 RETENTION_S = 24 * 3600.0
 FPS = 16
 POLL_AFTER = {"openai-poll-after-ms": "1000"}
+MAX_LISTED = 10_000
 MAX_REFERENCE_BYTES = 20 * 1024 * 1024
 STATES = {
     "throttled": "queued",
@@ -80,7 +83,7 @@ def parse(body: dict[str, Any], models: dict[str, tuple[str, str]]) -> Draft:
     try:
         form = VideoForm.model_validate({name: value for name, value in body.items() if value not in (None, "")})
     except ValidationError as error:
-        raise _refusal(error) from None
+        raise body_fault(error, VideoForm) from None
     workflow = _workflow(form, models)
     if "lora" in body or "extra_params" in body:
         raise JobError("INVALID_VALUE", "lora and extra_params are not taken here", "lora")
@@ -96,7 +99,7 @@ def parse(body: dict[str, Any], models: dict[str, tuple[str, str]]) -> Draft:
         "high_noise_cfg": form.guidance_scale_2 if form.guidance_scale_2 is not None else form.guidance_scale,
         "shift": form.flow_shift,
         "seed": form.seed,
-        **_reference(form.input_reference),
+        **picture_field("image", form.input_reference),
     }
     if form.boundary_ratio is not None:
         wire |= {"switch": "boundary", "boundary": form.boundary_ratio}
@@ -132,27 +135,6 @@ def _size(form: VideoForm) -> dict[str, Any]:
             "INVALID_VALUE", "size must be WIDTHxHEIGHT with sides from 64 to 2048, such as 1280x720", "size"
         )
     return {"width": int(found[1]), "height": int(found[2])}
-
-
-def _reference(value: str | None) -> dict[str, str]:
-    if value is None:
-        return {}
-    is_url = value.strip()[:8].lower().startswith(("http://", "https://"))
-    return {"image_url" if is_url else "image_base64": value}
-
-
-def _refusal(error: ValidationError) -> JobError:
-    fault = error.errors(include_url=False)[0]
-    field = str(fault["loc"][0]) if fault["loc"] else "prompt"
-    if fault["type"] == "missing":
-        return JobError("MISSING_FIELD", f"{field} is needed", field)
-    if fault["type"] in ("greater_than_equal", "less_than_equal"):
-        limits = VideoForm.model_fields[field].metadata
-        low, high = (next(getattr(m, name) for m in limits if hasattr(m, name)) for name in ("ge", "le"))
-        return JobError("OUT_OF_RANGE", f"{field} must be from {low} to {high}", field)
-    if fault["type"] in ("INVALID_TYPE", "INVALID_VALUE", "PROMPT_TOO_LONG"):
-        return JobError(fault["type"], f"{field} {fault['msg']}", field)
-    return JobError("INVALID_VALUE", f"{field} has a value that cannot be used", field)
 
 
 def render(task: Task) -> dict[str, Any]:
@@ -254,13 +236,15 @@ def routes(desk: Desk) -> APIRouter:
     async def listed(request: Request) -> Response:
         caller = caller_of(request, desk)
         query = request.query_params
-        limit = int(query["limit"]) if query.get("limit", "").isdecimal() else 20
-        tasks = await desk.page(caller, NAME, 10_000)
+        wanted = query.get("limit", "")
+        limit = min(max(int(wanted), 1), 100) if re.fullmatch(r"[0-9]{1,9}", wanted) else 20
+        is_first_page = "after" not in query and query.get("order") != "asc"
+        tasks = await desk.page(caller, NAME, limit + 1 if is_first_page else MAX_LISTED)
         if query.get("order") == "asc":
             tasks.reverse()
         ids = [task.id for task in tasks]
         start = ids.index(query["after"]) + 1 if query.get("after") in ids else 0
-        shown = [render(task) for task in tasks[start : start + min(max(limit, 1), 100)]]
+        shown = [render(task) for task in tasks[start : start + limit]]
         return JSONResponse(
             {
                 "object": "list",

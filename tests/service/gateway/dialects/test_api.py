@@ -224,3 +224,9 @@ def test_the_api_is_documented(client: httpx.Client) -> None:
 def test_nothing_was_said_to_standard_error(stand: Stand, client: httpx.Client) -> None:
     time.sleep(0.5)
     assert stand.errors("service.gateway") == ""
+
+
+@pytest.mark.parametrize("address", ["nonsense", "ftp://example.com/told", "http://"])
+def test_a_webhook_that_can_never_be_called_is_refused(address: str) -> None:
+    failure = refusal(webhook_url=address)
+    assert (failure.code, failure.field) == ("INVALID_URL", "webhook_url")

@@ -159,3 +159,12 @@ def test_a_wrong_key(make_stand: Any) -> None:
     ):
         client.videos.list()
     assert caught.value.code == "invalid_api_key"
+
+
+@pytest.mark.parametrize(("limit", "most"), [("1", 1), ("0", 1), ("x", 20), ("9" * 5000, 20)])
+def test_a_limit_of_any_kind_is_answered(raw: httpx.Client, client: OpenAI, limit: str, most: int) -> None:
+    for n in range(3):
+        client.videos.create(prompt=f"limit {n}", input_reference=photo())
+    page = raw.get("/videos", params={"limit": limit})
+    assert page.status_code == 200
+    assert min(3, most) <= len(page.json()["data"]) <= most
