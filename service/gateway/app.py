@@ -28,7 +28,7 @@ from .dialects import api, cerebrium, fal, modelverse, openai, replicate, runpod
 from .duplicates import KEY_WINDOW_S, MAX_KNOWN
 from .engine import Engine
 from .files import FileLinks, file_routes
-from .http import WatchDelivery, dialect_app, refused
+from .http import dialect_app, refused
 from .journal import note
 from .keys import Keys, bare_key
 from .link_secret import kept_secret
@@ -36,6 +36,7 @@ from .metrics import Metrics, stages_s
 from .page_routes import page_routes
 from .prompt_expander import PromptExpander
 from .settings import GatewaySettings
+from .socket_state import WatchDelivery
 from .toy_size import at_toy_size
 from .upkeep import Upkeep
 from .visits import Visits

@@ -20,13 +20,13 @@ class Delivery:
     """Whether the answer to one submit reached its client, as far as the connection tells."""
 
     def __init__(self, is_gone: Callable[[], bool] = lambda: False) -> None:
-        """`is_gone` asks the connection now."""
+        """`is_gone` asks the connection now, while the answer is still to come."""
         self._is_gone = is_gone
         self._was_lost: bool | None = None
 
-    def answered(self) -> None:
-        """The last byte of the answer was just handed over."""
-        self._was_lost = self._is_gone()
+    def answered(self, is_lost: bool) -> None:
+        """The last byte of the answer was just handed over, to nobody if `is_lost`."""
+        self._was_lost = is_lost
 
     @property
     def is_open(self) -> bool:
@@ -84,8 +84,8 @@ class Duplicates:
         is_key = name.startswith(KEY_MARK)
         if name and age_s < (KEY_WINDOW_S if is_key else RECALL_S):
             known_at = self._clock() - (age_s if is_key else 0.0)
-            lost = Delivery(lambda: True)
-            lost.answered()
+            lost = Delivery()
+            lost.answered(is_lost=True)
             self._keep((owner, name), (task_id, known_at, lost))
 
     def _keep(self, place: tuple[str, str], known: tuple[str, float, Delivery]) -> None:

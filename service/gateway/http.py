@@ -1,4 +1,4 @@
-"""What all dialects' HTTP has in common: bodies, callers, refusals, and POSTs whose answer was lost.
+"""What all dialects' HTTP has in common: bodies, callers, refusals, and what tells a POST from its repeat.
 
 A dialect is a module with NAME, PREFIX, `reject(failure, ...)` and `routes(desk)`; `dialect_app` makes an application
 of it that never answers in words other than the dialect's own.
@@ -24,7 +24,6 @@ from .duplicates import Delivery, Submit
 from .journal import trace, warn
 from .keys import Caller
 from .refusal import Refusal
-from .socket_state import SeesHangUps
 
 MAX_BODY_BYTES = 120_000_000
 RETRY_HEADERS = ("x-stainless-retry-count", "x-retry-count")
@@ -74,7 +73,6 @@ def dialect_app(dialect: Any, desk: Desk, **options: Any) -> FastAPI:
 
     if hasattr(dialect, "EXPOSED_HEADERS"):
         app.add_middleware(CrossOrigin, exposed_headers=dialect.EXPOSED_HEADERS, is_open=lambda: desk.is_open)
-    app.add_middleware(SeesHangUps)
     return app
 
 
@@ -181,29 +179,3 @@ def submit_of(request: Request, body: bytes) -> Submit:
 def base_url(request: Request) -> str:
     """Scheme and host as the client used them: what the links in an answer begin with."""
     return f"{request.url.scheme}://{request.url.netloc}"
-
-
-class WatchDelivery:
-    """ASGI middleware: knows of each answer whether the client was still there when its last byte was handed over."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
-        delivery = scope["wan_relay_delivery"] = Delivery(lambda: is_gone(receive))
-
-        async def watched(message: Message) -> None:
-            await send(message)
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                delivery.answered()
-
-        await self._app(scope, receive, watched)
-
-
-def is_gone(receive: Receive) -> bool:
-    """Whether uvicorn has seen the connection break; it then drops what is sent without a word."""
-    cycle = getattr(receive, "__self__", None)
-    return bool(getattr(cycle, "disconnected", False))

@@ -13,8 +13,8 @@ class Clock:
 
 
 def submit(is_lost: bool = False, **fields: Any) -> Submit:
-    delivery = Delivery(lambda: is_lost)
-    delivery.answered()
+    delivery = Delivery()
+    delivery.answered(is_lost)
     return Submit(**{"digest": "d", **fields}, delivery=delivery)
 
 
@@ -52,7 +52,7 @@ def test_a_connection_counts_as_it_is_until_the_answer_is_through() -> None:
     gone.append(True)
     assert known.task_of("key", submit()) == "task"
     gone.clear()
-    first.delivery.answered()
+    first.delivery.answered(is_lost=False)
     gone.append(True)
     assert known.task_of("key", submit()) is None
 
@@ -82,7 +82,7 @@ def test_a_call_that_was_held_for_minutes_can_be_repeated_while_it_is_at_work() 
     known.remember("key", first, "task")
     clock.now += 10 * WINDOW_S
     assert known.task_of("key", submit()) == "task"
-    first.delivery.answered()
+    first.delivery.answered(is_lost=False)
     assert known.task_of("key", submit()) is None
 
 

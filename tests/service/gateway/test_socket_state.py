@@ -5,7 +5,7 @@ import socket
 from typing import Any
 
 import pytest
-from wan_relay.service.gateway.socket_state import HUNG_UP, SeesHangUps, has_hung_up
+from wan_relay.service.gateway.socket_state import HUNG_UP, WatchDelivery, has_hung_up
 
 pytestmark = pytest.mark.skipif(not HUNG_UP, reason="only Linux tells")
 
@@ -28,18 +28,18 @@ class Cycle:
 
 def answered(near: socket.socket) -> bool:
     """Whether the client is known to be gone once an answer in two pieces was sent."""
-    cycle, seen = Cycle(near), []
+    cycle, scope, seen = Cycle(near), {"type": "http", "method": "POST"}, []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "more_body": True})
         await send({"type": "http.response.body"})
 
     async def send(message: Any) -> None:
-        seen.append(cycle.disconnected)
+        seen.append(scope["wan_relay_delivery"].is_lost)
 
-    asyncio.run(SeesHangUps(app)({"type": "http"}, cycle.receive, send))
+    asyncio.run(WatchDelivery(app)(scope, cycle.receive, send))
     assert len(seen) == 2
-    return seen[-1]
+    return bool(scope["wan_relay_delivery"].is_lost)
 
 
 def test_who_is_there_gets_the_answer() -> None:
