@@ -19,6 +19,7 @@ from ..contract.errors import JobError
 from ..contract.failure import Failure
 from ..contract.progress import Progress
 from ..contract.video_answer import VideoAnswer
+from ..environment_settings import Hosts
 from ..media.addresses import TrustedHosts
 from ..media.guarded_http import dialled_url
 from ..store.object_store import Content, ObjectStore
@@ -50,7 +51,7 @@ class RunpodSettings(ExecutorSettings):
 
     url: str = Field(alias="WAN_RELAY_RUNPOD_URL", description="`https://api.runpod.ai/v2/<endpoint id>`")
     key: str = Field("", alias="WAN_RELAY_RUNPOD_KEY", description="RunPod's API key", repr=False)
-    trusted_hosts: TrustedHosts = Field(
+    trusted_hosts: Hosts = Field(
         TrustedHosts(),
         alias="WAN_RELAY_RUNPOD_BUCKET_HOSTS",
         description="`host[:port], …` of the endpoint's own bucket, where that is not a public address",
@@ -60,11 +61,6 @@ class RunpodSettings(ExecutorSettings):
     @classmethod
     def _is_a_url(cls, value: str) -> str:
         return str(dialled_url(value))
-
-    @field_validator("trusted_hosts", mode="before")
-    @classmethod
-    def _from_list(cls, value: object) -> object:
-        return TrustedHosts.parse(value) if isinstance(value, str) else value
 
 
 class RunpodBackend:

@@ -28,7 +28,7 @@ from .dialects import api, cerebrium, fal, modelverse, openai, replicate, runpod
 from .duplicates import KEY_WINDOW_S, MAX_KNOWN
 from .engine import Engine
 from .files import FileLinks, file_routes
-from .http import dialect_app, refused
+from .http import code_of, dialect_app, refused
 from .journal import note
 from .keys import Keys, bare_key
 from .link_secret import kept_secret
@@ -183,8 +183,7 @@ def application(gateway: Gateway) -> ASGIApp:
     @app.exception_handler(HTTPException)
     async def nowhere(request: Request, error: HTTPException) -> Response:
         """An address that no dialect's own routes are asked for, such as one with a line feed."""
-        code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "INVALID_INPUT")
-        failure = Failure(code=code, sentence="there is nothing at this address for this method")
+        failure = Failure(code=code_of(error), sentence="there is nothing at this address for this method")
         for dialect in DIALECTS:
             if request.url.path.startswith(f"{dialect.PREFIX}/"):
                 return refused(dialect, failure, request.scope)

@@ -110,8 +110,7 @@ class Desk:
             if (task := await self.find(known)) is not None:
                 return task
         task_id = new_task_id()
-        own = [task for task in self._board.live if task.order.owner == caller.id]
-        is_held = self._limits.admit(caller, own, self._num_coming[caller.id])
+        is_held = self._must_hold(caller)
         self._duplicates.remember(caller.id, submit, task_id)
         work = asyncio.create_task(self._submit(task_id, dialect, draft, caller, submit, is_held))
         self._submitting[task_id] = work
@@ -122,6 +121,11 @@ class Desk:
         except JobError:
             self._duplicates.forget(caller.id, submit)
             raise
+
+    def _must_hold(self, caller: Caller) -> bool:
+        """Whether the caller's next task must wait for its own to end. Raises Refusal where it may have none."""
+        own = [task for task in self._board.live if task.order.owner == caller.id]
+        return self._limits.admit(caller, own, self._num_coming[caller.id])
 
     def _submitted(self, task_id: str, caller: Caller) -> None:
         del self._submitting[task_id]
@@ -204,7 +208,7 @@ class Desk:
             if text := wire.pop(field, None):
                 content = decode_base64(text, MAX_PICTURE_BYTES, field)
                 pictures[field] = f"inputs/{task_id}/{hashlib.sha256(content).hexdigest()[:16]}.bin"
-                await self._put(pictures[field], content)
+                await self.keep(pictures[field], content, "application/octet-stream")
         for field, stored_as in URL_FIELDS.items():
             if (url := wire.get(field)) and (key := self.links.key_of(url, [base_url.partition("://")[2]])):
                 del wire[field]
@@ -223,11 +227,10 @@ class Desk:
         try:
             contents = {field: await self.store.get(key) for field, key in task.order.pictures.items()}
         except ObjectNotFoundError:
-            raise Refusal("NOT_FOUND", "the task's pictures are kept no longer; send it anew") from None
+            raise _pictures_gone() from None
+        except StoreError:
+            raise _store_unavailable() from None
         return {field: base64.b64encode(content).decode("ascii") for field, content in contents.items()}
-
-    async def _put(self, key: str, content: bytes) -> None:
-        await self.keep(key, content, "application/octet-stream")
 
     async def keep(self, key: str, content: Content, content_type: str) -> StoredObject:
         """Stores a file. Raises Refusal."""
@@ -301,9 +304,10 @@ class Desk:
             try:
                 await self.store.stat(key)
             except ObjectNotFoundError:
-                raise Refusal("NOT_FOUND", "the task's pictures are kept no longer; send it anew") from None
-        own = [other for other in self._board.live if other.order.owner == caller.id]
-        is_held = self._limits.admit(caller, own, self._num_coming[caller.id])
+                raise _pictures_gone() from None
+            except StoreError:
+                raise _store_unavailable() from None
+        is_held = self._must_hold(caller)
         order = task.order.model_copy(update={"attempt": task.order.attempt + 1})
         await self._engine.delete([task.id])
         await self._engine.submit(task.id, order, is_held=is_held)
@@ -397,3 +401,7 @@ class Desk:
 
 def _store_unavailable() -> Refusal:
     return Refusal("STORE_UNAVAILABLE", "the gateway's store does not answer", retry_after_s=5)
+
+
+def _pictures_gone() -> Refusal:
+    return Refusal("NOT_FOUND", "the task's pictures are kept no longer; send it anew")

@@ -58,7 +58,7 @@ def dialect_app(dialect: Any, desk: Desk, **options: Any) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
-        code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "INVALID_INPUT")
+        code = code_of(error)
         sentence = {
             "NOT_FOUND": "there is nothing at this address",
             "METHOD_NOT_ALLOWED": f"{request.method} is not what this address takes",
@@ -106,6 +106,11 @@ class LastResort:
                 raise
             failure = Failure(code="INTERNAL_ERROR", sentence="the gateway failed; its log says more")
             await refused(self._dialect, failure, scope)(scope, receive, send)
+
+
+def code_of(error: HTTPException) -> str:
+    """Of an address or a method that nobody serves."""
+    return {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "INVALID_INPUT")
 
 
 def refused(dialect: Dialect, failure: Failure, scope: Scope, headers: dict[str, str] | None = None) -> Response:

@@ -1,11 +1,11 @@
 """What the gateway's operator can set: environment variables only, read once."""
 
-import json
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from ..environment_settings import FROM_JSON, Hosts
 from ..media.addresses import TrustedHosts
 from ..tasks.heartbeats import BEAT_S, SILENT_S
 from ..tasks.shared_settings import SharedSettings
@@ -20,7 +20,7 @@ class GatewaySettings(SharedSettings):
     api_keys: tuple[str, ...] = Field(
         (), alias="WAN_RELAY_API_KEYS", description="keys beside those of `keys add`, comma-separated", repr=False
     )
-    trusted_hosts: TrustedHosts = Field(
+    trusted_hosts: Hosts = Field(
         TrustedHosts(),
         alias="WAN_RELAY_TRUSTED_HOSTS",
         description="`host[:port], …` that webhooks may name although they are not public",
@@ -45,7 +45,7 @@ class GatewaySettings(SharedSettings):
     toy_size: bool = Field(
         False, alias="WAN_RELAY_TOY_SIZE", description="render every request at the toy family's size"
     )
-    models: dict[str, tuple[str, str]] = Field(
+    models: Annotated[dict[str, tuple[str, str]], FROM_JSON] = Field(
         {},
         alias="WAN_RELAY_MODEL_NAMES",
         description="JSON object of clients' model names beside our own: name -> [workflow for a picture, for words]",
@@ -61,16 +61,6 @@ class GatewaySettings(SharedSettings):
     expander_sees_pictures: bool = Field(
         True, alias="WAN_RELAY_EXPANDER_SEES_PICTURES", description="send it the start picture"
     )
-
-    @field_validator("trusted_hosts", mode="before")
-    @classmethod
-    def _hosts(cls, value: object) -> object:
-        return TrustedHosts.parse(value) if isinstance(value, str) else value
-
-    @field_validator("models", mode="before")
-    @classmethod
-    def _names(cls, value: Any) -> Any:
-        return json.loads(value) if isinstance(value, str) else value
 
     @field_validator("api_keys", mode="before")
     @classmethod

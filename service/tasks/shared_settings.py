@@ -1,16 +1,14 @@
 """What the gateway and its executors must be told alike: environment variables only, read once."""
 
-import os
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from ..environment_settings import EnvironmentSettings
 
 
-class SharedSettings(BaseModel):
+class SharedSettings(EnvironmentSettings):
     """Where the tasks are kept, and where the files."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     database: str = Field(
         "wan_relay_data/tasks.sqlite",
@@ -42,12 +40,6 @@ class SharedSettings(BaseModel):
         description="what links to files are signed with",
         repr=False,
     )
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """Raises pydantic.ValidationError that names the variable."""
-        source = os.environ if environment is None else environment
-        return cls.model_validate({name: value for name, value in source.items() if value != ""})
 
     @property
     def store_options(self) -> dict[str, Any]:

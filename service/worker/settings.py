@@ -1,13 +1,11 @@
 """What the operator can set: environment variables only, read once."""
 
-import json
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
+from ..environment_settings import FROM_JSON, EnvironmentSettings, Hosts
 from ..media.addresses import TrustedHosts
 from ..media.bucket import Bucket
 from ..media.images import ImageLimits
@@ -18,10 +16,8 @@ Megabytes = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
-class Settings(BaseModel):
+class Settings(EnvironmentSettings):
     """The declaration of every variable: name, default, range and meaning (worker/README.md prints it)."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     comfyui_path: Path = Field(Path("/comfyui"), alias="COMFYUI_PATH", description="ComfyUI's source folder")
     comfyui_python: str = Field(
@@ -64,7 +60,7 @@ class Settings(BaseModel):
     low_noise: str | None = Field(None, alias="WAN_RELAY_LOW_NOISE", description="low-noise expert's file name")
     text_encoder: str | None = Field(None, alias="WAN_RELAY_TEXT_ENCODER", description="text encoder's file name")
     vae: str | None = Field(None, alias="WAN_RELAY_VAE", description="VAE's file name")
-    model_files: dict[str, str] = Field(
+    model_files: Annotated[dict[str, str], FROM_JSON] = Field(
         {},
         alias="WAN_RELAY_MODEL_FILES",
         description="JSON object: a file name in a bundled workflow, and the one to use in its place",
@@ -78,7 +74,7 @@ class Settings(BaseModel):
     upload_timeout_s: Seconds = Field(
         60, alias="WAN_RELAY_UPLOAD_TIMEOUT_S", description="one video to the bucket, in total"
     )
-    trusted_hosts: TrustedHosts = Field(
+    trusted_hosts: Hosts = Field(
         TrustedHosts(),
         alias="WAN_RELAY_TRUSTED_HOSTS",
         description="`host[:port], …` that image_url and a job's s3Config may name although they are not public",
@@ -115,22 +111,6 @@ class Settings(BaseModel):
     bucket_secret_access_key: str | None = Field(
         None, alias="BUCKET_SECRET_ACCESS_KEY", description="S3 secret", repr=False
     )
-
-    @field_validator("model_files", mode="before")
-    @classmethod
-    def _from_json(cls, value: object) -> object:
-        return json.loads(value) if isinstance(value, str) else value
-
-    @field_validator("trusted_hosts", mode="before")
-    @classmethod
-    def _from_list(cls, value: object) -> object:
-        return TrustedHosts.parse(value) if isinstance(value, str) else value
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
-        """Raises pydantic.ValidationError that names the variable."""
-        source = os.environ if environment is None else environment
-        return cls.model_validate({name: value for name, value in source.items() if value != ""})
 
     @property
     def input_directory(self) -> Path:

@@ -24,6 +24,7 @@ from ..desk import Desk
 from ..draft import Draft
 from ..http import base_url, caller_of, json_object, read_body, submit_of
 from ..refusal import Refusal
+from ..uploads import FOLDER, new_upload_id, safe_name
 
 NAME = "runway"
 PREFIX = "/runway"
@@ -316,14 +317,13 @@ def routes(desk: Desk) -> APIRouter:
             )
         if body.get("type") != "ephemeral":
             return JSONResponse(_invalid([_issue("invalid_enum_value", ["type"], "`type` must be ephemeral")]), 400)
-        suffix = re.search(r"\.[A-Za-z0-9]{1,5}$", name)
-        key = f"uploads/{secrets.token_hex(16)}/file{suffix[0].lower() if suffix else ''}"
+        key = f"{FOLDER}/{new_upload_id()}/{safe_name(name, '')}"
         here = base_url(request)
         _, _, query = desk.links.upload_link(key, UPLOAD_S, here).partition("?")
         read = desk.links.link(key, UPLOAD_S, here).partition("/files/")[2]
         return JSONResponse(
             {
-                "uploadUrl": f"{here}{PREFIX}/v1/uploads/{key.removeprefix('uploads/')}?{query}",
+                "uploadUrl": f"{here}{PREFIX}/v1/uploads/{key.removeprefix(f'{FOLDER}/')}?{query}",
                 "fields": {"key": key},
                 "runwayUri": f"runway://{read}",
             }
@@ -332,7 +332,7 @@ def routes(desk: Desk) -> APIRouter:
     @router.post("/uploads/{folder}/{name}")
     async def upload(request: Request, folder: str, name: str) -> Response:
         """The form that `uploadUrl` takes: the fields, then the part `file`; its query is its permission."""
-        key = f"uploads/{folder}/{name}"
+        key = f"{FOLDER}/{folder}/{name}"
         desk.check_upload(key, request.url.query)
         async with request.form(max_files=1, max_part_size=100_000) as form:
             part = form.get("file")

@@ -28,7 +28,8 @@ class Cycle:
 
 def answered(near: socket.socket) -> bool:
     """Whether the client is known to be gone once an answer in two pieces was sent."""
-    cycle, scope, seen = Cycle(near), {"type": "http", "method": "POST"}, []
+    cycle, seen = Cycle(near), []
+    scope: dict[str, Any] = {"type": "http", "method": "POST"}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "more_body": True})
