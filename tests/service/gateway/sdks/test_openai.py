@@ -37,7 +37,8 @@ def made(client: OpenAI, prompt: str = "hello", **fields: Any) -> Any:
 
 def test_a_video_from_a_file(client: OpenAI) -> None:
     video = client.videos.create(prompt="slow 1", input_reference=photo(), model="sora-2", seconds="4", size="1280x720")
-    assert (video.object, video.status, video.model, video.seconds) == ("video", "queued", "sora-2", "4")
+    assert (video.object, video.model, video.seconds) == ("video", "sora-2", "4")
+    assert video.status in ("queued", "in_progress")
     assert isinstance(video.created_at, int)
     seen: list[int] = []
 
