@@ -1,5 +1,5 @@
 // On LoadExperts: what the chosen files are, and whether they go together, from their headers.
-import { readValues, sourceOf, valueOf, widgetOf } from "./graph_values.mjs";
+import { isListed, readValues } from "./graph_values.mjs";
 import { watch } from "./live.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
 import { text } from "./text.mjs";
@@ -22,23 +22,6 @@ function question(node) {
   if (unknown.length || missing.length) return { missing };
   return { route: "experts", query: values, missing };
 }
-
-/**
- * The expert files below an ApplyLoraPair, where a LoadExperts is at the start of its chain.
- * @param {ComfyNode} node
- */
-export function upstreamExperts(node) {
-  /** @type {ComfyNode | undefined} */
-  let source = node;
-  while (source?.comfyClass === "WanRelay_ApplyLoraPair") source = sourceOf(source, "high_noise");
-  if (source === node || source?.comfyClass !== "WanRelay_LoadExperts") return {};
-  const loader = source;
-  const files = SLOTS.map((slot) => [slot, valueOf(loader, slot)]);
-  return files.every(([slot, file]) => isListed(loader, slot, file)) ? Object.fromEntries(files) : {};
-}
-
-/** @param {ComfyNode} node @param {string} name @param {string} file */
-export const isListed = (node, name, file) => widgetOf(node, name)?.options.values?.includes(file);
 
 /** @param {"high_noise" | "low_noise"} slot @param {ExpertFacts | LoraFacts | null | undefined} facts */
 export function describe(slot, facts) {

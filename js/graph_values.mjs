@@ -80,6 +80,9 @@ export function isLinked(node, name) {
 /** @param {ComfyNode} node @param {string} name */
 export const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
 
+/** @param {ComfyNode} node @param {string} name @param {string} file */
+export const isListed = (node, name, file) => widgetOf(node, name)?.options.values?.includes(file);
+
 /**
  * The value of an input: its widget's, or that of the primitive linked to it; undefined when only a run can tell.
  * @param {ComfyNode} node @param {string} name

@@ -1,7 +1,8 @@
 // On ApplyLoraPair: what the files of each row are, the partner of a file that stands alone, the trigger words.
-import { readValues, runs, setWidget, valueOf, widgetOf } from "./graph_values.mjs";
-import { describe, isListed, upstreamExperts } from "./file_check.mjs";
+import { isListed, readValues, runs, setWidget, valueOf, widgetOf } from "./graph_values.mjs";
+import { describe } from "./file_check.mjs";
 import { watch } from "./live.mjs";
+import { expertsOf, modelChain } from "./model_chain.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
 import { text } from "./text.mjs";
 
@@ -59,7 +60,7 @@ function question(node) {
   if (unknown.length || missing.length) return { missing };
   const switches = suffixes.map((suffix) => [`is_on${suffix}`, isOn(node, suffix)]);
   const files = names.map((name) => [name, values[widgetName(name)]]);
-  const query = { ...Object.fromEntries([...files, ...switches]), pairs: suffixes.length, ...upstreamExperts(node) };
+  const query = { ...Object.fromEntries([...files, ...switches]), pairs: suffixes.length, ...expertsOf(modelChain(node).loader) };
   return { route: "loras", query, missing };
 }
 

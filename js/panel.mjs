@@ -1,5 +1,6 @@
 // A panel: the DOM widget under a node's inputs, alike in the classic canvas and in Nodes 2.0.
 import { app } from "../../scripts/app.js";
+import { text } from "./text.mjs";
 
 /**
  * @template {keyof HTMLElementTagNameMap} Tag
@@ -22,6 +23,13 @@ export function notes({ warnings = [], error, refused } = {}) {
   const bad = refused ?? error;
   return [...(bad ? [make("div", { class: "bad" }, bad)] : []), ...warnings.map((w) => make("div", { class: "warn" }, w))];
 }
+
+/**
+ * What would run and go ill all the same, in the user's language.
+ * @param {{ mistakes?: Mistake[] }} answer
+ */
+export const mistakeNotes = ({ mistakes = [] }) =>
+  notes({ warnings: mistakes.map((values) => text(`mistake_${values.mistake}`, values)) });
 
 document.head.append(make("link", { rel: "stylesheet", href: new URL("./panel.css", import.meta.url).href }));
 

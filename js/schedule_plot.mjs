@@ -1,9 +1,10 @@
 // On Sample: every step as a bar as high as its sigma, coloured by its leg; then the run, step by step.
 import { api } from "../../scripts/api.js";
-import { isLinked, readValues, sourceOf, valueOf } from "./graph_values.mjs";
+import { adviceLines } from "./advice.mjs";
+import { readValues } from "./graph_values.mjs";
 import { chain, watch, whileAdded } from "./live.mjs";
+import { hasOneExpert, ofOpeningLegs } from "./model_chain.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
-import { presetOffer } from "./preset.mjs";
 import { text, unknownInputs } from "./text.mjs";
 
 /**
@@ -12,7 +13,6 @@ import { text, unknownInputs } from "./text.mjs";
  */
 
 const INPUTS = ["steps", "scheduler", "sampler", "shift", "denoise", "switch", "boundary", "switch_step"];
-const PASS_EXPERTS_ON = ["WanRelay_ApplyLoraPair", "WanRelay_ApplyNag"];
 const MOST_LABELS = 8;
 
 /** @param {ComfyNode} node */
@@ -25,8 +25,8 @@ export function addTo(node) {
   /** @type {Remarks | undefined} */
   let remarks;
   const draw = () =>
-    panel.fill(...(plan ? [plot(plan, run), ...legend(plan, run)] : []), ...offer(), ...notes(remarks));
-  const offer = presetOffer(node, draw);
+    panel.fill(...(plan ? [plot(plan, run), ...legend(plan, run)] : []), ...advice(), ...notes(remarks));
+  const advice = adviceLines(node, draw);
 
   watch(node, () => question(node), (/** @type {ScheduleAnswer | undefined} */ answer, { unknown, isSingle }) => {
     plan = answer?.sigmas && answer.sigmas.length > 1 ? { ...answer, isSingle } : undefined;
@@ -42,37 +42,15 @@ export function addTo(node) {
 function question(node) {
   const { values, unknown } = readValues(node, INPUTS);
   const isSingle = hasOneExpert(node);
-  const opening = openingSteps(node, "opening");
+  const opening = ofOpeningLegs(node, "steps");
   if (opening.includes(undefined)) unknown.push("opening");
   else if (opening.length) values.opening = opening.join();
   const route = unknown.length ? undefined : "schedule";
   return { route, query: { ...values, experts: isSingle ? 1 : 2 }, unknown, isSingle };
 }
 
-/**
- * The steps of each opening leg that arrives at an input, first to last; undefined for one that only a run can tell.
- * @param {ComfyNode} node @param {string} input @returns {unknown[]}
- */
-function openingSteps(node, input) {
-  if (!isLinked(node, input)) return [];
-  const leg = sourceOf(node, input);
-  if (!leg || leg.comfyClass !== "WanRelay_OpeningLeg") return [undefined];
-  return [...openingSteps(leg, "previous"), valueOf(leg, "steps")];
-}
-
 /** @param {number[]} values */
 const sum = (values) => values.reduce((all, each) => all + each, 0);
-
-/**
- * True where no low-noise model arrives: the input is free, or the loader at the start of the chain has "none" for it.
- * @param {ComfyNode} node
- */
-function hasOneExpert(node) {
-  if (!isLinked(node, "low_noise")) return true;
-  const source = sourceOf(node, "low_noise");
-  if (source && PASS_EXPERTS_ON.includes(source.comfyClass ?? "")) return hasOneExpert(source);
-  return source?.comfyClass === "WanRelay_LoadExperts" && valueOf(source, "low_noise") === "none";
-}
 
 /** @param {Plan} plan @param {Run} run */
 function plot({ sigmas, n_opening, switch_step, boundary, switch: mode, isSingle }, { step = -1, report }) {

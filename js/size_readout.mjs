@@ -2,7 +2,8 @@
 import { api } from "../../scripts/api.js";
 import { isLinked, readValues, runs, setWidget, sourceOf, valueOf, widgetOf } from "./graph_values.mjs";
 import { cache, chain, watch } from "./live.mjs";
-import { addPanel, make, notes } from "./panel.mjs";
+import { expertsOf } from "./model_chain.mjs";
+import { addPanel, make, mistakeNotes, notes } from "./panel.mjs";
 import { text, unknownInputs } from "./text.mjs";
 
 /** @typedef {Partial<SizeReport> & { source?: ComfyNodeId }} LastRun what the last run reported, and the image's node */
@@ -26,6 +27,7 @@ export function addTo(node) {
     panel.fill(
       make("div", { class: "row" }, ...lists),
       answer?.width ? make("div", { class: "readout" }, readout(answer)) : "",
+      ...mistakeNotes(answer ?? {}),
       ...notes({ ...answer, warnings }),
     );
     lists.find((list) => list.className === focused)?.focus();
@@ -47,8 +49,20 @@ function question(node, last) {
   if (values.sizing === "match image" && linked && !image) unknown.push(linked);
   const vae = sourceOf(node, "vae");
   const vaeFile = vae?.comfyClass === "VAELoader" ? { vae: valueOf(vae, "vae_name") } : {};
-  const query = { ...values, fps: framesPerSecond(node), ...image, ...vaeFile };
+  const linkedImages = Object.fromEntries(IMAGES.filter((name) => isLinked(node, name)).map((name) => [name, 1]));
+  const experts = expertsOf(theOne(node, "WanRelay_LoadExperts"));
+  const expert = "high_noise" in experts ? { high_noise: experts.high_noise } : {};
+  const query = { ...values, fps: framesPerSecond(node), ...image, ...vaeFile, ...linkedImages, ...expert };
   return { route: unknown.length ? undefined : "size", query, unknown, found: last.found };
+}
+
+/**
+ * The graph's only node of a class; undefined where there are several.
+ * @param {ComfyNode} node @param {string} comfyClass
+ */
+function theOne(node, comfyClass) {
+  const found = node.graph?.nodes.filter((each) => each.comfyClass === comfyClass && runs(each)) ?? [];
+  return found.length === 1 ? found[0] : undefined;
 }
 
 /**
@@ -56,8 +70,8 @@ function question(node, last) {
  * @param {ComfyNode} node
  */
 function framesPerSecond(node) {
-  const savers = node.graph?.nodes.filter((each) => each.comfyClass === "WanRelay_SaveVideo" && runs(each)) ?? [];
-  return (savers.length === 1 && valueOf(savers[0], "fps")) || 16;
+  const saver = theOne(node, "WanRelay_SaveVideo");
+  return (saver && valueOf(saver, "fps")) || 16;
 }
 
 const ANNOTATED = / \[(input|output|temp)\]$/;

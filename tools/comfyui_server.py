@@ -124,11 +124,16 @@ def complaint(error: dict[str, str]) -> str:
 
 @contextlib.contextmanager
 def comfyui_server(
-    env: Environment, port: int = 0, log: bool = True, models: dict[str, Path] | None = None
+    env: Environment,
+    port: int = 0,
+    log: bool = True,
+    models: dict[str, Path] | None = None,
+    front_end: Path | None = None,
 ) -> Iterator[Server]:
     """ComfyUI with this pack in a throwaway base directory, headless, on a free port unless one is named.
 
     `models` maps a path below models/ to a file; without it the toy family is there. Nothing is written to either.
+    `front_end` is a folder with another version of the graph editor.
     """
     if models is None:
         models = {p.relative_to(env.models).as_posix(): p for p in env.models.rglob("*.safetensors")}
@@ -145,6 +150,7 @@ def comfyui_server(
             (base / name).mkdir(parents=True)
         command = [env.python, env.comfyui / "main.py", "--listen", "127.0.0.1", "--port", port]
         command += ["--base-directory", base, "--database-url", "sqlite:///:memory:", "--disable-api-nodes"]
+        command += ["--front-end-root", front_end] if front_end else []
         command += [] if has_gpu(env.python) else ["--cpu"]
         with contextlib.ExitStack() as stack:
             path = base / "comfyui.log" if log else None

@@ -5,8 +5,8 @@
     GET /wan_relay/experts    the files of WanRelay_LoadExperts  -> what their headers say, warnings
     GET /wan_relay/loras      the rows of WanRelay_ApplyLoraPair, and the files of the experts below
                               -> what will fit, trigger words, partners to choose, warnings
-    GET /wan_relay/preset     the files of WanRelay_LoadExperts, and the LoRAs on them
-                              -> what their authors recommend for WanRelay_Sample
+    GET /wan_relay/advice     the files of WanRelay_LoadExperts, the LoRAs on them, inputs of WanRelay_Sample
+                              -> what their authors recommend for WanRelay_Sample, and mistakes
 
 A value that is missing, of the wrong type or out of the node's range is answered with 400, a file name that ComfyUI
 does not list for that input with 404, each with {"error": sentence}. Values that the node would refuse are a good
@@ -35,7 +35,8 @@ from ..rules.files.safetensors_header import read_header
 from ..rules.files.vae_file import is_ti2v_5b_vae
 from ..rules.frames.frame_count import NATIVE_FPS, plan_length
 from ..rules.frames.frame_size import A14B_MULTIPLE, TI2V_5B_MULTIPLE, placement_changes, plan_size
-from ..rules.relay.presets import ALSO_GOOD, PRESETS, recognise_pair
+from ..rules.relay.mistakes import Mistake, Sampling, latent_mistakes, sampling_mistakes
+from ..rules.relay.presets import ALSO_GOOD, PRESETS, distilled_file, recognise_pair
 
 Query = Mapping[str, str]
 MAX_IMAGE_SIDE = 65536
@@ -52,7 +53,7 @@ class BadQuestionError(ValueError):
 
 def add_routes(routes: web.RouteTableDef) -> None:
     """Register the routes of this page on ComfyUI's server."""
-    for answer in (schedule, size, experts, loras, preset):
+    for answer in (schedule, size, experts, loras, advice):
         routes.get(f"/wan_relay/{answer.__name__}")(_handler(answer))
 
 
@@ -84,7 +85,9 @@ def schedule(query: Query) -> SchedulePlan:
 def size(query: Query) -> dict[str, Any]:
     """What WanRelay_PrepareLatent would render; image_width and image_height are those of the linked image.
 
-    `changes` says what its report says in English sentences, for the panel to say in the user's language.
+    `changes` says what its report says in English sentences, for the panel to say in the user's language; `mistakes`
+    what goes ill with the expert in `high_noise`, the VAE file in `vae` and the images that `start_image` and
+    `end_image` say are linked.
     """
     asked = read_inputs(query, "WanRelay_PrepareLatent", ("sizing", "width", "height", "fit", "length", "batch_size"))
     fps = _number(query.get("fps", str(NATIVE_FPS)), "fps", float, 1, 120)
@@ -93,7 +96,8 @@ def size(query: Query) -> dict[str, Any]:
         names = ("image_width", "image_height")
         sides = [_number(_required(query, name), name, int, 1, MAX_IMAGE_SIDE) for name in names]
         image_size = sides[0], sides[1]
-    multiple = _multiple_of_vae(query["vae"]) if "vae" in query else A14B_MULTIPLE
+    is_5b_vae = _is_5b_vae(query["vae"]) if "vae" in query else None
+    multiple = TI2V_5B_MULTIPLE if is_5b_vae else A14B_MULTIPLE
     frame = plan_size(asked["width"], asked["height"], asked["sizing"], image_size, multiple)
     count = plan_length(asked["length"], fps)
     used = {"width": frame["width"], "height": frame["height"], "length": count["length"]}
@@ -115,6 +119,13 @@ def size(query: Query) -> dict[str, Any]:
         "duration_s": count["duration_s"],
         "fps": fps,
         "changes": changes,
+        "mistakes": latent_mistakes(
+            _kind(_listed(expert_file, "high_noise", query["high_noise"])) if "high_noise" in query else None,
+            is_5b_vae,
+            "start_image" in query,
+            "end_image" in query,
+            int(asked["batch_size"]),
+        ),
     }
 
 
@@ -138,23 +149,56 @@ def loras(query: Query) -> dict[str, Any]:
     return {**report, "offers": offered_partners(rows, lora_files())}
 
 
-def preset(query: Query) -> dict[str, Any]:
-    """The settings for two expert files with LoRAs, and the file that told; nothing for a pair that is not known.
+def advice(query: Query) -> dict[str, Any]:
+    """The settings for two expert files with LoRAs, and the file that told; nothing of a pair that is not known.
 
-    `high_noise_loras` and `low_noise_loras` are names, one a line; they are only read as names.
+    `high_noise_loras` and `low_noise_loras` are names, one a line; they are only read as names. `mistakes` needs the
+    inputs of Sample too: steps and both cfg.
     """
     high, low = _expert_paths(query)
     assert high is not None
+    kind = _kind(high)
     loras = [query.get(f"{slot}_loras", "").splitlines() for slot in ("high_noise", "low_noise")]
-    try:
-        kind = check_expert(high, maps_files()).kind
-    except FileRefused:
-        return {}
-    found = recognise_pair(kind, query["high_noise"], query["low_noise"] if low else None, *loras)
+    found = recognise_pair(kind, query["high_noise"], query["low_noise"] if low else None, *loras) if kind else None
+    mistakes = _sampling_mistakes(query, kind, loras) if kind and "steps" in query else []
     if not found:
-        return {}
+        return {"mistakes": mistakes}
     also_good = ALSO_GOOD.get(found.preset, {})
-    return {"preset": found.preset, "file": found.file, "settings": PRESETS[found.preset], "also_good": also_good}
+    settings = PRESETS[found.preset]
+    return {
+        "preset": found.preset,
+        "file": found.file,
+        "settings": settings,
+        "also_good": also_good,
+        "mistakes": mistakes,
+    }
+
+
+def _sampling_mistakes(query: Query, kind: str, loras: list[list[str]]) -> list[Mistake]:
+    asked = read_inputs(query, "WanRelay_Sample", ("steps", "high_noise_cfg", "low_noise_cfg"))
+    opening = query["opening_cfgs"].split(",")[:MAX_OPENING_LEGS] if query.get("opening_cfgs") else []
+    is_distilled = [
+        distilled_file(query[slot], names) is not None
+        for slot, names in zip(("high_noise", "low_noise"), loras, strict=True)
+    ]
+    plan = Sampling(
+        kind=kind,
+        is_distilled=(is_distilled[0], is_distilled[1]),
+        has_low_noise="has_low_noise" in query,
+        opening_cfgs=tuple(_number(cfg, "opening_cfgs", float, 0, 100) for cfg in opening),
+        has_negative="has_negative" in query,
+        has_nag="has_nag" in query,
+        **asked,
+    )
+    return sampling_mistakes(plan)
+
+
+def _kind(expert: Path) -> str | None:
+    """What an expert is by its header; None for a file that LoadExperts refuses, and says so itself."""
+    try:
+        return check_expert(expert, maps_files()).kind
+    except FileRefused:
+        return None
 
 
 def read_inputs(query: Query, node_id: str, names: tuple[str, ...]) -> dict[str, Any]:
@@ -209,12 +253,11 @@ def _listed(find: Callable[[str, str], Path], name: str, file: str) -> Path:
         raise BadQuestionError(f"{name}: there is no file {file[:200]!r} in the list of this input.", 404) from None
 
 
-def _multiple_of_vae(file: str) -> int:
-    """32 where the VAE file is TI2V-5B's, else 16. The VAELoader also offers names that are no files: those are 16."""
+def _is_5b_vae(file: str) -> bool | None:
+    """Whether the VAE file is TI2V-5B's; None where nothing tells: the VAELoader also offers names of no files."""
     if file not in folder_paths.get_filename_list("vae"):
-        return A14B_MULTIPLE
+        return None
     try:
-        header = read_header(folder_paths.get_full_path_or_raise("vae", file), maps_files())
+        return is_ti2v_5b_vae(read_header(folder_paths.get_full_path_or_raise("vae", file), maps_files()))
     except FileRefused:
-        return A14B_MULTIPLE
-    return TI2V_5B_MULTIPLE if is_ti2v_5b_vae(header) else A14B_MULTIPLE
+        return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wan_relay.tests.browser.front_end import newest_front_end
 from wan_relay.tests.service.gateway.stand import Stand
 from wan_relay.tools.comfyui_server import comfyui_server
 from wan_relay.tools.demo_workflow import EXAMPLE_IMAGE
@@ -38,8 +39,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+@pytest.fixture(scope="package", params=["pinned", "newest"])
+def front_end(request: pytest.FixtureRequest, toy_models: Path) -> Path | None:
+    """None for the frontend that ComfyUI's release asks for."""
+    return newest_front_end(toy_models.parent) if request.param == "newest" else None
+
+
 @pytest.fixture(scope="package")
-def server(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def server(toy_models: Path, tmp_path_factory: pytest.TempPathFactory, front_end: Path | None) -> Iterator[Any]:
     """ComfyUI in which every model file that a workflow names exists, small."""
     copies = tmp_path_factory.mktemp("models")
     models = {}
@@ -49,7 +56,7 @@ def server(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         source = next(toy_models.rglob(toy))
         models[f"{source.parent.name}/{real}"] = Path(shutil.copy(source, copies / real))
     env = Environment(Path(sys.executable), Path(os.environ["COMFYUI_PATH"]), toy_models, ROOT)
-    with comfyui_server(env, models=models) as server:
+    with comfyui_server(env, models=models, front_end=front_end) as server:
         from PIL import Image
 
         with Image.open(EXAMPLE_IMAGE) as image:

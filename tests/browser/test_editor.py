@@ -120,6 +120,45 @@ def test_the_settings_that_the_files_authors_recommend_are_one_press_away(editor
     editor.wait_for_panel("WanRelay_Sample", f"Recommended for {HIGH_LORA}: set steps 4, high_noise_cfg 1")
 
 
+@pytest.mark.parametrize("nodes_2", MODES)
+def test_a_mistake_is_said_on_its_node_before_anything_runs(editor: Any, nodes_2: bool) -> None:
+    editor.set_up(nodes_2=nodes_2)
+    load(editor)
+    editor.settle(600)
+    assert editor.panel("WanRelay_Sample") == "2 high, 2 low · switch after step 2"
+    editor.set_widgets("WanRelay_Sample", {"high_noise_cfg": 3.5})
+    editor.wait_for_panel(
+        "WanRelay_Sample", "high_noise_cfg 3.5 is too much for a distilled expert, which is made for 1."
+    )
+    editor.set_widgets("WanRelay_Sample", {"high_noise_cfg": 1})
+    editor.set_widgets("WanRelay_EncodePrompts", {"negative_prompt": "blurry"})
+    editor.wait_for_panel("WanRelay_Sample", "The negative prompt has no effect at cfg 1; Apply NAG or a higher cfg")
+    unlink = (
+        "const node = find(argument[0])[0]; node.disconnectInput(node.inputs.findIndex((i) => i.name === argument[1]));"
+    )
+    editor.run(unlink, ["WanRelay_Sample", "low_noise"])
+    editor.wait_for_panel("WanRelay_Sample", "low_noise is not connected: one expert takes every step")
+    editor.run(unlink, ["WanRelay_PrepareLatent", "start_image"])
+    editor.wait_for_panel("WanRelay_PrepareLatent", "need a start or end image: connect one, or choose the T2V pair.")
+    editor.set_widgets("VAELoader", {"vae_name": "wan2.2_vae.safetensors"})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "The VAE is TI2V-5B's; the A14B experts need wan_2.1_vae.")
+    editor.set_widgets("WanRelay_PrepareLatent", {"batch_size": 2})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "The 2 videos of the batch follow each other in one file.")
+
+
+def test_a_base_pair_without_its_lora_and_an_image_for_words_alone_are_mistakes(editor: Any) -> None:
+    load(editor, "wan22_i2v_4step_lora")
+    editor.settle(600)
+    assert editor.panel("WanRelay_Sample") == "2 high, 2 low · switch after step 2"
+    editor.set_widgets("WanRelay_ApplyLoraPair", {"is_on": False})
+    editor.wait_for_panel("WanRelay_Sample", "4 steps are too few for base experts, which need 20 or more")
+    editor.wait_for_panel("WanRelay_Sample", "cfg 1 leaves base experts without guidance")
+    load(editor, "wan22_t2v_4step")
+    image = "const node = LiteGraph.createNode('LoadImage'); app.rootGraph.add(node);"
+    editor.run(image + "node.connect(0, find('WanRelay_PrepareLatent')[0], 'start_image');")
+    editor.wait_for_panel("WanRelay_PrepareLatent", "The experts are text-to-video and cannot take an image")
+
+
 def bars(editor: Any) -> list[str]:
     """The leg of every bar that is drawn, and really on the screen."""
     return editor.page.locator(".wan-relay .bar:visible").evaluate_all("bars => bars.map((bar) => bar.classList[1])")
@@ -163,7 +202,8 @@ def test_an_image_that_will_not_run_is_no_image(editor: Any, mode: int) -> None:
     editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 528 x 768")
     editor.run("find('LoadImage')[0].mode = argument;", mode)
     editor.wait("!find('WanRelay_PrepareLatent')[0].widgets.at(-1).element.textContent.includes('400 x 300')")
-    assert editor.panel("WanRelay_PrepareLatent") == "528 x 768, 81 frames, 5.06 s at 16 fps"
+    mistake = "The experts are image-to-video and need a start or end image: connect one, or choose the T2V pair."
+    assert editor.panel("WanRelay_PrepareLatent").splitlines() == ["528 x 768, 81 frames, 5.06 s at 16 fps", mistake]
     editor.run("find('LoadImage')[0].mode = 0;")
     editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 528 x 768")
 

@@ -106,7 +106,7 @@ async def test_size_is_the_plan_of_prepare_latent(
     asked: dict[str, str], used: dict[str, Any], changes: list[dict[str, Any]]
 ) -> None:
     fixed = {"length": 81, "batch_size": 1, "duration_s": 81 / 16, "fps": 16.0}
-    assert await ask("size", SIZE | asked) == (200, used | fixed | {"changes": changes})
+    assert await ask("size", SIZE | asked) == (200, used | fixed | {"changes": changes, "mistakes": []})
 
 
 async def test_size_goes_by_32_for_the_5b_vae_file(listed: None) -> None:
@@ -223,12 +223,46 @@ async def test_no_file_outside_the_lists_can_be_asked_for(listed: None, toy_mode
         assert str(toy_models) not in answer["error"]
 
 
-async def test_the_preset_of_a_pair_is_told_by_its_names(listed: None) -> None:
+async def test_the_advice_for_a_pair_is_told_by_its_names(listed: None) -> None:
     pair = {"high_noise": TOY_HIGH, "low_noise": TOY_LOW}
     loras = {"high_noise_loras": f"style_high.sft\n{TOY_HIGH_LORA}", "low_noise_loras": TOY_LOW_LORA}
-    status, answer = await ask("preset", pair | loras)
+    status, answer = await ask("advice", pair | loras)
     assert (status, answer["preset"], answer["file"]) == (200, "four_steps", TOY_HIGH_LORA)
     assert answer["settings"]["steps"] == 4
-    assert (await ask("preset", pair))[1]["preset"] == "i2v_reference"
-    assert await ask("preset", pair | {"high_noise_loras": TOY_HIGH_LORA}) == (200, {})
-    assert (await ask("preset", pair | {"high_noise": "../x"}))[0] == 404
+    assert (await ask("advice", pair))[1]["preset"] == "i2v_reference"
+    assert await ask("advice", pair | {"high_noise_loras": TOY_HIGH_LORA}) == (200, {"mistakes": []})
+    assert (await ask("advice", pair | {"high_noise": "../x"}))[0] == 404
+
+
+async def test_advice_names_what_the_settings_of_sample_do_wrong(listed: None) -> None:
+    query = {"high_noise": TOY_HIGH, "low_noise": TOY_LOW, "steps": "4", "high_noise_cfg": "1", "low_noise_cfg": "1"}
+    both = {"mistake": "few_steps", "steps": 4}, {"mistake": "no_guidance"}
+    assert (await ask("advice", query | {"has_low_noise": "1"}))[1]["mistakes"] == [*both]
+    loras = {"high_noise_loras": TOY_HIGH_LORA, "low_noise_loras": TOY_LOW_LORA, "has_low_noise": "1"}
+    assert (await ask("advice", query | loras | {"low_noise_cfg": "3.5", "opening_cfgs": "1,3.5"}))[1]["mistakes"] == [
+        {"mistake": "guided_low_noise", "cfg": 3.5}
+    ]
+    negative = query | loras | {"has_negative": "1"}
+    assert (await ask("advice", negative))[1]["mistakes"] == [{"mistake": "negative_unused"}]
+    assert (await ask("advice", negative | {"has_nag": "1"}))[1]["mistakes"] == []
+    assert (await ask("advice", query | {"steps": "none"}))[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("query", "mistakes"),
+    [
+        ({"high_noise": TOY_HIGH}, ["i2v_without_image"]),
+        ({"high_noise": TOY_HIGH, "end_image": "1"}, []),
+        ({"high_noise": "toy_wan2.2_t2v_high_noise_4step.safetensors", "start_image": "1"}, ["t2v_with_image"]),
+        ({"high_noise": TOY_HIGH, "start_image": "1", "vae": "toy_wan2.2_vae.safetensors"}, ["vae_of_5b"]),
+        ({"high_noise": TOY_HIGH, "start_image": "1", "vae": "toy_wan_2.1_vae.safetensors"}, []),
+        ({"vae": "toy_wan2.2_vae.safetensors", "end_image": "1"}, ["end_image_5b"]),
+        ({"vae": "pixel_space"}, []),
+        ({"batch_size": "3"}, ["one_file"]),
+    ],
+)
+async def test_size_names_what_goes_ill_with_the_experts(
+    listed: None, query: dict[str, str], mistakes: list[str]
+) -> None:
+    status, answer = await ask("size", SIZE | {"sizing": "fixed"} | query)
+    assert (status, [each["mistake"] for each in answer["mistakes"]]) == (200, mistakes)

@@ -75,8 +75,8 @@ def recognise_pair(
     None for a pair of which one half is made for a few steps and the other is not, and for a kind that has no preset.
     """
     if kind == TI2V_5B:
-        return None if _distilled(high, high_loras) else Recognised("ti2v_5b_reference", high)
-    few = [_distilled(high, high_loras), _distilled(low or "", low_loras)]
+        return None if distilled_file(high, high_loras) else Recognised("ti2v_5b_reference", high)
+    few = [distilled_file(high, high_loras), distilled_file(low or "", low_loras)]
     if kind not in _REFERENCES or (few[0] is None) != (few[1] is None):
         return None
     if few[0] is None:
@@ -89,7 +89,7 @@ def recognise_pair(
     return Recognised("dasiwa" if _DASIWA.search(few[0]) else "four_steps", few[0])
 
 
-def _distilled(expert: str, loras: Sequence[str]) -> str | None:
+def distilled_file(expert: str, loras: Sequence[str]) -> str | None:
     """The file that makes one expert work in a few steps: a LoRA, else the checkpoint itself."""
     return next((file for file in (*loras, expert) if is_distilled_file(file)), None)
 

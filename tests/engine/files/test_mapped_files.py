@@ -120,7 +120,7 @@ def test_every_node_checks_files_as_this_comfyui_reads_them(mapped: bool, long_f
 
 
 def test_the_editor_does_too(mapped: bool, long_files: Path) -> None:
-    assert routes._multiple_of_vae("a.safetensors") == (32 if mapped else 16)
+    assert routes._is_5b_vae("a.safetensors") is (True if mapped else None)
     answers = (
         lambda: routes.experts({"high_noise": "a.safetensors", "low_noise": "none"}),
         lambda: routes.loras({"high_noise_lora": "a.safetensors", "low_noise_lora": "none"}),

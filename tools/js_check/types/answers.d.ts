@@ -34,6 +34,7 @@ interface Size {
   duration_s: number;
   fps: number;
   changes: SizeChange[];
+  mistakes: Mistake[];
 }
 
 interface SizeChange {
@@ -55,7 +56,14 @@ interface LorasAnswer extends Remarks {
   trigger_words?: string[];
 }
 
-interface PresetAnswer extends Remarks {
+/** The key of a sentence, and what stands in it. */
+interface Mistake {
+  mistake: string;
+  [name: string]: string | number;
+}
+
+interface AdviceAnswer extends Remarks {
+  mistakes?: Mistake[];
   file?: string;
   settings?: Record<string, string | number>;
   also_good?: Record<string, (string | number)[]>;
@@ -88,6 +96,6 @@ interface SampleReport extends Remarks {
   found: string[];
 }
 
-interface SizeReport extends Remarks, Omit<Size, "fps" | "changes"> {
+interface SizeReport extends Remarks, Omit<Size, "fps" | "changes" | "mistakes"> {
   found: string[];
 }
