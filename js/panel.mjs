@@ -1,5 +1,7 @@
 // A panel: the DOM widget under a node's inputs, alike in the classic canvas and in Nodes 2.0.
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { whileAdded } from "./live.mjs";
 import { text } from "./text.mjs";
 
 /**
@@ -48,12 +50,35 @@ function keepHistory(node, before) {
 }
 
 /**
- * Add a panel to the node. It is never saved and never sent.
+ * Call `show` with the sentence of the node's error when a run ends with one, and without when the next begins.
+ * @param {ComfyNode} node @param {(sentence?: string) => void} show
+ */
+function followErrors(node, show) {
+  /** @param {CustomEvent<{ node_id: ComfyNodeId, exception_message: string }>} event */
+  const failed = ({ detail }) => isNode(node, detail.node_id) && show(detail.exception_message.trim());
+  const begun = () => show();
+  whileAdded(
+    node,
+    () => (api.addEventListener("execution_error", failed), api.addEventListener("execution_start", begun)),
+    () => (api.removeEventListener("execution_error", failed), api.removeEventListener("execution_start", begun)),
+  );
+}
+
+/**
+ * Whether an id that the server speaks of is the node's; one inside a subgraph has those of its hosts before it.
+ * @param {ComfyNode} node @param {ComfyNodeId | null} id
+ */
+export const isNode = (node, id) => String(id ?? "").split(":").pop() === String(node.id);
+
+/**
+ * Add a panel to the node. It is never saved and never sent. An error of the node's own run stands below what fills it.
  * @param {ComfyNode} node @param {string} name
  */
 export function addPanel(node, name) {
   const element = make("div", { class: "wan-relay" });
   let height = 0;
+  /** @type {HTMLElement[]} */
+  let failure = [];
   const widget = node.addDOMWidget(`wan_relay_${name}`, "wan_relay_panel", element, {
     serialize: false,
     hideOnZoom: false,
@@ -75,11 +100,17 @@ export function addPanel(node, name) {
     node.graph?.setDirtyCanvas(true, true);
   };
   new ResizeObserver(fit).observe(element);
+  followErrors(node, (sentence) => {
+    failure.forEach((line) => line.remove());
+    failure = sentence ? [make("div", { class: "bad failure" }, sentence)] : [];
+    element.append(...failure);
+    requestAnimationFrame(fit);
+  });
   return {
     element,
     /** @param {(Node | string)[]} children */
     fill(...children) {
-      element.replaceChildren(...children);
+      element.replaceChildren(...children, ...failure);
       requestAnimationFrame(fit);
     },
   };

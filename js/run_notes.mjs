@@ -1,4 +1,4 @@
-// On ApplyNag, Guider and SaveVideo: what a run found.
+// On the nodes without a panel of their own: what a run found.
 import { chain } from "./live.mjs";
 import { addPanel, notes } from "./panel.mjs";
 

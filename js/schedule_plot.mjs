@@ -4,7 +4,7 @@ import { adviceLines } from "./advice.mjs";
 import { readValues } from "./graph_values.mjs";
 import { chain, watch, whileAdded } from "./live.mjs";
 import { hasOneExpert, ofOpeningLegs } from "./model_chain.mjs";
-import { addPanel, make, notes } from "./panel.mjs";
+import { addPanel, isNode, make, notes } from "./panel.mjs";
 import { text, unknownInputs } from "./text.mjs";
 
 /**
@@ -106,8 +106,6 @@ function legend({ n_opening, n_high, n_low, switch: mode, boundary, switch_step,
  * @param {ComfyNode} node @param {Run} run @param {() => void} draw
  */
 function follow(node, run, draw) {
-  /** @param {ComfyNodeId | null} id */
-  const isOurs = (id) => String(id ?? "").split(":").pop() === String(node.id);
   /** @param {Run} change */
   const set = (change) => {
     Object.assign(run, change);
@@ -116,11 +114,11 @@ function follow(node, run, draw) {
   const stop = () => set({ step: undefined });
   const listeners = {
     executing: (/** @type {CustomEvent<ComfyNodeId | null>} */ { detail }) => {
-      if (isOurs(detail)) set({ step: 0, report: undefined });
+      if (isNode(node, detail)) set({ step: 0, report: undefined });
       else if (run.step !== undefined) stop();
     },
     progress: (/** @type {CustomEvent<{ node: ComfyNodeId, value: number }>} */ { detail }) =>
-      isOurs(detail.node) && set({ step: detail.value }),
+      isNode(node, detail.node) && set({ step: detail.value }),
     execution_error: stop,
     execution_interrupted: stop,
     reconnected: stop,

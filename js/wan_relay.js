@@ -9,10 +9,8 @@ const PANELS = {
   WanRelay_ApplyLoraPair: () => import("./lora_rows.mjs"),
   WanRelay_PrepareLatent: () => import("./size_readout.mjs"),
   WanRelay_Sample: () => import("./schedule_plot.mjs"),
-  WanRelay_ApplyNag: () => import("./run_notes.mjs"),
-  WanRelay_Guider: () => import("./run_notes.mjs"),
-  WanRelay_SaveVideo: () => import("./run_notes.mjs"),
 };
+const RUN_NOTES = () => import("./run_notes.mjs");
 
 app.registerExtension({
   name: "WanRelay",
@@ -24,7 +22,7 @@ app.registerExtension({
     (await import("./live.mjs")).forget();
   },
   async nodeCreated(node) {
-    const panel = await PANELS[node.comfyClass ?? ""]?.();
-    panel?.addTo(node);
+    const { comfyClass = "" } = node;
+    if (comfyClass.startsWith("WanRelay_")) (await (PANELS[comfyClass] ?? RUN_NOTES)()).addTo(node);
   },
 });

@@ -8,16 +8,24 @@ WanRelayError               one sentence: what was expected, what came, which in
 
 
 class WanRelayError(ValueError):
-    """Base of all errors that the nodes raise on purpose."""
+    """Base of all errors that the nodes raise on purpose. ComfyUI shows the module before the class's name."""
+
+    __module__ = "WanRelay"
 
 
 class InvalidInput(WanRelayError):
     """An input, or a combination of inputs, that cannot work."""
 
+    __module__ = "WanRelay"
+
 
 class FileRefused(WanRelayError):
     """A model or LoRA file that must not be used where it was put."""
 
+    __module__ = "WanRelay"
+
 
 class VideoNotSaved(WanRelayError):
     """The video could not be written; no partial file remains."""
+
+    __module__ = "WanRelay"

@@ -417,6 +417,28 @@ def test_a_run_shows_its_steps_and_plays_the_video(editor: Any, server: Any, nod
     assert inputs["seed"] == item["seed"] == 7 + nodes_2
 
 
+def test_a_refusal_of_a_run_stands_on_its_node_until_the_next_run(editor: Any) -> None:
+    editor.set_up(nodes_2=True)
+    load(editor)
+    editor.set_widgets("WanRelay_PrepareLatent", TINY)
+    editor.run(
+        "const node = find('WanRelay_PrepareLatent')[0]; node.disconnectInput(node.inputs.findIndex((i) => i.name === 'start_image'));"
+    )
+    editor.wait_for_panel("WanRelay_PrepareLatent", "64 x 48, 5 frames")
+    editor.run("await app.queuePrompt(0);")
+    refusal = "positive must carry a start or end image for an I2V pair"
+    editor.wait_for_panel("WanRelay_Sample", refusal)
+    assert refusal in editor.page.locator(".wan-relay .failure:visible").inner_text()
+    editor.set_widgets("WanRelay_Sample", {"shift": 6})
+    editor.wait_for_panel("WanRelay_Sample", refusal)
+    editor.run(
+        "find('LoadImage')[0].connect(0, find('WanRelay_PrepareLatent')[0], 'start_image'); await app.queuePrompt(0);"
+    )
+    editor.wait("!find('WanRelay_Sample')[0].widgets.at(-1).element.querySelector('.failure')")
+    editor.wait_for_panel("WanRelay_Sample", "High noise ")
+    editor.errors.clear()  # the editor itself writes a refusal into the console
+
+
 def core_text(editor: Any, node_type: str) -> str | None:
     """What the editor's own text preview under the first node of a type says; None where there is none."""
     return editor.run(
