@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Timings(BaseModel):
-    """Seconds. Those of the job are always there, but for `loras_s`; the experts' of runs whose sampler reports them."""
+    """Seconds. The job's own are always there, but for `loras_s`; the experts' where the sampler reports them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

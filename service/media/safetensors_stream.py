@@ -15,7 +15,7 @@ _FOREIGN = (
     (b"\x80\x02", "a Python pickle"),
     (b"\x80\x04", "a Python pickle"),
     (b"gguf", "a GGUF file"),
-    (b"version https://git-lfs", "a Git LFS pointer"),
+    (b"version ", "a Git LFS pointer"),
     (b"<", "a web page, perhaps a login page"),
 )
 
@@ -48,17 +48,20 @@ class SafetensorsStream:
     def _read_header(self) -> None:
         if len(self._start) < 8:
             return
-        start = bytes(self._start[:32]).lstrip().lower()
-        for magic, what in _FOREIGN:
-            if start.startswith(magic):
-                raise NotSafetensors(f"is {what}, and must be a safetensors file")
         (header_bytes,) = struct.unpack("<Q", self._start[:8])
         if not 2 <= header_bytes <= MAX_HEADER_BYTES:
-            raise NotSafetensors("must be a safetensors file")
+            raise NotSafetensors(_foreign(bytes(self._start[:32])))
         end = 8 + header_bytes
         if len(self._start) >= end:
             self.total_bytes = end + _data_bytes(bytes(self._start[8:end]))
             self._start.clear()
+
+
+def _foreign(start: bytes) -> str:
+    """Only of a start that gives no possible header length: that of a real file may begin with any byte."""
+    text = start.lstrip().lower()
+    what = next((what for magic, what in _FOREIGN if text.startswith(magic)), "")
+    return (f"is {what}, and " if what else "") + "must be a safetensors file"
 
 
 def _data_bytes(header: bytes) -> int:

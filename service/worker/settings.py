@@ -84,7 +84,7 @@ class Settings(EnvironmentSettings):
     lora_hosts: Hosts = Field(
         TrustedHosts(),
         alias="WAN_RELAY_LORA_HOSTS",
-        description="`host[:port], …` that a LoRA's URL may name, such as huggingface.co; if empty, no LoRA is downloaded",
+        description="`host[:port], …` that a LoRA's URL may name, such as huggingface.co; empty: none by URL",
     )
     lora_tokens: Tokens = Field(
         {},
