@@ -67,8 +67,8 @@ async def download(source: Source, access: LoraAccess, file: BinaryIO, begin: Be
     except aiohttp.ClientError as fault:
         if is_blocked(fault):
             raise JobError("BLOCKED_URL", f"the host of {name} is not allowed", FIELD) from None
-        what = "was cut off" if begun else "could not be reached"
-        error = JobError("DOWNLOAD_FAILED", f"the download of {name} {what}", FIELD)
+        what = "the download of {} was cut off" if begun else "the server of {} could not be reached"
+        error = JobError("DOWNLOAD_FAILED", what.format(name), FIELD)
     raise error if begun else ServerAway(error) from None
 
 
