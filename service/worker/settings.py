@@ -79,7 +79,7 @@ class Settings(EnvironmentSettings):
     trusted_hosts: Hosts = Field(
         TrustedHosts(),
         alias="WAN_RELAY_TRUSTED_HOSTS",
-        description="`host[:port], …` that image_url and a job's s3Config may name although they are not public",
+        description="`host[:port], …` that URLs and a job's s3Config may name although they are not public",
     )
     lora_hosts: Hosts = Field(
         TrustedHosts(),

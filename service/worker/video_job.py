@@ -63,7 +63,8 @@ class VideoJob:
         self._started = started
         self._deadline = time.monotonic() + settings.job_timeout_s
         self._seed = draw_seed(request)
-        cache = LoraCache(settings.lora_cache_folder, settings.lora_cache_mb * 1_000_000)
+        megabytes = settings.lora_cache_mb, settings.min_free_disk_mb
+        cache = LoraCache(settings.lora_cache_folder, *(1_000_000 * limit for limit in megabytes))
         self._loras = JobLoras(request.loras or (), settings.lora_access, cache, lambda: follower.stage("downloading"))
         self._timings: dict[str, float | None] = {}
         self._uploaded: list[str] = []

@@ -11,10 +11,12 @@ exclusive one on a URL that is asked for. Nothing that is locked is removed.
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -36,6 +38,14 @@ class Known(BaseModel):
     num_bytes: int
     etag: str = ""
     modified: str = ""
+
+
+class CacheFault(Exception):
+    """The folder cannot be read or written; `reason` is the system's."""
+
+    def __init__(self, fault: OSError) -> None:
+        super().__init__(repr(fault))
+        self.reason = fault.strerror or "input/output error"
 
 
 class HeldFile:
@@ -79,12 +89,13 @@ class Entry:
 
 
 class LoraCache:
-    """`max_bytes` may be passed for as long as jobs hold more than that."""
+    """`max_bytes` may be passed for as long as jobs hold more than that; `min_free_bytes` of the disk are left."""
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, min_free_bytes: int = 0) -> None:
         self.files, self._urls, self._partial = (folder / name for name in ("files", "urls", "partial"))
         self._lock_file = folder / "lock"
         self._max_bytes = max_bytes
+        self._min_free_bytes = min_free_bytes
 
     def make_folders(self) -> None:
         for folder in (self.files, self._urls, self._partial):
@@ -153,19 +164,25 @@ class LoraCache:
 
     def make_room(self, num_bytes: int = 0) -> None:
         """Removes files until so many bytes fit, first those whose URLs were asked for longest ago; and what a dead
-        process left.
+        process left. Raises OSError where they do not fit the disk.
         """
         with self._alone():
             used = self._last_used()
             sizes = {path: path.stat().st_size for path in self.files.glob(f"*{SUFFIX}")}
-            total = sum(sizes.values()) + num_bytes
+            over = max(sum(sizes.values()) + num_bytes - self._max_bytes, -self._free_bytes(num_bytes))
             for path in sorted(sizes, key=lambda path: used.get(path.stem, 0.0)):
-                if total <= self._max_bytes:
+                if over <= 0:
                     break
                 if _remove_if_free(path):
-                    total -= sizes[path]
+                    over -= sizes[path]
             for path in self._partial.iterdir():
                 _remove_if_free(path)
+        if num_bytes and self._free_bytes(num_bytes) < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _free_bytes(self, num_bytes: int) -> int:
+        """Of the disk, once so many more are there."""
+        return shutil.disk_usage(self.files).free - self._min_free_bytes - num_bytes
 
     def _last_used(self) -> dict[str, float]:
         """sha256 -> when one of its URLs was last asked for. Forgets URLs whose file is gone."""

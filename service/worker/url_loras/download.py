@@ -14,7 +14,7 @@ from ...media.guarded_http import guarded_session, is_blocked
 from ...media.redirects import following
 from ...media.safetensors_stream import NotSafetensors, SafetensorsStream
 from .access import FIELD, LoraAccess
-from .cache import Known
+from .cache import CacheFault, Known
 
 CONNECT_S = 10.0
 SILENCE_S = 60.0
@@ -45,7 +45,7 @@ class Source:
 async def download(source: Source, access: LoraAccess, file: BinaryIO, begin: Begin) -> Known:
     """What the URL leads to now, written into `file`; `source.known` itself where the server says that it is the same.
 
-    Raises JobError; ServerAway before anything has arrived.
+    Raises JobError, CacheFault; ServerAway before anything has arrived.
     """
     name = source.name
     timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_S, sock_read=SILENCE_S)
@@ -53,7 +53,9 @@ async def download(source: Source, access: LoraAccess, file: BinaryIO, begin: Be
     begun = False
     try:
         async with (
-            guarded_session(access.trusted, timeout=timeout, headers=headers, auto_decompress=False) as session,
+            guarded_session(
+                access.trusted, timeout=timeout, headers=headers, auto_decompress=False, read_bufsize=CHUNK
+            ) as session,
             following(session, source.url, name, FIELD, _headers(source, access)) as response,
         ):
             if _is_the_same(response, source.known):
@@ -64,7 +66,7 @@ async def download(source: Source, access: LoraAccess, file: BinaryIO, begin: Be
             return await _Receiver(file, name, access.max_bytes, begin).receive(response)
     except aiohttp.ServerTimeoutError:
         error = JobError("DOWNLOAD_TIMEOUT", f"the server of {name} fell silent", FIELD)
-    except aiohttp.ClientError as fault:
+    except (aiohttp.ClientError, OSError, ValueError) as fault:
         if is_blocked(fault):
             raise JobError("BLOCKED_URL", f"the host of {name} is not allowed", FIELD) from None
         what = "the download of {} was cut off" if begun else "the server of {} could not be reached"
@@ -142,7 +144,10 @@ class _Receiver:
         if max(self._check.total_bytes or 0, self._num_bytes) > self._max_bytes:
             raise _too_large(self._name, self._max_bytes)
         self._hash.update(chunk)
-        self._file.write(chunk)
+        try:
+            self._file.write(chunk)
+        except OSError as fault:
+            raise CacheFault(fault) from None
 
 
 def _etag(response: aiohttp.ClientResponse) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from ...contract.errors import JobError
 from ...contract.lora_request import LoraRequest, is_url, lora_urls
 from .access import FIELD, LoraAccess
-from .cache import Entry, HeldFile, LoraCache
+from .cache import CacheFault, Entry, HeldFile, LoraCache
 from .download import ServerAway, Source, download
 
 _FILE_NAME = re.compile(r"[\w .()+-]{1,100}\.(safetensors|sft)", re.IGNORECASE)
@@ -48,9 +48,10 @@ class JobLoras:
                 raise
             sentence = f"{source.name} was not downloaded within {self.access.timeout_s:g} s"
             raise JobError("DOWNLOAD_TIMEOUT", sentence, FIELD) from None
-        except OSError as fault:
+        except (CacheFault, OSError) as fault:
             print(f"LoRA cache: {fault!r}", file=sys.stderr, flush=True)
-            sentence = f"the folder of downloaded LoRAs cannot be written: {fault.strerror or 'input/output error'}"
+            reason = (fault if isinstance(fault, CacheFault) else CacheFault(fault)).reason
+            sentence = f"the folder of downloaded LoRAs cannot be written: {reason}"
             raise JobError("DISK_FULL", sentence, refresh_worker=True) from None
 
     async def _file(self, source: Source) -> HeldFile:
@@ -84,7 +85,10 @@ class JobLoras:
 
     async def _begin(self, num_bytes: int) -> None:
         self.on_download()
-        await asyncio.to_thread(self.cache.make_room, num_bytes)
+        try:
+            await asyncio.to_thread(self.cache.make_room, num_bytes)
+        except OSError as fault:
+            raise CacheFault(fault) from None
 
     @property
     def named(self) -> tuple[LoraRequest, ...]:

@@ -102,7 +102,11 @@ LORA = "https://example.com/a.safetensors"
     ("fields", "expected"),
     [
         (
-            {"lora_weights_transformer": LORA, "lora_weights_transformer_2": "b.safetensors", "lora_scale_transformer_2": 0.5},
+            {
+                "lora_weights_transformer": LORA,
+                "lora_weights_transformer_2": "b.safetensors",
+                "lora_scale_transformer_2": 0.5,
+            },
             {"high": LORA, "high_strength": 1.0, "low": "b.safetensors", "low_strength": 0.5},
         ),
         ({"lora_weights_transformer_2": LORA}, {"low": LORA, "low_strength": 1.0}),

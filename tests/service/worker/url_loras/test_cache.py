@@ -3,7 +3,9 @@
 import asyncio
 import fcntl
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from wan_relay.service.worker.url_loras.cache import HeldFile, Known, LoraCache
@@ -116,6 +118,28 @@ def test_what_a_job_holds_stays_whatever_the_cap(folder: Path) -> None:
     again.release()
     cache.make_room()
     assert names(cache) == set()
+
+
+def test_the_disk_keeps_what_it_must_have(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(lora(1, SIZE))
+    cache = LoraCache(folder, 10**9, min_free_bytes=500)
+
+    def disk_usage(path: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=3 * size - sum(file.stat().st_size for file in path.iterdir()))
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    for seed in (1, 2):
+        store(cache, seed, 100.0 * seed).release()
+    cache.make_room(size - 500)
+    assert names(cache) == {1, 2}
+    cache.make_room(size - 499)
+    assert names(cache) == {2}
+    held = hold(cache, 2)
+    assert held is not None
+    with pytest.raises(OSError, match="No space left"):
+        cache.make_room(2 * size)
+    assert names(cache) == {2}
+    held.release()
 
 
 def test_a_file_that_is_not_whole_is_no_file(folder: Path) -> None:

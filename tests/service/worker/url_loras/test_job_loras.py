@@ -1,10 +1,13 @@
 """The LoRAs of jobs from real servers: once each, whole or not at all, and one sentence for whatever goes wrong."""
 
 import asyncio
+import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import pytest
 from aiohttp import web
@@ -338,5 +341,33 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         loras = job(server.access(), tmp_path / "file" / "loras", {"high": server.url("/a.safetensors")})
         assert await outcome(loras) == ("DISK_FULL: the folder of downloaded LoRAs cannot be written: Not a directory")
         assert server.asked == []
+
+    play(work, a=A)
+
+
+def test_a_disk_that_is_too_small_is_known_with_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=len(A) - 1))
+
+    async def work(server: LoraServer) -> None:
+        assert await outcome(job(server.access(), tmp_path, {"high": server.url("/a.safetensors")})) == (
+            "DISK_FULL: the folder of downloaded LoRAs cannot be written: No space left on device"
+        )
+        assert left(tmp_path) == {"files": 0, "urls": 0, "partial": 0}
+
+    play(work, a=A)
+
+
+def test_a_disk_that_fills_up_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def on_a_full_disk(cache: LoraCache) -> Iterator[BinaryIO]:
+        with open("/dev/full", "wb", buffering=0) as file:
+            yield file
+
+    monkeypatch.setattr(LoraCache, "partial", on_a_full_disk)
+
+    async def work(server: LoraServer) -> None:
+        assert await outcome(job(server.access(), tmp_path, {"high": server.url("/a.safetensors")})) == (
+            "DISK_FULL: the folder of downloaded LoRAs cannot be written: No space left on device"
+        )
 
     play(work, a=A)

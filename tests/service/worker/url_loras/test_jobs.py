@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,7 +79,7 @@ def test_comfyui_gets_a_name_in_a_folder_that_it_lists(lora_bench: Any, monkeypa
     command = bench.worker.process.command()
     [config] = [word for word in command if word.endswith("url_loras.yaml")]
     assert command[command.index(config) - 1] == "--extra-model-paths-config"
-    [section] = yaml.safe_load(open(config)).values()
+    [section] = yaml.safe_load(Path(config).read_text()).values()
     assert section == {"loras": str(bench.settings.lora_cache_folder / "files")}
     assert left(bench) == {"files": 1, "urls": 1, "partial": 0}
     LoraCache(bench.settings.lora_cache_folder, 1).make_room()
@@ -146,8 +147,8 @@ def test_a_bad_lora_ends_the_job_before_comfyui_has_it(lora_bench: Any) -> None:
         return answer
 
     assert play(bench, work) == {
-        "error": "INVALID_LORA: high in loras item 1 is a web page, perhaps a login page, and must be a safetensors file "
-        "(loras)"
+        "error": "INVALID_LORA: high in loras item 1 is a web page, perhaps a login page, and must be a safetensors "
+        "file (loras)"
     }
     bench.boot()
     assert bench.noted("prompt") == []
@@ -155,7 +156,9 @@ def test_a_bad_lora_ends_the_job_before_comfyui_has_it(lora_bench: Any) -> None:
 
 def test_comfyui_s_words_about_a_file_have_the_name_at_its_url(lora_bench: Any) -> None:
     bench = lora_bench()
-    bench.configure(faults={"sampling": [f"error:FileRefused:high_noise_lora - none of the 5 keys of {NAME} fits it", 1]})
+    bench.configure(
+        faults={"sampling": [f"error:FileRefused:high_noise_lora - none of the 5 keys of {NAME} fits it", 1]}
+    )
 
     async def work(server: LoraServer) -> dict[str, Any]:
         job = bench.job(loras=[{"high": server.url("/a.safetensors?token=secret")}])
