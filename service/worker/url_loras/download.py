@@ -166,4 +166,5 @@ async def _in_thread(work: Callable[[bytes], None], chunk: bytes) -> None:
         await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
+        task.exception()
         raise

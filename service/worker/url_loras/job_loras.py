@@ -43,12 +43,10 @@ class JobLoras:
             async with asyncio.timeout(self.access.timeout_s) as limit:
                 self.cache.make_folders()
                 return await self._file(source)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            sentence = f"{source.name} was not downloaded within {self.access.timeout_s:g} s"
-            raise JobError("DOWNLOAD_TIMEOUT", sentence, FIELD) from None
         except (CacheFault, OSError) as fault:
+            if isinstance(fault, TimeoutError) and limit.expired():
+                sentence = f"{source.name} was not downloaded within {self.access.timeout_s:g} s"
+                raise JobError("DOWNLOAD_TIMEOUT", sentence, FIELD) from None
             print(f"LoRA cache: {fault!r}", file=sys.stderr, flush=True)
             reason = (fault if isinstance(fault, CacheFault) else CacheFault(fault)).reason
             sentence = f"the folder of downloaded LoRAs cannot be written: {reason}"
