@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from ...contract.errors import JobError
 from ...contract.lora_request import LoraRequest, is_url, lora_urls
-from .access import FIELD, LoraAccess
+from .access import FIELD, LoraAccess, refuse_hosts
 from .cache import CacheFault, Entry, HeldFile, LoraCache
 from .download import ServerAway, Source, download
 
@@ -34,6 +34,7 @@ class JobLoras:
 
     async def fetch(self) -> None:
         """Raises JobError, with a sentence about the first that cannot be had."""
+        refuse_hosts(self.loras, self.access)
         for name, url in lora_urls(self.loras):
             if url not in self._held:
                 self._held[url] = await self._within_limits(Source(url, name))
