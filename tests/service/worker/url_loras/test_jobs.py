@@ -126,7 +126,7 @@ def test_a_cancelled_download_leaves_nothing(lora_bench: Any) -> None:
 
 @pytest.mark.parametrize(("limit", "code"), [("JOB", "TIMEOUT"), ("LORA", "DOWNLOAD_TIMEOUT")])
 def test_deadlines_end_a_download(lora_bench: Any, limit: str, code: str) -> None:
-    bench = lora_bench(**{f"WAN_RELAY_{limit}_TIMEOUT_S": 1.5})
+    bench = lora_bench(**{f"WAN_RELAY_{limit}_TIMEOUT_S": 3})
     bench.boot()
 
     async def work(server: LoraServer) -> dict[str, Any]:
