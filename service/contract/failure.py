@@ -34,9 +34,14 @@ CODES: dict[str, Code] = {
     "IMAGE_TOO_LARGE": Code(422, "The image has too many bytes or pixels."),
     "IMAGE_TOO_SMALL": Code(422, "The image has a side that is too short, or an extreme aspect ratio."),
     "INVALID_URL": Code(400, "The URL is not a plain http(s) URL."),
-    "BLOCKED_URL": Code(422, "The URL leads to a host that is not public and not trusted, or carries a password."),
+    "BLOCKED_URL": Code(
+        422,
+        "The URL leads to a host that is not public and not trusted, or none that LoRAs may come from, or carries a "
+        "password.",
+    ),
     "DOWNLOAD_FAILED": Code(422, "The server of the URL did not answer with a file.", is_retryable=True),
     "DOWNLOAD_TIMEOUT": Code(422, "The download took longer than its deadline.", is_retryable=True),
+    "INVALID_LORA": Code(422, "What a LoRA's URL leads to is no safetensors file, or too large."),
     "INVALID_PATH": Code(422, "The path is not inside the network volume, or is not a regular file."),
     "FILE_NOT_FOUND": Code(422, "There is no such file on the network volume."),
     "MODEL_MISSING": Code(500, "A model file that the workflow names is not on this worker."),

@@ -1,7 +1,9 @@
-"""The LoRA pairs that a client asks for: names of files on the network volume, and strengths."""
+"""The LoRA pairs that a client asks for: names of files on the network volume or URLs, and strengths."""
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
@@ -11,10 +13,11 @@ from .scalars import MAX_PATH, real_number, text
 MAX_LORAS = 5  # the node has six rows, and a workflow of ours uses the first
 MAX_STRENGTH = 20
 _ENDING = re.compile(r"\.(safetensors|sft)\Z", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 class LoraRequest(BaseModel):
-    """`high` and `low` are names below the volume's loras folder; at least one of them is there."""
+    """`high` and `low` are names below the volume's loras folder, or URLs; at least one of them is there."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,7 +45,7 @@ def _request(item: object, where: str) -> LoraRequest:
     if len(item) > len(fields) or not item.keys() <= fields.keys():
         raise _refusal(f"{where} has a field that is not known; the known ones are {', '.join(fields)}")
     values: dict[str, Any] = {
-        name: (_strength if name.endswith("strength") else _file_name)(given, f"{where}: {name}")
+        name: (_strength if name.endswith("strength") else _file)(given, f"{where}: {name}")
         for name, given in item.items()
         if given is not None
     }
@@ -51,19 +54,49 @@ def _request(item: object, where: str) -> LoraRequest:
     return LoraRequest(**values)
 
 
-def _file_name(value: object, where: str) -> str:
-    """A name as ComfyUI lists it. An address or a path out of the folder is refused before anything looks for it."""
+def is_url(file: str) -> bool:
+    """Whether a LoRA's file is named by a URL, and not as ComfyUI lists it."""
+    return bool(_URL.match(file))
+
+
+def lora_urls(loras: Sequence[LoraRequest]) -> Iterator[tuple[str, str]]:
+    """(`high in loras item 1`, URL) of each file that has one."""
+    for number, lora in enumerate(loras, 1):
+        for expert, file in (("high", lora.high), ("low", lora.low)):
+            if file is not None and is_url(file):
+                yield f"{expert} in loras item {number}", file
+
+
+def _file(value: object, where: str) -> str:
+    """A name as ComfyUI lists it, or a URL. Any other path is refused before anything looks for it."""
     wanted = (
-        f"{where} must be the name of a .safetensors file in the volume's loras folder, such as style_high.safetensors"
+        f"{where} must be the name of a .safetensors file in the volume's loras folder, such as "
+        "style_high.safetensors, or the https URL of one"
     )
     if not isinstance(value, str) or len(value) > MAX_PATH:
         raise _refusal(wanted)
     text(value)
     name = value.strip()
+    if is_url(name):
+        return _checked_url(name, where, wanted)
     parts = re.split(r"[\\/]", name)
     if ":" in name or any(part.strip() in ("", ".", "..", "~") for part in parts) or not _ENDING.search(name):
-        raise _refusal(f"{wanted}; addresses and other paths are not taken")
+        raise _refusal(f"{wanted}; other paths are not taken")
     return name
+
+
+def _checked_url(url: str, where: str, wanted: str) -> str:
+    """Only its form: which hosts a worker asks, and that they are asked over TLS, is the worker's to say."""
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole or any(c.isspace() for c in url):
+        raise _refusal(wanted)
+    if "@" in parts.netloc:
+        raise _refusal(f"{where} must not carry a user name or password")
+    return url
 
 
 def _strength(value: object, where: str) -> float:

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 Expert = Literal["opening", "high_noise", "low_noise"]
-Stage = Literal["waiting", "loading", "sampling", "decoding", "saving"]
+Stage = Literal["downloading", "waiting", "loading", "sampling", "decoding", "saving"]
 
 
 class Progress(BaseModel):
@@ -15,8 +15,8 @@ class Progress(BaseModel):
 
     stage: Stage = Field(
         default="sampling",
-        description="what is being done: `waiting` (for ComfyUI), `loading` (models, pictures, prompts), `sampling`, "
-        "`decoding` (of the latent, and its encoding as a video), `saving`",
+        description="what is being done: `downloading` (LoRAs), `waiting` (for ComfyUI), `loading` (models, "
+        "pictures, prompts), `sampling`, `decoding` (of the latent, and its encoding as a video), `saving`",
     )
     step: int = Field(description="steps done")
     steps: int = Field(description="steps in all, 0 until they are known")

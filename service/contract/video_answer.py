@@ -6,11 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Timings(BaseModel):
-    """Seconds. The first four are of every job, the experts' of runs whose sampler reports them."""
+    """Seconds. The job's own are always there, but for `loras_s`; the experts' where the sampler reports them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     image_s: float | None = Field(None, description="from the job's arrival until its images were there and checked")
+    loras_s: float | None = Field(None, description="until the LoRAs that have URLs were there too, if there are some")
     ready_s: float | None = Field(None, description="from the job's arrival until ComfyUI answered")
     comfyui_s: float | None = Field(None, description="from queued in ComfyUI to finished")
     total_s: float | None = Field(None, description="from the job's arrival to the answer")

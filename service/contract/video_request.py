@@ -98,8 +98,8 @@ class VideoRequest(BaseModel):
     seed: Whole = Field(-1, ge=-1, le=MAX_SEED, description="-1 or null draws one; the answer carries the seed used")
     loras: Loras | None = Field(
         None,
-        description="up to 5 objects `{high, low, high_strength, low_strength}`: names in the volume's loras folder, "
-        "one or both; strengths from -20 to 20, 1 if left out",
+        description="up to 5 objects `{high, low, high_strength, low_strength}`: names in the volume's loras folder "
+        "or https URLs, one or both; strengths from -20 to 20, 1 if left out",
     )
 
     format: Annotated[Container, BeforeValidator(lower_case)] = Field("mp4 h264", description="container and codec")

@@ -7,6 +7,7 @@ from ..contract.progress import Progress, Stage
 from .record import Record
 
 _BEGINS: dict[Stage, str] = {
+    "downloading": "downloading LoRAs",
     "waiting": "waiting for ComfyUI",
     "loading": "ComfyUI is ready",
     "decoding": "decoding the frames",
@@ -34,11 +35,11 @@ class Narrator:
 
     def stage(self, stage: Stage, text: str | None = None) -> None:
         """In its usual words, or in these. Where `waiting` comes again, ComfyUI has ended in between."""
-        if stage == "waiting" and self._last is not None and self._last.stage != "waiting":
+        if stage == "waiting" and self._last is not None and self._last.stage not in ("downloading", "waiting"):
             self.log("ComfyUI ended, and is started again")
         elif self._last is None or self._last.stage != stage:
             self.log(text or _BEGINS[stage])
-        if stage in ("waiting", "loading"):
+        if stage in ("downloading", "waiting", "loading"):
             self._first_step = None
         is_sampled = stage in ("decoding", "saving")
         steps = self._last.steps if self._last else 0

@@ -1,5 +1,6 @@
 """What the operator can set: environment variables only, read once."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from ..environment_settings import FROM_JSON, EnvironmentSettings, Hosts
 from ..media.addresses import TrustedHosts
 from ..media.bucket import Bucket
 from ..media.images import ImageLimits
+from .url_loras.access import LoraAccess, Tokens
 
 PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -77,7 +79,33 @@ class Settings(EnvironmentSettings):
     trusted_hosts: Hosts = Field(
         TrustedHosts(),
         alias="WAN_RELAY_TRUSTED_HOSTS",
-        description="`host[:port], …` that image_url and a job's s3Config may name although they are not public",
+        description="`host[:port], …` that URLs and a job's s3Config may name although they are not public",
+    )
+    lora_hosts: Hosts = Field(
+        TrustedHosts(),
+        alias="WAN_RELAY_LORA_HOSTS",
+        description="`host[:port], …` that a LoRA's URL may name, such as huggingface.co; empty: none by URL",
+    )
+    lora_tokens: Tokens = Field(
+        {},
+        alias="WAN_RELAY_LORA_TOKENS",
+        description="JSON object: one of those hosts, and the bearer token that it gets",
+        repr=False,
+    )
+    lora_timeout_s: Seconds = Field(
+        300, alias="WAN_RELAY_LORA_TIMEOUT_S", description="the download of one LoRA, in total"
+    )
+    max_lora_mb: Megabytes = Field(2500, alias="WAN_RELAY_MAX_LORA_MB", description="bytes of one downloaded LoRA")
+    lora_cache: Path | None = Field(
+        None,
+        alias="WAN_RELAY_LORA_CACHE",
+        description="folder of downloaded LoRAs; else `wan_relay/loras` on the volume where that can be written, or in "
+        "the run folder",
+    )
+    lora_cache_mb: Megabytes = Field(
+        20_000,
+        alias="WAN_RELAY_LORA_CACHE_MB",
+        description="bytes of all downloaded LoRAs; those that were used longest ago are removed",
     )
     max_image_mb: Megabytes = Field(30, alias="WAN_RELAY_MAX_IMAGE_MB", description="bytes of one image")
     max_image_megapixels: int = Field(
@@ -125,6 +153,11 @@ class Settings(EnvironmentSettings):
         return self.run_directory / "temp"
 
     @property
+    def url_loras_config(self) -> Path:
+        """The extra_model_paths.yaml that shows ComfyUI the downloaded LoRAs."""
+        return self.run_directory / "url_loras.yaml"
+
+    @property
     def image_limits(self) -> ImageLimits:
         return ImageLimits(
             self.max_image_mb * 1_000_000,
@@ -132,6 +165,23 @@ class Settings(EnvironmentSettings):
             self.download_timeout_s,
             self.volume,
             self.trusted_hosts,
+        )
+
+    @property
+    def lora_cache_folder(self) -> Path:
+        if self.lora_cache is not None:
+            return self.lora_cache
+        place = self.volume / "wan_relay" if os.access(self.volume, os.W_OK) else self.run_directory
+        return place / "loras"
+
+    @property
+    def lora_access(self) -> LoraAccess:
+        return LoraAccess(
+            self.lora_hosts,
+            self.trusted_hosts,
+            self.lora_tokens,
+            self.max_lora_mb * 1_000_000,
+            self.lora_timeout_s,
         )
 
     def bucket(self, s3_config: Any = None) -> Bucket | None:

@@ -21,6 +21,9 @@ from .progress_updates import Follower
 from .result import describe_video
 from .saved_video import Video, find_video
 from .settings import Settings
+from .url_loras.access import refuse_hosts
+from .url_loras.cache import LoraCache
+from .url_loras.job_loras import JobLoras
 from .workflow import LOAD, SAMPLE, Plan, build_plan
 
 Images = tuple[PlainImage | None, PlainImage | None]
@@ -60,37 +63,47 @@ class VideoJob:
         self._started = started
         self._deadline = time.monotonic() + settings.job_timeout_s
         self._seed = draw_seed(request)
+        megabytes = settings.lora_cache_mb, settings.min_free_disk_mb
+        cache = LoraCache(settings.lora_cache_folder, *(1_000_000 * limit for limit in megabytes))
+        self._loras = JobLoras(request.loras or (), settings.lora_access, cache, lambda: follower.stage("downloading"))
         self._timings: dict[str, float | None] = {}
         self._uploaded: list[str] = []
         self._runs: list[tuple[Run, str]] = []
 
     async def run(self) -> VideoAnswer:
         """Raises JobError."""
+        refuse_hosts(self._loras.loras, self._loras.access)
         remove_leftovers(self._settings)
         check_disk(self._settings)
-        images = await self._images_while_booting()
+        images = await self._files_while_booting()
         plan, outputs = await self._sampled(images)
         video = await asyncio.to_thread(find_video, outputs, self._settings.output_directory)
         self._note("total_s", self._started)
         warnings = [*self._warnings, *(sentence for image in images if image for sentence in image.warnings)]
+        warnings += self._loras.warnings
         answer = describe_video(video, outputs, plan, self._request, warnings, self._timings)
+        answer = answer.model_copy(update={"warnings": [self._loras.in_words(warning) for warning in answer.warnings]})
         self._follower.stage("saving")
         return await self._deliver(video, answer, self._deadline - time.monotonic())
 
-    async def _images_while_booting(self) -> Images:
-        """A bad image is known, and answered, long before a cold ComfyUI is up."""
+    async def _files_while_booting(self) -> Images:
+        """The images, while the LoRAs come too. A bad file is known, and answered, long before a cold ComfyUI is up."""
 
         async def one(image: tuple[str, str] | None) -> PlainImage | None:
-            return await load_image(*image, self._settings.image_limits) if image else None
+            loaded = await load_image(*image, self._settings.image_limits) if image else None
+            self._note("image_s", self._started)
+            return loaded
 
         self._process.start()
         try:
             async with asyncio.TaskGroup() as group:
                 start = group.create_task(one(self._request.start_image))
                 end = group.create_task(one(self._request.end_image))
+                group.create_task(self._loras.fetch())
         except ExceptionGroup as faults:
             raise faults.exceptions[0] from None
-        self._note("image_s", self._started)
+        if self._loras.has_urls:
+            self._note("loras_s", self._started)
         return start.result(), end.result()
 
     async def _sampled(self, images: Images) -> tuple[Plan, dict[str, Any]]:
@@ -106,7 +119,8 @@ class VideoJob:
         except JobError as error:
             if error.code == "OUT_OF_MEMORY":
                 await free_memory(self._session, self._process)
-            raise
+            sentence = self._loras.in_words(error.sentence)
+            raise JobError(error.code, sentence, error.field, refresh_worker=error.refresh_worker) from None
 
     async def _run_in_comfyui(self, images: Images) -> tuple[Plan, dict[str, Any]]:
         self._follower.stage("waiting")
@@ -115,7 +129,8 @@ class VideoJob:
         self._note("ready_s", self._started)
         start, end = [await self._upload(image) if image else None for image in images]
         token = uuid.uuid4().hex
-        plan = build_plan(self._request, self._seed, start, end, f"{OWN_NAME}{token}/video", self._settings)
+        request = self._request.model_copy(update={"loras": self._loras.named}) if self._loras.loras else self._request
+        plan = build_plan(request, self._seed, start, end, f"{OWN_NAME}{token}/video", self._settings)
         run = Run(self._session, self._process, plan.graph, await self._follow(plan))
         self._runs.append((run, token))
         queued = time.monotonic()
@@ -160,6 +175,7 @@ class VideoJob:
             await asyncio.to_thread(remove, self._settings.output_directory / f"{OWN_NAME}{token}")
         for name in self._uploaded:
             remove(self._settings.input_directory / name)
+        await asyncio.to_thread(self._loras.release)
         self._process.start()
 
 

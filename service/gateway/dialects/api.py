@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ...contract.errors import JobError
 from ...contract.failure import Failure
+from ...contract.lora_request import MAX_LORAS, LoraRequest, Loras
 from ...contract.progress import Expert
 from ...contract.scalars import Flag, Prompt, Real, Text, Whole, lower_case
 from ...contract.video_request import parse_request
@@ -42,6 +43,9 @@ REFERENCE = {"steps": 40, "high_noise_cfg": 3.5, "low_noise_cfg": 3.5, "switch":
 Resolution = Annotated[Literal["480p", "720p"], BeforeValidator(lower_case)]
 Aspect = Annotated[Literal["auto", "16:9", "9:16", "4:3", "3:4", "1:1"], BeforeValidator(lower_case)]
 
+# In one piece: a reference in it would lead nowhere in the OpenAPI document.
+LORAS_SCHEMA = {"type": "array", "maxItems": MAX_LORAS, "items": LoraRequest.model_json_schema()}
+
 
 class VideoOrder(BaseModel):
     """What to make."""
@@ -64,6 +68,9 @@ class VideoOrder(BaseModel):
     steps: Whole | None = Field(None, ge=1, le=50, description="sampling steps, in place of the model's own")
     cfg: Real | None = Field(None, ge=0, le=30, description="guidance scale, in place of the model's own")
     shift: Real | None = Field(None, ge=0, le=100, description="flow shift, in place of the resolution's own")
+    loras: Annotated[Loras, WithJsonSchema(LORAS_SCHEMA)] | None = Field(
+        None, description="up to 5 LoRAs: names on the worker's volume, or https URLs of hosts that the worker allows"
+    )
     webhook_url: Text | None = Field(None, description="called with the video's object when it has ended")
 
 
@@ -154,6 +161,7 @@ def parse(body: dict[str, Any]) -> Draft:
         "seed": order.seed,
         "steps": order.steps,
         "cfg": order.cfg,
+        "loras": order.loras,
     }
     if order.model == "reference":
         fields |= {name: value for name, value in REFERENCE.items() if name != "steps" or order.steps is None}

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ...contract.errors import JobError
 from ...contract.scalars import Flag, Prompt, Real, Text, Whole, lower_case
+from ..lora_field import lora_file
 from ..picture_field import picture_field
 
 MAX_SEED = 2**53 - 1
@@ -130,7 +131,6 @@ MODELS = {
 # field -> whether it asks for what is not there, and what is said; refused is what would make another video
 _Asked = Callable[[Any], bool]
 REFUSED: dict[str, tuple[_Asked, str]] = {
-    "loras": (lambda order: bool(order.loras), "LoRAs by URL cannot be loaded by this gateway"),
     "reverse_video": (lambda order: order.reverse_video, "this gateway cannot reverse a video"),
 }
 WARNED: dict[str, tuple[_Asked, str]] = {
@@ -173,8 +173,17 @@ def request_fields(model: Model, order: Any) -> tuple[dict[str, Any], list[str]]
     if isinstance(order, Tuned):
         fields |= {"length": order.num_frames, "fps": order.frames_per_second, "shift": order.shift}
         fields["negative_prompt"] = order.negative_prompt or None
+    if isinstance(order, WithLoras) and order.loras:
+        fields["loras"] = [_lora(lora) for lora in order.loras]
     how, said = _sampling(model, order)
     return fields | how, warnings + said
+
+
+def _lora(lora: Lora) -> dict[str, Any]:
+    """Raises JobError."""
+    experts = ("high", "low") if lora.transformer == "both" else (lora.transformer,)
+    file = lora_file(lora.path, "loras", lora.weight_name)
+    return {name: value for expert in experts for name, value in ((expert, file), (f"{expert}_strength", lora.scale))}
 
 
 def _size(order: Any) -> dict[str, Any]:

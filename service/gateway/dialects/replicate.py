@@ -29,7 +29,7 @@ from ..http import base_url, caller_of, json_object, read_body, submit_of
 from ..refusal import Refusal
 from ..webhook_url import webhook_url
 from .replicate_files import file_routes
-from .replicate_inputs import Model, request_fields
+from .replicate_inputs import Model, in_lora_words, request_fields
 from .replicate_models import model_named, model_of_version, model_routes
 
 NAME = "replicate"
@@ -154,7 +154,7 @@ def render(task: Task, base: str, output: str | None, stream_url: str, now_s: fl
         "input": {} if is_removed else task.order.extras.get("input", {}),
         "output": None if is_removed else output,
         "logs": "" if is_removed else "\n".join((*log_lines(task), *bars(task))),
-        "error": str(failure) if failure else None,
+        "error": str(in_lora_words(failure)) if failure else None,
         "status": status(task),
         "created_at": _iso(task.created_at_s),
         "started_at": _iso(task.started_at_s),
@@ -221,7 +221,7 @@ def reject(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
             "status": code.http_status,
             "instance": request_id,
         }
-    failure = in_words_of(failure, FIELDS)
+    failure = in_words_of(in_lora_words(failure), FIELDS)
     field = failure.field or "input"
     path = field if field in OF_THE_BODY or field == "Cancel-After" else f"input.{field}"
     fault = {"type": failure.code.lower(), "field": path, "description": failure.sentence}

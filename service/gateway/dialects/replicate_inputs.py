@@ -1,6 +1,6 @@
 """The inputs of Replicate's Wan 2.2 models (providers.md 3.5), and what they become here.
 
-What cannot be honoured is said, in a warning or by refusing: WARNED and REFUSED are the places to switch things on.
+What cannot be honoured is said in a warning: WARNED is the place to switch things on.
 """
 
 import hashlib
@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ...contract.errors import JobError
+from ...contract.failure import Failure
+from ...contract.lora_request import MAX_STRENGTH
 from ...contract.scalars import Flag, Prompt, Real, Text, Whole, lower_case
+from ..lora_field import lora_file
 from ..picture_field import picture_field
 
 MAX_SEED = 2**53 - 1
@@ -51,10 +53,10 @@ class Fast(Common):
     go_fast: Flag = Field(True, description="Go fast")
     sample_shift: Real = Field(12.0, ge=1, le=20, description="Sample shift factor")
     disable_safety_checker: Flag = Field(False, description="Disable the safety checker")
-    lora_weights_transformer: Text | None = Field(None, description="LoRA for the high-noise expert")
-    lora_scale_transformer: Real = Field(1.0, description="Its scale")
-    lora_weights_transformer_2: Text | None = Field(None, description="LoRA for the low-noise expert")
-    lora_scale_transformer_2: Real = Field(1.0, description="Its scale")
+    lora_weights_transformer: Text | None = Field(None, description="LoRA for the high-noise expert, by URL or name")
+    lora_scale_transformer: Real = Field(1.0, ge=-MAX_STRENGTH, le=MAX_STRENGTH, description="Its scale")
+    lora_weights_transformer_2: Text | None = Field(None, description="LoRA for the low-noise expert, by URL or name")
+    lora_scale_transformer_2: Real = Field(1.0, ge=-MAX_STRENGTH, le=MAX_STRENGTH, description="Its scale")
 
 
 class ImageToVideoFast(Fast):
@@ -99,18 +101,8 @@ MODELS = {
     )
 }
 
-# field -> whether it asks for what is not there, and what is said; refused is what would make another video
+# field -> whether it asks for what is not there, and what is said
 _Asked = Callable[[Any], bool]
-REFUSED: dict[str, tuple[_Asked, str]] = {
-    "lora_weights_transformer": (
-        lambda order: bool(order.lora_weights_transformer),
-        "LoRAs by URL cannot be loaded by this gateway",
-    ),
-    "lora_weights_transformer_2": (
-        lambda order: bool(order.lora_weights_transformer_2),
-        "LoRAs by URL cannot be loaded by this gateway",
-    ),
-}
 WARNED: dict[str, tuple[_Asked, str]] = {
     "interpolate_output": (
         lambda order: order.interpolate_output,
@@ -127,13 +119,17 @@ WARNED: dict[str, tuple[_Asked, str]] = {
     ),
 }
 
+# how a sentence names a LoRA of the one item that an input makes -> the input's field
+LORA_FIELDS = {
+    words.format(expert): f"lora_weights_transformer{ending}"
+    for expert, ending in (("high", ""), ("low", "_2"))
+    for words in ("{} in loras item 1", "loras item 1: {}")
+}
+
 
 def request_fields(order: Any) -> tuple[dict[str, Any], list[str]]:
     """VideoRequest's fields, and a sentence for each value that is not honoured. Raises JobError."""
     known = type(order).model_fields
-    for field, (is_asked, sentence) in REFUSED.items():
-        if field in known and is_asked(order):
-            raise JobError("INVALID_VALUE", sentence, field)
     warnings = [sentence for field, (is_asked, sentence) in WARNED.items() if field in known and is_asked(order)]
     fields: dict[str, Any] = {
         "prompt": order.prompt,
@@ -146,6 +142,8 @@ def request_fields(order: Any) -> tuple[dict[str, Any], list[str]]:
         **picture_field("image", getattr(order, "image", None)),
         **picture_field("end_image", getattr(order, "last_image", None)),
     }
+    if isinstance(order, Fast) and (loras := _loras(order)):
+        fields["loras"] = [loras]
     if isinstance(order, TextToVideoFast):
         return fields | {"workflow": "wan22_t2v_4step"}, warnings
     if isinstance(order, Fast):
@@ -155,3 +153,22 @@ def request_fields(order: Any) -> tuple[dict[str, Any], list[str]]:
     if "sample_steps" in order.model_fields_set:
         warnings.append("sample_steps: without effect, since go_fast takes the 4-step pair")
     return fields | {"workflow": "wan22_i2v_4step"}, warnings
+
+
+def _loras(order: Fast) -> dict[str, Any]:
+    """The first transformer is the high-noise expert. Raises JobError."""
+    loras: dict[str, Any] = {}
+    for expert, ending in (("high", ""), ("low", "_2")):
+        path = getattr(order, f"lora_weights_transformer{ending}")
+        if path and path.strip():
+            loras[expert] = lora_file(path, f"lora_weights_transformer{ending}")
+            loras[f"{expert}_strength"] = getattr(order, f"lora_scale_transformer{ending}")
+    return loras
+
+
+def in_lora_words(failure: Failure) -> Failure:
+    """A failure about `loras` with the input's own field in place of that."""
+    for words, field in LORA_FIELDS.items():
+        if failure.field == "loras" and words in failure.sentence:
+            return failure.model_copy(update={"sentence": failure.sentence.replace(words, field), "field": field})
+    return failure

@@ -28,6 +28,7 @@ const WORDS = {
   BLOCKED_URL: "error_link",
   DOWNLOAD_FAILED: "error_link",
   DOWNLOAD_TIMEOUT: "error_link",
+  INVALID_LORA: "error_value",
   MISSING_FIELD: "error_value",
   INVALID_TYPE: "error_value",
   INVALID_VALUE: "error_value",

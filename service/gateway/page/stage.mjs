@@ -16,7 +16,13 @@ import { number, say } from "./words.mjs";
  */
 
 /** The executor's stages beside the steps. @type {Record<string, string>} */
-const STAGES = { waiting: "preparing", loading: "stageLoading", decoding: "stageDecoding", saving: "stageSaving" };
+const STAGES = {
+  downloading: "stageDownloading",
+  waiting: "preparing",
+  loading: "stageLoading",
+  decoding: "stageDecoding",
+  saving: "stageSaving",
+};
 
 export class Stage {
   /** @param {HTMLElement} element @param {Actions} actions */

@@ -22,6 +22,7 @@ import psutil
 from ...child_process import end_child, start_child
 from ...contract.errors import JobError
 from ..settings import Settings
+from ..url_loras.cache import LoraCache, folder_config
 from .environment import child_environment
 
 PACK = "ComfyUI-WanRelay"
@@ -89,6 +90,8 @@ class ComfyProcess:
             command += ["--models-directory", str(s.models_directory)]
         if s.extra_model_paths and s.extra_model_paths.is_file():
             command += ["--extra-model-paths-config", str(s.extra_model_paths)]
+        if s.lora_hosts.hosts:
+            command += ["--extra-model-paths-config", str(s.url_loras_config)]
         return command + shlex.split(s.comfyui_args)
 
     def start(self) -> None:
@@ -104,6 +107,9 @@ class ComfyProcess:
             self._settings.run_directory / "user",
         ):
             folder.mkdir(parents=True, exist_ok=True)
+        if self._settings.lora_hosts.hosts:
+            files = LoraCache(self._settings.lora_cache_folder, 0).files
+            self._settings.url_loras_config.write_text(folder_config(files), encoding="utf-8")
         self.port = _free_port(self._settings.comfyui_port)
         self._lines.clear()
         self._ready_s, self._was_silent = None, False

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from wan_relay.service.contract.errors import JobError
+from wan_relay.service.contract.lora_request import lora_urls
 from wan_relay.service.contract.video_request import VideoRequest, parse_request
 
 BASE = {"prompt": "a cat", "image_base64": "AAAA"}
@@ -21,6 +22,19 @@ def test_a_pair_a_half_and_numbers_as_text() -> None:
     assert (loras([]), loras(None)) == ((), None)
 
 
+def test_urls_are_taken_as_they_are_written() -> None:
+    url = "https://civitai.com/api/download/models/1?type=Model&format=SafeTensor"
+    requests = loras([{"high": f" {url}\n", "low": "b.safetensors"}, {"low": "HTTPS://Example.com/a%20b.safetensors"}])
+    assert [(lora.high, lora.low) for lora in requests] == [
+        (url, "b.safetensors"),
+        (None, "HTTPS://Example.com/a%20b.safetensors"),
+    ]
+    assert list(lora_urls(requests)) == [
+        ("high in loras item 1", url),
+        ("low in loras item 2", "HTTPS://Example.com/a%20b.safetensors"),
+    ]
+
+
 def test_what_goes_on_the_wire_comes_back() -> None:
     request, _ = parse_request(BASE | {"loras": [{"high": "a.safetensors", "high_strength": 2}]})
     assert request.to_wire()["loras"] == [{"high": "a.safetensors", "high_strength": 2.0}]
@@ -29,7 +43,7 @@ def test_what_goes_on_the_wire_comes_back() -> None:
 
 NAME = (
     "loras item 1: high must be the name of a .safetensors file in the volume's loras folder, such as "
-    "style_high.safetensors"
+    "style_high.safetensors, or the https URL of one"
 )
 REFUSED = [
     ("a.safetensors", "INVALID_TYPE: loras must be a list of objects, got a string (loras)"),
@@ -44,9 +58,8 @@ REFUSED = [
     ),
     ([{"high": 5}], f"INVALID_VALUE: {NAME} (loras)"),
     *(
-        ([{"high": name}], f"INVALID_VALUE: {NAME}; addresses and other paths are not taken (loras)")
+        ([{"high": name}], f"INVALID_VALUE: {NAME}; other paths are not taken (loras)")
         for name in (
-            "https://example.com/a.safetensors",
             "http:a.safetensors",
             "C:\\a.safetensors",
             "/runpod-volume/models/loras/a.safetensors",
@@ -60,6 +73,23 @@ REFUSED = [
             "a.safetensors/",
             "",
         )
+    ),
+    *(
+        ([{"high": url}], f"INVALID_VALUE: {NAME} (loras)")
+        for url in (
+            "ftp://example.com/a.safetensors",
+            "file:///models/loras/a.safetensors",
+            "https://",
+            "https:///a.safetensors",
+            "https://example.com:99999/a.safetensors",
+            "https://[::1/a.safetensors",
+            "https://example.com/a b.safetensors",
+            "https://example.com/" + "a" * 4096,
+        )
+    ),
+    *(
+        ([{"low": url}], "INVALID_VALUE: loras item 1: low must not carry a user name or password (loras)")
+        for url in ("https://me:secret@example.com/a.safetensors", "https://example.com@10.0.0.1/a.safetensors")
     ),
     (
         [{"high": "a.safetensors", "high_strength": 21}],

@@ -61,6 +61,21 @@ def test_a_job_from_stage_to_stage() -> None:
     ]
 
 
+def test_loras_that_come_first_are_no_end_of_comfyui() -> None:
+    heard = Heard()
+    narrator = Narrator(heard)
+    for stage in ("waiting", "downloading", "downloading", "waiting", "loading", "waiting"):
+        narrator.stage(stage)
+    assert heard.lines == [
+        "waiting for ComfyUI",
+        "downloading LoRAs",
+        "waiting for ComfyUI",
+        "ComfyUI is ready",
+        "ComfyUI ended, and is started again",
+    ]
+    assert [one.stage for one in heard.shown[:2]] == ["waiting", "downloading"]
+
+
 def test_a_second_try_begins_again() -> None:
     heard, clock = Heard(), iter([1.0, 2.0, 50.0, 53.0])
     narrator = Narrator(heard, lambda: next(clock))

@@ -15,7 +15,8 @@ from wan_relay.tests.service.gateway.stand import PICTURE, Stand
 GOOD = {
     "prompt": "hello", "task_type": "i2v", "image_url": PICTURE, "end_image_url": PICTURE, "negative_prompt": "blur",
     "duration": 5, "resolution": "480p", "aspect_ratio": "16:9", "model": "4step", "enable_prompt_expansion": False,
-    "seed": 3, "steps": 4, "cfg": 1.0, "shift": 5.0, "webhook_url": "https://example.invalid/told",
+    "seed": 3, "steps": 4, "cfg": 1.0, "shift": 5.0, "loras": [{"high": "a.safetensors", "high_strength": 1}],
+    "webhook_url": "https://example.invalid/told",
 }  # fmt: skip
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 

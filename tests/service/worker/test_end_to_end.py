@@ -1,16 +1,19 @@
 """The guide's client against the platform, over the real ComfyUI with the toy family."""
 
 import base64
+import hashlib
 import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import av
 import pytest
@@ -87,6 +90,8 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory, toy_models: Path) -> Iter
         "WAN_RELAY_JOB_TIMEOUT_S": "250",
         "TMPDIR": str(folder),
         "OMP_NUM_THREADS": "1",
+        "WAN_RELAY_LORA_HOSTS": "127.0.0.1",
+        "WAN_RELAY_TRUSTED_HOSTS": "127.0.0.1",
     }
     log = folder / "log.txt"
     with log.open("wb") as out:
@@ -215,6 +220,56 @@ def test_every_workflow_runs(endpoint, fields):
 )
 def test_what_comfyui_refuses_comes_as_one_sentence(endpoint, fields, sentence):
     assert endpoint.error(**fields).startswith(sentence)
+
+
+class LoraHost(BaseHTTPRequestHandler):
+    """The toy family's LoRAs, each with an ETag."""
+
+    folder: Path
+    sent: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        path = self.folder / self.path.lstrip("/")
+        if not path.is_file():
+            self.send_error(404)
+            return
+        content = path.read_bytes()
+        etag = f'"{hashlib.sha256(content).hexdigest()}"'
+        is_known = self.headers["If-None-Match"] == etag
+        self.send_response(304 if is_known else 200)
+        self.send_header("ETag", etag)
+        self.send_header("Content-Length", "0" if is_known else str(len(content)))
+        self.end_headers()
+        if not is_known:
+            self.sent.append(self.path.lstrip("/"))
+            self.wfile.write(content)
+
+
+def test_loras_by_url_are_those_of_the_volume_and_come_once(endpoint: Endpoint, toy_models: Path) -> None:
+    handler = type("Handler", (LoraHost,), {"folder": toy_models / "loras"})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    urls = {expert: f"http://127.0.0.1:{server.server_port}/{name}" for expert, name in TOY_LORAS.items()}
+    try:
+        fields = {"workflow": "wan22_i2v_reference", "cfg": 1}
+        by_url, again = (endpoint.video(loras=[urls], **fields) for _ in range(2))
+        other_seed = endpoint.video(loras=[urls], **fields, seed=4)
+        assert sorted(LoraHost.sent) == sorted(TOY_LORAS.values()), "each once"
+        half = endpoint.error(loras=[urls | {"low": urls["low"].replace("low_noise", "gone")}], **fields)
+    finally:
+        server.shutdown()
+        server.server_close()
+    by_name, without = endpoint.video(loras=[TOY_LORAS], **fields), endpoint.video(**fields)
+    assert by_url["video"] == again["video"] == by_name["video"] != without["video"]
+    assert other_seed["video"] != by_url["video"]
+    assert by_url["warnings"] == by_name["warnings"]
+    assert by_url["timings"]["loras_s"] > 0
+    assert half == "DOWNLOAD_FAILED: the server of low in loras item 1 answered HTTP 404 (loras)"
+    elsewhere = endpoint.error(loras=[{"high": "https://example.com/a.safetensors"}], **fields)
+    assert elsewhere == (
+        "BLOCKED_URL: the host of high in loras item 1 is not one of this worker's WAN_RELAY_LORA_HOSTS (loras)"
+    )
+    assert endpoint.left_files() == []
 
 
 def test_cancel_and_sigkill(endpoint):

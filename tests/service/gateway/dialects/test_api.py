@@ -52,6 +52,10 @@ def refusal(**fields: Any) -> Failure:
         ({"model": "reference", "steps": 20, "cfg": 4}, {"steps": 20, "high_noise_cfg": 4.0, "low_noise_cfg": 4.0}),
         ({"model": "5b"}, {"workflow": "wan22_ti2v_5b"}),
         ({"task_type": "t2v", "image_url": None}, {"workflow": "wan22_t2v_4step"}),
+        (
+            {"loras": [{"high": "https://example.com/a.safetensors", "low": "b.safetensors", "low_strength": 2}]},
+            {"loras": [{"high": "https://example.com/a.safetensors", "low": "b.safetensors", "low_strength": 2.0}]},
+        ),
     ],
 )
 def test_the_fields_of_the_common_json(fields: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -75,6 +79,8 @@ def test_the_fields_of_the_common_json(fields: dict[str, Any], expected: dict[st
         ({"duration": "soon"}, "INVALID_TYPE", "duration"),
         ({"seed": -2}, "OUT_OF_RANGE", "seed"),
         ({"enable_prompt_expansion": "yes"}, "INVALID_TYPE", "enable_prompt_expansion"),
+        ({"loras": [{"high": "/etc/secret-token"}]}, "INVALID_VALUE", "loras"),
+        ({"loras": {"high": "a.safetensors"}}, "INVALID_TYPE", "loras"),
         ({"auth": "secret-token"}, "UNKNOWN_FIELD", None),
     ],
 )

@@ -143,9 +143,62 @@ def test_all_bad_fields_are_listed() -> None:
     ]
 
 
+LORA = "https://example.com/a.safetensors"
+HUB = "https://huggingface.co/owner/name/resolve/main"
+
+
 @pytest.mark.parametrize(
-    ("field", "value"), [("loras", [{"path": "https://example.com/a.safetensors"}]), ("reverse_video", True)]
+    ("loras", "expected"),
+    [
+        ([{"path": LORA}], [{"high": LORA, "high_strength": 1.0}]),
+        ([{"path": LORA, "scale": 0.5, "transformer": "LOW"}], [{"low": LORA, "low_strength": 0.5}]),
+        (
+            [{"path": "a/b.safetensors", "scale": 2, "transformer": "both"}, {"path": f" {LORA} ", "weight_name": "x"}],
+            [
+                {"high": "a/b.safetensors", "high_strength": 2.0, "low": "a/b.safetensors", "low_strength": 2.0},
+                {"high": LORA, "high_strength": 1.0},
+            ],
+        ),
+        (
+            [{"path": "owner/name", "weight_name": "sub dir/a_high.safetensors"}],
+            [{"high": f"{HUB}/sub%20dir/a_high.safetensors", "high_strength": 1.0}],
+        ),
+    ],
 )
+@pytest.mark.parametrize("model", [I2V, T2V])
+def test_loras_go_to_the_expert_that_they_are_for(model: str, loras: Any, expected: Any) -> None:
+    made = draft(f"{model}/lora", **({"image_url": None} if model == T2V else {}), loras=loras)
+    assert made.request.to_wire()["loras"] == expected
+
+
+@pytest.mark.parametrize(
+    ("lora", "sentence"),
+    [
+        (
+            {"path": "owner/name"},
+            "owner/name is a repository, and the file in it must be named: send its URL, "
+            "https://huggingface.co/OWNER/NAME/resolve/main/FILE.safetensors",
+        ),
+        (
+            {"path": "owner/name", "weight_name": "../../a.safetensors"},
+            "weight_name must be the name of a .safetensors file",
+        ),
+        ({"path": "owner/name", "weight_name": "a.ckpt"}, "weight_name must be the name of a .safetensors file"),
+        (
+            {"path": "a.ckpt"},
+            "loras item 1: high must be the name of a .safetensors file in the volume's loras folder, such as "
+            "style_high.safetensors, or the https URL of one; other paths are not taken",
+        ),
+        ({"path": LORA, "scale": 21}, "loras item 1: high_strength must be a number from -20 to 20"),
+    ],
+)
+def test_a_lora_that_cannot_be_found_is_refused(lora: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(JobError) as caught:
+        draft(f"{I2V}/lora", loras=[lora])
+    assert caught.value.failure == Failure(code="INVALID_VALUE", sentence=sentence, field="loras")
+
+
+@pytest.mark.parametrize(("field", "value"), [("reverse_video", True)])
 def test_what_would_make_another_video_is_refused(field: str, value: Any) -> None:
     with pytest.raises(JobError) as caught:
         draft(f"{I2V}/lora", **{field: value})

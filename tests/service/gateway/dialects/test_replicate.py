@@ -8,7 +8,7 @@ from wan_relay.service.contract.failure import CODES, Failure
 from wan_relay.service.contract.progress import Progress
 from wan_relay.service.contract.video_answer import Timings, VideoAnswer
 from wan_relay.service.gateway.dialects import replicate
-from wan_relay.service.gateway.dialects.replicate_inputs import MODELS, REFUSED, WARNED
+from wan_relay.service.gateway.dialects.replicate_inputs import MODELS, WARNED
 from wan_relay.service.gateway.dialects.replicate_models import model_of_version
 from wan_relay.service.gateway.draft import Draft
 from wan_relay.service.tasks.task import LogLine, Order, Outcome, Task, Video, Webhook
@@ -95,11 +95,61 @@ def test_a_bad_field_word_by_word(model: str, fields: dict[str, Any], field: str
     )
 
 
-@pytest.mark.parametrize("field", REFUSED)
-def test_what_would_make_another_video_is_refused(field: str) -> None:
+LORA = "https://example.com/a.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {
+                "lora_weights_transformer": LORA,
+                "lora_weights_transformer_2": "b.safetensors",
+                "lora_scale_transformer_2": 0.5,
+            },
+            {"high": LORA, "high_strength": 1.0, "low": "b.safetensors", "low_strength": 0.5},
+        ),
+        ({"lora_weights_transformer_2": LORA}, {"low": LORA, "low_strength": 1.0}),
+    ],
+)
+@pytest.mark.parametrize("model", [FAST, TEXT])
+def test_loras_go_to_the_expert_that_they_are_for(model: str, fields: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert draft(model, **fields).request.to_wire()["loras"] == [expected]
+    assert "loras" not in draft(model, lora_weights_transformer="", lora_scale_transformer=2).request.to_wire()
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "sentence"),
+    [
+        (
+            {"lora_weights_transformer": "owner/name"},
+            "lora_weights_transformer",
+            "owner/name is a repository, and the file in it must be named: send its URL, "
+            "https://huggingface.co/OWNER/NAME/resolve/main/FILE.safetensors",
+        ),
+        (
+            {"lora_weights_transformer": LORA, "lora_weights_transformer_2": "ftp://example.com/b.safetensors"},
+            "lora_weights_transformer_2",
+            "lora_weights_transformer_2 must be the name of a .safetensors file in the volume's loras folder, such as "
+            "style_high.safetensors, or the https URL of one",
+        ),
+    ],
+)
+def test_a_lora_that_cannot_be_found_is_refused(fields: dict[str, Any], field: str, sentence: str) -> None:
     with pytest.raises(JobError) as caught:
-        draft(FAST, **{field: "https://example.com/a.safetensors"})
-    assert (caught.value.sentence, caught.value.field) == (REFUSED[field][1], field)
+        draft(FAST, **fields)
+    [fault] = replicate.reject(caught.value.failure, "r")[1]["invalid_fields"]
+    assert (fault["field"], fault["description"]) == (f"input.{field}", sentence)
+
+
+def test_what_a_worker_says_of_a_lora_names_the_client_s_field() -> None:
+    said = Failure(code="INVALID_LORA", sentence="low in loras item 1 is cut short", field="loras")
+    [fault] = replicate.reject(said, "r")[1]["invalid_fields"]
+    assert fault == {
+        "type": "invalid_lora",
+        "field": "input.lora_weights_transformer_2",
+        "description": "lora_weights_transformer_2 is cut short",
+    }
 
 
 @pytest.mark.parametrize(
