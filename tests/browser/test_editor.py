@@ -422,7 +422,8 @@ def test_a_refusal_of_a_run_stands_on_its_node_until_the_next_run(editor: Any) -
     load(editor)
     editor.set_widgets("WanRelay_PrepareLatent", TINY)
     editor.run(
-        "const node = find('WanRelay_PrepareLatent')[0]; node.disconnectInput(node.inputs.findIndex((i) => i.name === 'start_image'));"
+        "const node = find('WanRelay_PrepareLatent')[0];"
+        "node.disconnectInput(node.inputs.findIndex((input) => input.name === 'start_image'));"
     )
     editor.wait_for_panel("WanRelay_PrepareLatent", "64 x 48, 5 frames")
     editor.run("await app.queuePrompt(0);")

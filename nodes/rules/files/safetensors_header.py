@@ -103,7 +103,8 @@ def _refuse_foreign(name: str, file_bytes: int, start: bytes) -> None:
     if file_bytes == 0:
         raise FileRefused(f"{name} is empty (0 bytes): the download or the copy failed.")
     lowered = start.lstrip().lower()
-    for magic, what in FOREIGN_FORMATS:
+    is_header = start[8:9] == b"{"  # behind its length, which may begin with any byte
+    for magic, what in () if is_header else FOREIGN_FORMATS:
         if start.startswith(magic) or lowered.startswith(magic):
             raise FileRefused(f"Expected a safetensors file, but {name} is {what}.")
     if file_bytes < 10:

@@ -31,6 +31,13 @@ def test_names_shapes_places_and_metadata_are_read(tmp_path: Path) -> None:
     assert header.bytes == path.stat().st_size
 
 
+@pytest.mark.parametrize("length", [0x0280, 0x0480, 0x4B50], ids=hex)
+def test_a_length_that_looks_like_another_formats_mark_is_a_length(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(struct.pack("<Q", length) + json.dumps({"a": entry(0, 1)}).ljust(length).encode() + b"0")
+    assert list(read_header(path).tensors) == ["a"]
+
+
 REFUSED = {
     "empty": (b"", "m.safetensors is empty (0 bytes): the download or the copy failed."),
     "short": (b"abc", "Expected a safetensors file, but m.safetensors has only 3 bytes."),
