@@ -1,5 +1,5 @@
 // On LoadExperts: what the chosen files are, and whether they go together, from their headers.
-import { isListed, readValues } from "./graph_values.mjs";
+import { isListed, readValues, setWidget, widgetOf } from "./graph_values.mjs";
 import { watch } from "./live.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
 import { text } from "./text.mjs";
@@ -11,7 +11,9 @@ export function addTo(node) {
   const panel = addPanel(node, "files");
   watch(node, () => question(node), (/** @type {ExpertsAnswer | undefined} */ answer, asked) => {
     const missing = asked.missing.map((file) => make("div", { class: "bad" }, text("missing", { file })));
-    panel.fill(...missing, ...SLOTS.flatMap((slot) => describe(slot, answer?.[slot])), ...notes(answer));
+    const facts = SLOTS.flatMap((slot) => describe(slot, answer?.[slot]));
+    const offers = (answer?.offers ?? []).map(({ input, file }) => offerLine(node, input, file));
+    panel.fill(...missing, ...facts, ...offers, ...notes(answer));
   });
 }
 
@@ -29,6 +31,16 @@ export function describe(slot, facts) {
   const colour = slot === "high_noise" ? "high" : "low";
   const words = facts.kind === undefined ? loraFacts(facts) : expertFacts(facts);
   return [make("div", {}, make("span", { class: colour }, text(slot)), ` ${words.join(" · ")}`)];
+}
+
+/**
+ * The file that belongs into an input beside the one that is chosen, one press away.
+ * @param {ComfyNode} node @param {string} name @param {string} file
+ */
+export function offerLine(node, name, file) {
+  const use = make("button", { type: "button", class: "offer" }, text("usePartner", { file }));
+  use.addEventListener("click", () => setWidget(node, name, file));
+  return make("div", {}, `${widgetOf(node, name)?.label ?? name}: `, use);
 }
 
 /** @type {Record<string, string>} */

@@ -102,7 +102,7 @@ async function refresh(panel, key, question) {
     answer = { error: error instanceof Error ? error.message : String(error) };
     setTimeout(() => panel.key === key && (panel.key = undefined), RETRY_MS);
   }
-  if (panel.key === key) panel.show(answer, question);
+  if (panel.key === key && panels.has(panel)) panel.show(answer, question); // the node may be gone by now
 }
 
 /** @param {string} route @param {Question["query"]} query */

@@ -1,9 +1,9 @@
 // On ApplyLoraPair: what the files of each row are, the partner of a file that stands alone, the trigger words.
 import { isListed, readValues, runs, setWidget, valueOf, widgetOf } from "./graph_values.mjs";
-import { describe } from "./file_check.mjs";
+import { describe, offerLine } from "./file_check.mjs";
 import { watch } from "./live.mjs";
 import { expertsOf, modelChain } from "./model_chain.mjs";
-import { addPanel, make, notes } from "./panel.mjs";
+import { addPanel, copyLine, make, notes } from "./panel.mjs";
 import { text } from "./text.mjs";
 
 const SLOTS = /** @type {const} */ (["high_noise", "low_noise"]);
@@ -21,8 +21,8 @@ export function addTo(node) {
     panel.fill(
       ...missing.map((file) => make("div", { class: "bad" }, text("missing", { file }))),
       ...pairs.flatMap((pair, index) => rowLines(pair, pairs.length > 1 ? `${index + 1}. ` : "")),
-      ...(answer?.offers ?? []).map((offer) => offerLine(node, offer)),
-      ...(answer?.trigger_words?.length ? [triggerLine(answer.trigger_words.join(", "))] : []),
+      ...(answer?.offers ?? []).map(({ input, file }) => offerLine(node, widgetName(input), file)),
+      ...(answer?.trigger_words?.length ? [copyLine(text("triggerWords"), answer.trigger_words.join(", "))] : []),
       ...notes(answer),
     );
   });
@@ -67,25 +67,6 @@ function question(node) {
 /** @param {LoraPair} pair @param {string} number */
 function rowLines(pair, number) {
   return SLOTS.flatMap((slot) => describe(slot, pair[slot])).map((line) => (line.prepend(number), line));
-}
-
-/** @param {ComfyNode} node @param {{ input: string, file: string }} offer */
-function offerLine(node, { input, file }) {
-  const use = make("button", { type: "button", class: "offer" }, text("usePartner", { file }));
-  use.addEventListener("click", () => setWidget(node, widgetName(input), file));
-  const label = widgetOf(node, widgetName(input))?.label ?? input;
-  return make("div", {}, `${label}: `, use);
-}
-
-/** @param {string} words */
-function triggerLine(words) {
-  const shown = make("span", {}, words);
-  const copy = make("button", { type: "button", class: "copy" }, text("copy"));
-  copy.addEventListener("click", () => {
-    getSelection()?.selectAllChildren(shown); // the clipboard is closed to a page without https
-    navigator.clipboard?.writeText(words);
-  });
-  return make("div", { class: "triggers" }, `${text("triggerWords")} `, shown, " ", copy);
 }
 
 /**

@@ -33,6 +33,20 @@ export function notes({ warnings = [], error, refused } = {}) {
 export const mistakeNotes = ({ mistakes = [] }) =>
   notes({ warnings: mistakes.map((values) => text(`mistake_${values.mistake}`, values)) });
 
+/**
+ * Words that can be copied.
+ * @param {string} label @param {string} words
+ */
+export function copyLine(label, words) {
+  const shown = make("span", {}, words);
+  const copy = make("button", { type: "button", class: "copy" }, text("copy"));
+  copy.addEventListener("click", () => {
+    getSelection()?.selectAllChildren(shown); // the clipboard is closed to a page without https
+    navigator.clipboard?.writeText(words);
+  });
+  return make("div", { class: "copied" }, `${label} `, shown, " ", copy);
+}
+
 document.head.append(make("link", { rel: "stylesheet", href: new URL("./panel.css", import.meta.url).href }));
 
 /**

@@ -1,7 +1,7 @@
 // On Sample: every step as a bar as high as its sigma, coloured by its leg; then the run, step by step.
 import { api } from "../../scripts/api.js";
 import { adviceLines } from "./advice.mjs";
-import { readValues } from "./graph_values.mjs";
+import { isLinked, readValues, setWidget } from "./graph_values.mjs";
 import { chain, watch, whileAdded } from "./live.mjs";
 import { hasOneExpert, ofOpeningLegs } from "./model_chain.mjs";
 import { addPanel, isNode, make, notes } from "./panel.mjs";
@@ -9,7 +9,8 @@ import { text, unknownInputs } from "./text.mjs";
 
 /**
  * @typedef {Schedule & { isSingle: boolean }} Plan
- * @typedef {{ step?: number, report?: SampleReport }} Run the step that runs, else what the last run reported
+ * @typedef {{ step?: number, report?: SampleReport, pace?: Pace }} Run the step that runs, else what the last run reported
+ * @typedef {{ begun: number, step: number, step_s?: number }} Pace when a step was first seen, and how long one takes
  */
 
 const INPUTS = ["steps", "scheduler", "sampler", "shift", "denoise", "switch", "boundary", "switch_step"];
@@ -25,7 +26,7 @@ export function addTo(node) {
   /** @type {Remarks | undefined} */
   let remarks;
   const draw = () =>
-    panel.fill(...(plan ? [plot(plan, run), ...legend(plan, run)] : []), ...advice(), ...notes(remarks));
+    panel.fill(...(plan ? [plot(node, plan, run), ...legend(plan, run)] : []), ...advice(), ...notes(remarks));
   const advice = adviceLines(node, draw);
 
   watch(node, () => question(node), (/** @type {ScheduleAnswer | undefined} */ answer, { unknown, isSingle }) => {
@@ -52,8 +53,8 @@ function question(node) {
 /** @param {number[]} values */
 const sum = (values) => values.reduce((all, each) => all + each, 0);
 
-/** @param {Plan} plan @param {Run} run */
-function plot({ sigmas, n_opening, switch_step, boundary, switch: mode, isSingle }, { step = -1, report }) {
+/** @param {ComfyNode} node @param {Plan} plan @param {Run} run */
+function plot(node, { sigmas, n_opening, switch_step, boundary, switch: mode, isSingle }, { step = -1, report }) {
   const steps = sigmas.length - 1;
   const opening = sum(n_opening);
   /** @param {number} sigma */
@@ -62,8 +63,11 @@ function plot({ sigmas, n_opening, switch_step, boundary, switch: mode, isSingle
     const leg = i < opening ? "opening" : isSingle || i < switch_step ? "high" : "low";
     const state = report || i < step ? "done" : i === step ? "now" : "";
     const label = steps <= MOST_LABELS ? sigma.toFixed(3) : "";
-    const title = `${i + 1}: sigma ${sigma.toFixed(4)}`;
-    return make("div", { class: `bar ${leg} ${state}`, style: `height: ${percent(sigma)}`, title }, label);
+    const offer = isSingle ? "" : `\n${text("moveSwitch", { step: i })}`;
+    const title = `${i + 1}: sigma ${sigma.toFixed(4)}${offer}`;
+    const bar = make("div", { class: `bar ${leg} ${state} ${isSingle ? "" : "moves"}`, style: `height: ${percent(sigma)}`, title }, label);
+    if (!isSingle) bar.addEventListener("click", () => moveSwitch(node, i));
+    return bar;
   });
   if (!isSingle) {
     const [kind, place] = mode === "boundary" ? ["level", `bottom: ${percent(boundary)}`] : ["split", `left: ${(100 * switch_step) / steps}%`];
@@ -72,8 +76,18 @@ function plot({ sigmas, n_opening, switch_step, boundary, switch: mode, isSingle
   return make("div", { class: "plot" }, ...bars);
 }
 
+/**
+ * Let the low-noise expert begin at a step, where these inputs are the node's own.
+ * @param {ComfyNode} node @param {number} step
+ */
+function moveSwitch(node, step) {
+  if (isLinked(node, "switch") || isLinked(node, "switch_step")) return;
+  setWidget(node, "switch", "step");
+  setWidget(node, "switch_step", step);
+}
+
 /** @param {Plan} plan @param {Run} run */
-function legend({ n_opening, n_high, n_low, switch: mode, boundary, switch_step, isSingle }, { step, report }) {
+function legend({ n_opening, n_high, n_low, switch: mode, boundary, switch_step, isSingle }, { step, report, pace }) {
   const opening = sum(n_opening);
   const total = opening + n_high + n_low;
   const first = opening ? [make("span", { class: "opening" }, text("opening", { steps: opening })), text("separator")] : [];
@@ -91,6 +105,10 @@ function legend({ n_opening, n_high, n_low, switch: mode, boundary, switch_step,
     const expert = isSingle ? "running" : step < switch_step ? "runningHigh" : "runningLow";
     const key = step < opening ? "runningOpening" : expert;
     lines.push(make("div", { class: "run" }, text(key, { step: Math.min(step + 1, total), steps: total })));
+    if (pace?.step_s) {
+      const left = Math.max(0, total - step) * pace.step_s;
+      lines.push(make("div", { class: "pace" }, text("pace", { step_s: shown(pace.step_s), left_s: shown(left) })));
+    }
   } else if (report) {
     const { high_noise = 0, low_noise = 0, ...others } = report.seconds;
     const seconds = { opening: sum(Object.values(others)).toFixed(1), high: high_noise.toFixed(1), low: low_noise.toFixed(1) };
@@ -99,6 +117,20 @@ function legend({ n_opening, n_high, n_low, switch: mode, boundary, switch_step,
     lines.push(...notes({ warnings: report.found }));
   }
   return lines;
+}
+
+/** @param {number} seconds */
+const shown = (seconds) => seconds.toFixed(seconds < 10 ? 1 : 0);
+
+/**
+ * How long a step takes, over all since the first that was seen to end: that one has the loading of the model in it.
+ * @param {Pace | undefined} pace @param {number} step @returns {Pace | undefined}
+ */
+function paceAt(pace, step) {
+  const now = performance.now();
+  if (step < 1) return undefined;
+  if (!pace || step < pace.step) return { begun: now, step };
+  return step === pace.step ? pace : { ...pace, step_s: (now - pace.begun) / 1000 / (step - pace.step) };
 }
 
 /**
@@ -114,11 +146,11 @@ function follow(node, run, draw) {
   const stop = () => set({ step: undefined });
   const listeners = {
     executing: (/** @type {CustomEvent<ComfyNodeId | null>} */ { detail }) => {
-      if (isNode(node, detail)) set({ step: 0, report: undefined });
+      if (isNode(node, detail)) set({ step: 0, report: undefined, pace: undefined });
       else if (run.step !== undefined) stop();
     },
     progress: (/** @type {CustomEvent<{ node: ComfyNodeId, value: number }>} */ { detail }) =>
-      isNode(node, detail.node) && set({ step: detail.value }),
+      isNode(node, detail.node) && set({ step: detail.value, pace: paceAt(run.pace, detail.value) }),
     execution_error: stop,
     execution_interrupted: stop,
     reconnected: stop,

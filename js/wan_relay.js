@@ -9,6 +9,7 @@ const PANELS = {
   WanRelay_ApplyLoraPair: () => import("./lora_rows.mjs"),
   WanRelay_PrepareLatent: () => import("./size_readout.mjs"),
   WanRelay_Sample: () => import("./schedule_plot.mjs"),
+  WanRelay_SaveVideo: () => import("./saved_video.mjs"),
 };
 const RUN_NOTES = () => import("./run_notes.mjs");
 

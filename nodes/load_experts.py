@@ -9,12 +9,14 @@ from .engine.files.expert_loading import WEIGHT_DTYPES, load_pair
 from .engine.files.model_files import ModelFile, expert_files, find_expert, maps_files, state_of
 from .rules.errors import WanRelayError
 from .rules.files.expert_files import NO_FILE, PairReport, check_pair
+from .rules.files.partner_file import first_pair
 
 
 class LoadExperts(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         files = list(expert_files())
+        high, low = first_pair(files) or (None, None)  # a new node begins with a pair, where the names tell one
         return io.Schema(
             node_id="WanRelay_LoadExperts",
             display_name="Wan Relay: Load Experts",
@@ -29,11 +31,13 @@ class LoadExperts(io.ComfyNode):
                 io.Combo.Input(
                     "high_noise",
                     options=files,
+                    default=high,
                     tooltip="The expert for the noisy first steps: it lays out motion and composition.",
                 ),
                 io.Combo.Input(
                     "low_noise",
                     options=[*files, NO_FILE],
+                    default=low,
                     tooltip="The expert for the last steps: it draws detail. Choose none only for Wan2.2 TI2V-5B.",
                 ),
                 io.Combo.Input(

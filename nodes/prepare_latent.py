@@ -67,8 +67,10 @@ class PrepareLatent(io.ComfyNode):
                     "match image: the start image's aspect (the end image's without one), with width x height as the "
                     "number of pixels to spend.",
                 ),
-                io.Int.Input("width", default=528, min=16, max=8192, tooltip="Width of the video in pixels."),
-                io.Int.Input("height", default=768, min=16, max=8192, tooltip="Height of the video in pixels."),
+                io.Int.Input("width", default=528, min=16, max=8192, step=16, tooltip="Width of the video in pixels."),
+                io.Int.Input(
+                    "height", default=768, min=16, max=8192, step=16, tooltip="Height of the video in pixels."
+                ),
                 io.Combo.Input(
                     "fit",
                     options=list(FITS),
@@ -81,6 +83,7 @@ class PrepareLatent(io.ComfyNode):
                     default=81,
                     min=1,
                     max=1025,
+                    step=4,
                     tooltip="Frames, brought to the nearest 4n+1; 81 are 5 seconds at 16 fps.",
                 ),
                 io.Int.Input(

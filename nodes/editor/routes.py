@@ -23,14 +23,14 @@ import folder_paths
 from aiohttp import web
 from comfy_api.latest import io
 
-from ..engine.files.model_files import expert_file, lora_file, lora_files, maps_files
+from ..engine.files.model_files import expert_file, expert_files, lora_file, lora_files, maps_files
 from ..engine.relay.sigma_schedule import SchedulePlan, plan_schedule
 from ..node_list import NODES
 from ..rules.errors import FileRefused, InvalidInput, WanRelayError
-from ..rules.files.expert_files import NO_FILE, PairReport, check_expert, check_pair
+from ..rules.files.expert_files import NO_FILE, check_expert, check_pair
 from ..rules.files.lora_files import check_lora_rows
-from ..rules.files.lora_partner import offered_partners
 from ..rules.files.lora_rows import read_rows
+from ..rules.files.partner_file import offered_expert, offered_partners
 from ..rules.files.safetensors_header import read_header
 from ..rules.files.vae_file import is_ti2v_5b_vae
 from ..rules.frames.frame_count import NATIVE_FPS, plan_length
@@ -129,11 +129,15 @@ def size(query: Query) -> dict[str, Any]:
     }
 
 
-def experts(query: Query) -> PairReport:
-    """Whether two files are a pair, from their headers."""
+def experts(query: Query) -> dict[str, Any]:
+    """Whether two files are a pair, from their headers, and the file that goes with one of them by its name."""
     high, low = _expert_paths(query)
     assert high is not None
-    return check_pair(high, low, maps_files())
+    offers = offered_expert(query["high_noise"], query["low_noise"], list(expert_files()))
+    try:
+        return {**check_pair(high, low, maps_files()), "offers": offers}
+    except FileRefused as problem:
+        return {"refused": str(problem), "offers": offers}
 
 
 def loras(query: Query) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Editor:
         self.errors: list[str] = []
         self.requests: list[str] = []
         self.page.on("console", self._on_console)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url.removeprefix(url)))
         self.page.goto(url)
         self._wait_until_started()

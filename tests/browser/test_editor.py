@@ -79,6 +79,30 @@ def test_plot_reads_values_through_links(editor: Any) -> None:
     assert bars(editor) == []
 
 
+@pytest.mark.parametrize("nodes_2", MODES)
+def test_a_bar_that_is_pressed_is_where_the_low_noise_expert_begins(editor: Any, nodes_2: bool) -> None:
+    editor.set_up(nodes_2=nodes_2)
+    load(editor)
+    editor.set_widgets("WanRelay_Sample", {"steps": 6, "switch": "boundary"})
+    editor.wait_for_panel("WanRelay_Sample", "boundary 0.9")
+    editor.page.locator(".wan-relay .bar:visible").nth(4).dispatch_event("click")
+    editor.wait_for_panel("WanRelay_Sample", "4 high, 2 low · switch after step 4")
+    assert bars(editor) == ["high"] * 4 + ["low"] * 2
+
+
+def test_new_experts_begin_with_a_pair_and_one_alone_finds_its_partner(editor: Any) -> None:
+    editor.run("app.rootGraph.clear(); app.rootGraph.add(LiteGraph.createNode('WanRelay_LoadExperts'));")
+    editor.wait_for_panel("WanRelay_LoadExperts", "Low noise Wan2.2 ")
+    assert editor.page.locator(".wan-relay .bad").count() == 0
+    load(editor, "wan22_i2v_4step_lora")
+    low = "wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors"
+    editor.set_widgets("WanRelay_LoadExperts", {"low_noise": "none"})
+    editor.wait_for_panel("WanRelay_LoadExperts", f"low_noise: use {low}")
+    editor.page.locator(".wan-relay button.offer:visible").click()
+    editor.wait_for_panel("WanRelay_LoadExperts", "Low noise Wan2.2 I2V")
+    assert "use " not in editor.panel("WanRelay_LoadExperts")
+
+
 def test_plot_shows_the_legs_in_their_colours(editor: Any) -> None:
     load(editor, "wan22_i2v_4step_motion")
     editor.wait_for_panel("WanRelay_Sample", "1 opening, 1 high, 2 low · switch after step 2")
@@ -170,19 +194,30 @@ def test_readout_says_what_will_be_rendered_and_the_lists_set_the_widgets(editor
     load(editor)
     says = "400 x 300 to 528 x 768, crop, 81 frames, 5.06 s at 16 fps"
     editor.wait_for_panel("WanRelay_PrepareLatent", says)
-    editor.set_widgets("WanRelay_PrepareLatent", {"sizing": "match image", "width": 835, "height": 483, "length": 80})
-    editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 720 x 544, crop, 81 frames, 5.06 s at 16 fps")
-    warnings = editor.page.locator(".wan-relay .warn:visible").all_text_contents()
-    assert "length 80 is not of the form 4n+1; 81 frames are made." in warnings
+    editor.set_widgets("WanRelay_PrepareLatent", {"sizing": "match image", "width": 835, "height": 483, "length": 48})
+    inputs = prepare_latent(editor)
+    assert (inputs["width"], inputs["height"], inputs["length"]) == (832, 480, 49)  # the fields go by what can be made
+    editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 720 x 544, crop, 49 frames, 3.06 s at 16 fps")
+    editor.run(
+        "const node = LiteGraph.createNode('PrimitiveInt'); app.rootGraph.add(node); node.widgets[0].value = 80;"
+        "node.connect(0, find('WanRelay_PrepareLatent')[0], 'length');"
+    )
+    editor.wait_for_panel("WanRelay_PrepareLatent", "length 80 is not of the form 4n+1; 81 frames are made.")
+    editor.run("app.rootGraph.remove(find('PrimitiveInt')[0]);")
+    editor.wait_for_panel("WanRelay_PrepareLatent", "49 frames")
 
     editor.page.locator(".wan-relay select.resolution").select_option("1280x720")
     durations = editor.page.locator(".wan-relay select.duration")
     durations.focus()
-    durations.select_option("49")
-    editor.wait_for_panel("WanRelay_PrepareLatent", "49 frames, 3.06 s at 16 fps")
+    durations.select_option("113")
+    editor.wait_for_panel("WanRelay_PrepareLatent", "113 frames, 7.06 s at 16 fps")
     assert editor.run("return document.activeElement.className;") == "duration"
-    inputs = next(node["inputs"] for node in editor.export().values() if node["class_type"] == "WanRelay_PrepareLatent")
-    assert (inputs["width"], inputs["height"], inputs["length"]) == (1280, 720, 49)
+    inputs = prepare_latent(editor)
+    assert (inputs["width"], inputs["height"], inputs["length"]) == (1280, 720, 113)
+
+
+def prepare_latent(editor: Any) -> dict[str, Any]:
+    return next(node["inputs"] for node in editor.export().values() if node["class_type"] == "WanRelay_PrepareLatent")
 
 
 def test_readout_knows_the_5b_vae_and_the_frame_rate_of_the_graph(editor: Any) -> None:
@@ -398,7 +433,6 @@ def test_a_run_shows_its_steps_and_plays_the_video(editor: Any, server: Any, nod
     editor.page.wait_for_function(
         "() => [...document.querySelectorAll('video')].some((video) => video.videoWidth === 64)", polling=200
     )
-    editor.page.evaluate("document.querySelector('video').play()")
     editor.page.wait_for_function("() => document.querySelector('video').currentTime > 0.05", polling=50)
     seen, previews = editor.seen_in_run()
     steps = [f"Step {n} of 10, {'high' if n <= 5 else 'low'}-noise expert" for n in range(1, 11)]
@@ -406,6 +440,12 @@ def test_a_run_shows_its_steps_and_plays_the_video(editor: Any, server: Any, nod
     assert shown == [step for step in steps if step in shown]  # the server leaves out steps shorter than 0.1 s
     assert (shown[0], shown[-1]) == (steps[0], steps[-1])
     assert previews > 0
+    editor.wait_for_panel("WanRelay_SaveVideo", "64 x 32, 5 frames, 0.31 s at 16 fps, 0.0")
+    editor.wait("[...document.querySelectorAll('video')].some((v) => v.muted && v.loop && !v.paused)")
+    editor.set_widgets("WanRelay_Sample", {"seed": 1, "control_after_generate": "randomize"})
+    editor.page.locator(".wan-relay button.use-seed:visible").click()
+    seeds = "return find('WanRelay_Sample')[0].widgets.filter((w) => /seed|generate/.test(w.name)).map((w) => w.value);"
+    assert editor.run(seeds) == [7 + nodes_2, "fixed"]
     assert core_text(editor, "WanRelay_Sample") is None  # the panel says it, in the user's language
     editor.wait_for_panel("WanRelay_PrepareLatent", "300 x 200 to 64 x 32, crop, 5 frames")
 
@@ -580,9 +620,9 @@ def test_a_panel_that_grows_is_no_step_of_undo(editor: Any) -> None:
     tracker = "const tracker = app.extensionManager.workflow.activeWorkflow.changeTracker;"
     capture = f"{tracker} tracker.captureCanvasState(); return [tracker.undoQueue.length, tracker.redoQueue.length];"
     steps, _ = editor.run(capture)
-    editor.set_widgets("WanRelay_PrepareLatent", {"width": 530})
+    editor.set_widgets("WanRelay_PrepareLatent", {"batch_size": 2})
     assert editor.run(capture) == [steps + 1, 0]
-    editor.wait_for_panel("WanRelay_PrepareLatent", "width 530 is not a multiple of 16; 528 is used.")
+    editor.wait_for_panel("WanRelay_PrepareLatent", "The 2 videos of the batch follow each other in one file.")
     editor.settle()
     assert editor.run(capture) == [steps + 1, 0]
     editor.run(f"{tracker} await tracker.undo();")

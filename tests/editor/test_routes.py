@@ -23,6 +23,7 @@ SCHEDULE = {
 }
 SIZE = {"sizing": "match image", "width": "832", "height": "624", "fit": "crop", "length": "80", "batch_size": "1"}
 TOY_HIGH, TOY_LOW = "toy_wan2.2_i2v_high_noise.safetensors", "toy_wan2.2_i2v_low_noise.safetensors"
+OFFER = [{"input": "low_noise", "file": TOY_LOW}]
 TOY_HIGH_LORA = "toy_wan2.2_i2v_high_noise_4step_lora.safetensors"
 TOY_LOW_LORA = "toy_wan2.2_i2v_low_noise_4step_lora.safetensors"
 
@@ -135,7 +136,7 @@ async def test_files_are_reported_from_their_headers(listed: None, toy_models: P
     folder = toy_models / "diffusion_models"
     pair = {"high_noise": TOY_HIGH, "low_noise": TOY_LOW}
     report = check_pair(folder / TOY_HIGH, folder / TOY_LOW)
-    assert await ask("experts", pair) == (200, json.loads(json.dumps(report)))
+    assert await ask("experts", pair) == (200, json.loads(json.dumps({**report, "offers": []})))
 
     lora = toy_models / "loras" / TOY_HIGH_LORA
     loras = check_lora_pair(lora, None, folder / TOY_HIGH, folder / TOY_LOW)
@@ -180,6 +181,7 @@ async def test_what_the_node_would_refuse_is_an_answer(
 ) -> None:
     status, answer = await ask(route, query)
     assert status == 200
+    assert answer.pop("offers", OFFER) == OFFER
     assert list(answer) == ["refused"]
     assert sentence in answer["refused"]
 

@@ -46,13 +46,20 @@ interface SizeChange {
 }
 
 interface ExpertsAnswer extends Remarks {
+  offers?: Offer[];
   high_noise?: ExpertFacts | null;
   low_noise?: ExpertFacts | null;
 }
 
+/** The file that belongs into an input. */
+interface Offer {
+  input: string;
+  file: string;
+}
+
 interface LorasAnswer extends Remarks {
   pairs?: LoraPair[];
-  offers?: { input: string; file: string }[];
+  offers?: Offer[];
   trigger_words?: string[];
 }
 
@@ -89,6 +96,23 @@ interface LoraFacts {
 
 interface RunOutput<Report extends Remarks = Remarks> {
   wan_relay?: [Report];
+  images?: SavedFile[];
+}
+
+/** What SaveVideo says of a file; `duration` in seconds. */
+interface SavedFile {
+  filename: string;
+  subfolder: string;
+  width: number;
+  height: number;
+  frame_count: number;
+  duration: number;
+  fps: number;
+  seed: number | null;
+}
+
+interface SavedReport extends Remarks {
+  bytes: number;
 }
 
 interface SampleReport extends Remarks {

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from wan_relay.nodes.rules.files.lora_partner import partner_of
+from wan_relay.nodes.rules.files.partner_file import first_pair, offered_expert, partner_of
 
 # The names as they are published (Comfy-Org, lightx2v, Kijai, vita-epfl, ostris, alibaba-pai, civitai).
 # `[H|L]` stands for the two names of a pair, the high-noise one first.
@@ -68,3 +68,26 @@ def test_what_is_no_half_has_no_partner(name: str) -> None:
 )
 def test_the_closest_name_or_none(name: str, names: list[str], partner: str | None) -> None:
     assert partner_of(name, names) == partner
+
+
+@pytest.mark.parametrize(
+    ("names", "pair"),
+    [
+        (["vae.sft", "b_low.sft", "a_high.sft", "b_high.sft"], ("b_high.sft", "b_low.sft")),
+        (["a_high.sft", "b_low.sft"], None),
+        ([], None),
+    ],
+)
+def test_the_first_pair_of_a_list(names: list[str], pair: tuple[str, str] | None) -> None:
+    assert first_pair(names) == pair
+
+
+def test_an_expert_that_stands_alone_or_beside_another_is_offered_its_partner() -> None:
+    names = ["a_high.sft", "a_low.sft", "b_low.sft"]
+    offer = [{"input": "low_noise", "file": "a_low.sft"}]
+    assert offered_expert("a_high.sft", "none", names) == offer
+    assert offered_expert("a_high.sft", "b_low.sft", names) == offer
+    assert offered_expert("a_high.sft", "a_high.sft", names) == offer
+    assert offered_expert("b_low.sft", "a_low.sft", names) == [{"input": "high_noise", "file": "a_high.sft"}]
+    assert offered_expert("a_high.sft", "a_low.sft", names) == []
+    assert offered_expert("b_low.sft", "a_high.sft", names) == []

@@ -1,7 +1,7 @@
-"""Which LoRA file is the other half of a pair, by the names alone."""
+"""Which file, an expert or a LoRA, is the other half of a pair, by the names alone."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TypedDict
 
@@ -17,7 +17,7 @@ _COUNTED = {"rank", "dim", "alpha", "cm", "e", "ep", "epoch", "epochs"}
 
 
 def partner_of(name: str, names: Sequence[str]) -> str | None:
-    """The one file of `names` that is the other half of the LoRA pair of `name`; None where none or several could be.
+    """The one file of `names` that is the other half of the pair of `name`; None where none or several could be.
 
     `names` are those of ComfyUI's list, with folders. The halves have the same name but for the word of the expert
     (`..._HIGH_...`, `high_noise_model`, `HighNoise/...`). Where no name is that close, numbers of the rank, the epoch
@@ -40,6 +40,14 @@ def partner_of(name: str, names: Sequence[str]) -> str | None:
     return None
 
 
+def first_pair(names: Sequence[str]) -> tuple[str, str] | None:
+    """The first file of the list that is named as a high-noise one and has its partner there, with that partner."""
+    for name in names:
+        if expert_from_name(name) == HIGH_NOISE and (partner := partner_of(name, names)):
+            return name, partner
+    return None
+
+
 class Offer(TypedDict):
     """The file that belongs into an input beside the one that is chosen."""
 
@@ -51,14 +59,23 @@ def offered_partners(rows: Iterable[LoraRow], names: Sequence[str]) -> list[Offe
     """For every row the partner of each file that is in its right place and has another one, or none, beside it."""
     offers: list[Offer] = []
     for row in rows:
-        for slot, other in ((HIGH_NOISE, LOW_NOISE), (LOW_NOISE, HIGH_NOISE)):
-            file = row.file(slot)
-            if file is None or file == NO_FILE or expert_from_name(file) != slot:
-                continue
-            partner = partner_of(file, names)
-            if partner not in (None, row.file(other)):
-                offers.append({"input": input_name(f"{other}_lora", row.number), "file": partner})
+        for slot, file in _missing_partners(row.file(HIGH_NOISE), row.file(LOW_NOISE), names):
+            offers.append({"input": input_name(f"{slot}_lora", row.number), "file": file})
     return offers
+
+
+def offered_expert(high: str, low: str, names: Sequence[str]) -> list[Offer]:
+    """The partner of the one of two expert files that is in its right place and has another one beside it."""
+    return [{"input": slot, "file": file} for slot, file in _missing_partners(high, low, names)]
+
+
+def _missing_partners(high: str | None, low: str | None, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The slot and the file that belongs there, for each file that has another one, or none, beside it."""
+    for slot, file, other, beside in ((HIGH_NOISE, high, LOW_NOISE, low), (LOW_NOISE, low, HIGH_NOISE, high)):
+        if file and file != NO_FILE and expert_from_name(file) == slot:
+            partner = partner_of(file, names)
+            if partner and partner != beside:
+                yield other, partner
 
 
 def _whole(name: str) -> tuple[str, ...]:

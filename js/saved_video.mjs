@@ -1,0 +1,59 @@
+// On SaveVideo: what the file is, and the seed to use again; and the video plays at once.
+import { setWidget, sourceOf, widgetOf } from "./graph_values.mjs";
+import { chain } from "./live.mjs";
+import { addPanel, copyLine, make, notes } from "./panel.mjs";
+import { text } from "./text.mjs";
+
+const LOOK_FOR_MS = 5000;
+
+/** @param {ComfyNode} node */
+export function addTo(node) {
+  const panel = addPanel(node, "saved");
+  chain(node, "onExecuted", (/** @type {RunOutput<SavedReport> | undefined} */ output) => {
+    const [report, file] = [output?.wan_relay?.[0], output?.images?.[0]];
+    panel.fill(...(report && file ? facts(node, file, report.bytes) : []), ...notes(report));
+    if (file) play(file.filename, performance.now() + LOOK_FOR_MS);
+  });
+}
+
+/** @param {ComfyNode} node @param {SavedFile} file @param {number} bytes */
+function facts(node, file, bytes) {
+  const { filename, subfolder, width, height, frame_count, duration, fps, seed } = file;
+  const size = (bytes / 1e6).toFixed(bytes < 1e6 ? 2 : 1);
+  const values = { width, height, frames: frame_count, seconds: duration.toFixed(2), fps, size };
+  return [
+    copyLine(text("file"), subfolder ? `${subfolder}/${filename}` : filename),
+    make("div", { class: "facts" }, text("savedFacts", values)),
+    ...(seed === null || seed === undefined ? [] : [seedLine(node, seed)]),
+  ];
+}
+
+/** @param {ComfyNode} node @param {number} seed */
+function seedLine(node, seed) {
+  const use = make("button", { type: "button", class: "use-seed" }, text("useSeed"));
+  use.addEventListener("click", () => useSeed(sourceOf(node, "report"), seed));
+  return make("div", {}, `${text("seed", { seed })} `, use);
+}
+
+/**
+ * Set the seed of the Sample node that made the video, and keep it for the runs to come.
+ * @param {ComfyNode | undefined} sampler @param {number} seed
+ */
+function useSeed(sampler, seed) {
+  if (sampler?.comfyClass !== "WanRelay_Sample") return;
+  setWidget(sampler, "seed", seed);
+  if (widgetOf(sampler, "control_after_generate")) setWidget(sampler, "control_after_generate", "fixed");
+}
+
+/**
+ * Let the editor's own player of this file run, without sound and over and over, as soon as it is there.
+ * @param {string} filename @param {number} until
+ */
+function play(filename, until) {
+  const players = [...document.querySelectorAll("video")].filter(({ src }) => src.includes(encodeURIComponent(filename)));
+  for (const player of players) {
+    Object.assign(player, { muted: true, loop: true });
+    player.play().catch(() => undefined); // the browser may refuse; then it waits for a click, as before
+  }
+  if (!players.length && performance.now() < until) setTimeout(() => play(filename, until), 200);
+}
