@@ -47,7 +47,17 @@ export function offerLine(node, name, file) {
 const KINDS = { i2v: "Wan2.2 I2V", t2v: "Wan2.2 T2V", ti2v_5b: "Wan2.2 TI2V-5B" };
 
 /** @param {ExpertFacts} facts */
-const expertFacts = ({ kind, precision, bytes }) => [KINDS[kind] ?? kind, precision, fileSize(bytes)];
+const expertFacts = ({ kind, precision, bytes, file }) => [KINDS[kind] ?? kind, precision, fileSize(bytes), ...tailOf(file)];
+
+const WHOLE_NAME = 24; // what the node's own field shows of a name
+/**
+ * The end of a long name, by which two experts are told apart.
+ * @param {string} file
+ */
+function tailOf(file) {
+  const name = file.replace(/\.\w+$/, "");
+  return name.length > WHOLE_NAME ? [`…${name.slice(-WHOLE_NAME)}`] : [];
+}
 
 /** @param {LoraFacts} facts */
 const loraFacts = ({ layers, applied, unmatched }) => [

@@ -13,26 +13,44 @@ from .template_notes import DOWNLOADS, note_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TITLE_HEIGHT = 30
-GAP = 150  # Nodes 2.0 draws a node up to 80 pixels taller than the classic canvas, and panels grow with warnings
-GROUP_PADDING = 24
-COLUMN_GAP = 90
+GAP = 100  # Nodes 2.0 draws a node up to 80 pixels taller than the classic canvas
+GROUP_PADDING = 12
+COLUMN_GAP = 36
 
-# Column by column, left to right: the group's title, its colour, its width, and the nodes in it, top to bottom.
+# Column by column, left to right: the group's title, its colour, its width, and the nodes in it, top to bottom. All of
+# it is about 2000 wide and 1000 high, which a laptop's screen shows at a size that can be read.
+NOTE = "MarkdownNote"
 COLUMNS: list[tuple[str, str, int, list[str]]] = [
-    ("Models", "#3f789e", 440, ["VAELoader", "WanRelay_LoadExperts", "WanRelay_ApplyLoraPair", "WanRelay_ApplyNag"]),
-    ("Prompt and images", "#8a6d3b", 400, ["WanRelay_EncodePrompts", "LoadImage"]),
-    ("Size and length", "#5a7a4a", 380, ["WanRelay_PrepareLatent"]),
-    ("Relay: high noise, then low noise", "#b06634", 380, ["WanRelay_OpeningLeg", "WanRelay_Sample"]),
-    ("Video", "#6a5a8c", 420, ["VAEDecode", "WanRelay_SaveVideo"]),
+    (
+        "Models",
+        "#3f789e",
+        400,
+        ["WanRelay_LoadExperts", "WanRelay_ApplyLoraPair", "WanRelay_ApplyNag", "VAELoader", NOTE],
+    ),
+    ("Prompt and images", "#8a6d3b", 340, ["WanRelay_EncodePrompts", "LoadImage"]),
+    ("Size and length", "#5a7a4a", 320, ["WanRelay_PrepareLatent"]),
+    ("Relay: high noise, then low noise", "#b06634", 340, ["WanRelay_OpeningLeg", "WanRelay_Sample"]),
+    ("Video", "#6a5a8c", 340, ["VAEDecode", "WanRelay_SaveVideo"]),
 ]
-HEIGHTS = {"WanRelay_EncodePrompts": 340, "LoadImage": 340, "WanRelay_SaveVideo": 520, "WanRelay_Sample": 800}
-NOTE_SIZE = [460, 560]
+HEIGHTS = {"WanRelay_EncodePrompts": 300, "LoadImage": 300, "WanRelay_SaveVideo": 480, "WanRelay_Sample": 640}
+NOTE_HEIGHT = 420
+
+# What the editor's app mode asks for, in this order, where the graph has it.
+APP_INPUTS = {
+    "LoadImage": ["image"],
+    "WanRelay_EncodePrompts": ["prompt"],
+    "WanRelay_PrepareLatent": ["width", "height", "length"],
+    "WanRelay_Sample": ["seed"],
+}
 
 
 def lay_out(graph: dict[str, Any], name: str) -> dict[str, Any]:
-    """The same graph with its nodes in columns, a group around each column, and the note at the left."""
+    """The same graph with its nodes in columns, a group around each column, the note, and a form for app mode."""
+    files = [value for node in graph["nodes"] for value in node.get("widgets_values", []) if value in DOWNLOADS]
+    note_id = max(node["id"] for node in graph["nodes"]) + 1
+    graph["nodes"].append(note(note_id, note_of(name, files)))
     groups: list[dict[str, Any]] = []
-    x = NOTE_SIZE[0] + COLUMN_GAP
+    x = 0
     for title, colour, width, types in COLUMNS:
         nodes = [node for kind in types for node in graph["nodes"] if node["type"] == kind]
         y = 0.0
@@ -43,39 +61,57 @@ def lay_out(graph: dict[str, Any], name: str) -> dict[str, Any]:
         bounds = [x - GROUP_PADDING, -TITLE_HEIGHT - 60, width + 2 * GROUP_PADDING, y - GAP + TITLE_HEIGHT + 140]
         groups.append({"id": len(groups) + 1, "title": title, "bounding": bounds, "color": colour, "font_size": 24})
         x += width + 2 * GROUP_PADDING + COLUMN_GAP
-    all_files: list[str] = []
     for node in graph["nodes"]:
+        if node["type"] == NOTE:
+            continue
         node["properties"] = {"Node name for S&R": node["type"]}
-        files = [value for value in node.get("widgets_values", []) if value in DOWNLOADS]
-        all_files += files
         models = [
             {"name": file, "url": DOWNLOADS[file].url, "directory": DOWNLOADS[file].folder}
-            for file in files
-            if DOWNLOADS[file].url.endswith(file)
+            for file in node.get("widgets_values", [])
+            if file in DOWNLOADS and DOWNLOADS[file].url.endswith(file)
         ]
         if models:
             node["properties"]["models"] = models
-    note_id = max(node["id"] for node in graph["nodes"]) + 1
-    graph["nodes"].append(
-        {
-            "id": note_id,
-            "type": "MarkdownNote",
-            "title": "Which files go where",
-            "pos": [0, 0],
-            "size": NOTE_SIZE,
-            "flags": {},
-            "order": 0,
-            "mode": 0,
-            "inputs": [],
-            "outputs": [],
-            "properties": {},
-            "widgets_values": [note_of(name, all_files)],
-            "color": "#432",
-            "bgcolor": "#653",
-        }
-    )
     kept = ("last_link_id", "links", "nodes", "version")
-    return {**{key: graph[key] for key in kept}, "last_node_id": note_id, "groups": groups, "config": {}, "extra": {}}
+    extra = {"linearData": app_form(graph["nodes"])}
+    return {
+        **{key: graph[key] for key in kept},
+        "last_node_id": note_id,
+        "groups": groups,
+        "config": {},
+        "extra": extra,
+    }
+
+
+def app_form(nodes: list[dict[str, Any]]) -> dict[str, Any]:
+    """The widgets and the result that app mode shows: pairs of node number and widget, and node numbers."""
+    inputs = [
+        [node["id"], widget]
+        for kind, widgets in APP_INPUTS.items()
+        for node in nodes
+        if node["type"] == kind
+        for widget in widgets
+    ]
+    return {"inputs": inputs, "outputs": [node["id"] for node in nodes if node["type"] == "WanRelay_SaveVideo"]}
+
+
+def note(number: int, text: str) -> dict[str, Any]:
+    return {
+        "id": number,
+        "type": NOTE,
+        "title": "Which files go where",
+        "pos": [0, 0],
+        "size": [0, NOTE_HEIGHT],
+        "flags": {},
+        "order": 0,
+        "mode": 0,
+        "inputs": [],
+        "outputs": [],
+        "properties": {},
+        "widgets_values": [text],
+        "color": "#432",
+        "bgcolor": "#653",
+    }
 
 
 def main(url: str, only: str = "*") -> None:

@@ -85,6 +85,7 @@ interface ExpertFacts {
   kind: string;
   precision: string;
   bytes: number;
+  file: string;
 }
 
 interface LoraFacts {
