@@ -100,11 +100,18 @@ def _encode(
     with closing(frames_of(images, order, converter, video.pix_fmt)) as frames:
         for index, frame in enumerate(frames):
             frame.pts, frame.time_base = index, 1 / spec.rate
-            container.mux(video.encode(frame))
+            container.mux(_lasting(video.encode(frame), spec.rate))
             feed_sound((index + 1) / spec.rate)
             on_frame(index + 1)
-    container.mux(video.encode(None))
+    container.mux(_lasting(video.encode(None), spec.rate))
     feed_sound(None)
+
+
+def _lasting(packets: list[av.Packet], rate: Fraction) -> list[av.Packet]:
+    """The packets, each one frame long: an encoder that was told another rate writes that one's length."""
+    for packet in packets:
+        packet.duration = round(1 / rate / packet.time_base)
+    return packets
 
 
 def _add_video_stream(
@@ -117,6 +124,7 @@ def _add_video_stream(
     options = spec.format.encoder_options(width, height, spec.preset)
     video.options = {**options, "crf": str(spec.crf), "chroma_sample_location": "left"}
     context = video.codec_context
+    context.time_base = 1 / spec.rate  # where the encoder is told of fewer frames a second
     context.color_primaries = context.color_trc = context.colorspace = BT709
     context.color_range = LIMITED_RANGE
     if spec.format.codec_tag:

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from wan_relay.nodes.rules.errors import InvalidInput
 from wan_relay.nodes.rules.frames.frame_order import frames_in_order
@@ -25,7 +27,7 @@ def test_the_order(num_frames, frame_order, drop_last_frame, expected):
 
 def test_a_repeated_ping_pong_shows_no_frame_twice_in_a_row():
     twice = frames_in_order(81, "ping-pong") * 2
-    assert all(abs(after - before) == 1 for before, after in zip(twice, twice[1:], strict=False))
+    assert all(abs(after - before) == 1 for before, after in itertools.pairwise(twice))
     assert len(twice) == 2 * 160
 
 

@@ -6,7 +6,8 @@ from wan_relay.nodes.rules.frames.interpolated_frames import interpolated_count,
 
 
 @pytest.mark.parametrize(
-    ("num_frames", "factor", "expected"), [(81, 1, 81), (81, 2, 161), (81, 5, 401), (161, 8, 1281), (1, 4, 1), (2, 3, 4)]
+    ("num_frames", "factor", "expected"),
+    [(81, 1, 81), (81, 2, 161), (81, 5, 401), (161, 8, 1281), (1, 4, 1), (2, 3, 4)],
 )
 def test_frame_counts(num_frames, factor, expected):
     assert interpolated_count(num_frames, factor) == expected
