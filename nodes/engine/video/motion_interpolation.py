@@ -48,8 +48,14 @@ def between_by_motion(
     result[::factor] = images
     steps = len(images) - 1
     starts = range(0, steps, STEPS_A_RUN)
+    is_inference = torch.is_inference_mode_enabled()  # of this thread alone, and the tensors are of that kind
+
+    def fill(start: int) -> None:
+        with torch.inference_mode(is_inference):
+            _fill(result, images, factor, start, min(start + STEPS_A_RUN, steps))
+
     with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1), "wan_relay_interpolate") as pool:
-        runs = [pool.submit(_fill, result, images, factor, start, min(start + STEPS_A_RUN, steps)) for start in starts]
+        runs = [pool.submit(fill, start) for start in starts]
         try:
             for start, run in zip(starts, runs, strict=True):
                 run.result()

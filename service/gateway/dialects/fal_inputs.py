@@ -131,7 +131,6 @@ MODELS = {
 _Asked = Callable[[Any], bool]
 REFUSED: dict[str, tuple[_Asked, str]] = {
     "loras": (lambda order: bool(order.loras), "LoRAs by URL cannot be loaded by this gateway"),
-    "reverse_video": (lambda order: order.reverse_video, "this gateway cannot reverse a video"),
 }
 WARNED: dict[str, tuple[_Asked, str]] = {
     "enable_safety_checker": (
@@ -141,15 +140,6 @@ WARNED: dict[str, tuple[_Asked, str]] = {
     "enable_output_safety_checker": (
         lambda order: order.enable_output_safety_checker,
         "enable_output_safety_checker: this gateway has no safety checker, and nothing was checked",
-    ),
-    "num_interpolated_frames": (
-        lambda order: order.interpolator_model != "none" and order.num_interpolated_frames > 0,
-        "num_interpolated_frames: this gateway does not interpolate frames yet; the video has the frames that were "
-        "generated, at frames_per_second",
-    ),
-    "video_write_mode": (
-        lambda order: order.video_write_mode == "fast",
-        "video_write_mode: the encoder's speed cannot be chosen on this gateway",
     ),
 }
 NOT_FOR_FOUR_STEPS = ("num_inference_steps", "guidance_scale", "guidance_scale_2", "negative_prompt")
@@ -168,11 +158,16 @@ def request_fields(model: Model, order: Any) -> tuple[dict[str, Any], list[str]]
         "crf": CRF[order.video_quality] + (SMALLER_CRF if order.video_write_mode == "small" else 0),
         **_size(order),
     }
+    if order.video_write_mode != "balanced":
+        fields["encoder_preset"] = order.video_write_mode
     if isinstance(order, FromImage):
         fields |= picture_field("image", order.image_url) | picture_field("end_image", order.end_image_url)
     if isinstance(order, Tuned):
         fields |= {"length": order.num_frames, "fps": order.frames_per_second, "shift": order.shift}
         fields["negative_prompt"] = order.negative_prompt or None
+        fields |= _interpolation(order)
+    if isinstance(order, WithLoras) and order.reverse_video:
+        fields["frame_order"] = "reverse"
     how, said = _sampling(model, order)
     return fields | how, warnings + said
 
@@ -183,6 +178,14 @@ def _size(order: Any) -> dict[str, Any]:
         return {"resolution": order.resolution, "aspect_ratio": aspect}
     width, height = SIZES_580P["16:9" if aspect == "auto" else aspect]
     return {"width": width, "height": height, "sizing": "match image" if aspect == "auto" else "fixed"}
+
+
+def _interpolation(order: Tuned) -> dict[str, Any]:
+    """n frames between two cut each step into n + 1 pieces; fps follows, or the video becomes slow motion."""
+    if order.interpolator_model == "none" or order.num_interpolated_frames == 0:
+        return {}
+    wanted = {"interpolation": order.interpolator_model, "interpolation_factor": order.num_interpolated_frames + 1}
+    return wanted if order.adjust_fps_for_interpolation else wanted | {"slow_motion": True}
 
 
 def _sampling(model: Model, order: Any) -> tuple[dict[str, Any], list[str]]:

@@ -18,6 +18,7 @@ from ..picture_field import picture_field
 
 MAX_SEED = 2**53 - 1
 OWNER = "wan-video"
+INTERPOLATED_FPS = 30
 _LOWER = BeforeValidator(lower_case)
 Resolution = Annotated[Literal["480p", "720p"], _LOWER]
 Aspect = Annotated[Literal["16:9", "9:16"], _LOWER]
@@ -112,11 +113,6 @@ REFUSED: dict[str, tuple[_Asked, str]] = {
     ),
 }
 WARNED: dict[str, tuple[_Asked, str]] = {
-    "interpolate_output": (
-        lambda order: order.interpolate_output,
-        "interpolate_output: this gateway does not interpolate frames yet; the video has the frames that were "
-        "generated, at frames_per_second",
-    ),
     "disable_safety_checker": (
         lambda order: "disable_safety_checker" in order.model_fields_set and not order.disable_safety_checker,
         "disable_safety_checker: this gateway has no safety checker, and nothing was checked",
@@ -146,6 +142,9 @@ def request_fields(order: Any) -> tuple[dict[str, Any], list[str]]:
         **picture_field("image", getattr(order, "image", None)),
         **picture_field("end_image", getattr(order, "last_image", None)),
     }
+    if isinstance(order, Fast) and order.interpolate_output:
+        interpolation, said = _interpolation(order.frames_per_second)
+        fields, warnings = fields | interpolation, warnings + said
     if isinstance(order, TextToVideoFast):
         return fields | {"workflow": "wan22_t2v_4step"}, warnings
     if isinstance(order, Fast):
@@ -155,3 +154,12 @@ def request_fields(order: Any) -> tuple[dict[str, Any], list[str]]:
     if "sample_steps" in order.model_fields_set:
         warnings.append("sample_steps: without effect, since go_fast takes the 4-step pair")
     return fields | {"workflow": "wan22_i2v_4step"}, warnings
+
+
+def _interpolation(fps: int) -> tuple[dict[str, Any], list[str]]:
+    """The fewest whole pieces of a step that come to 30 frames a second or more: 16 becomes 32, at the same pace."""
+    factor = -(-INTERPOLATED_FPS // fps)
+    if factor == 1:
+        return {}, []
+    said = f"interpolate_output: the video has {fps * factor} frames a second, {factor} times those that were generated"
+    return {"interpolation": "film", "interpolation_factor": factor}, [said] if fps * factor != INTERPOLATED_FPS else []

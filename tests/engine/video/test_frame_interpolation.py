@@ -77,6 +77,13 @@ def test_the_same_frames_whatever_the_machine(photo, monkeypatch):
     assert torch.equal(between_by_motion(images, 2), several)
 
 
+def test_as_comfyui_runs_nodes(photo):
+    images = pan(photo, [0.0, 1.0, 2.0])
+    with torch.inference_mode():
+        made = between_by_motion(images.clone(), 2)
+    assert torch.equal(made, between_by_motion(images, 2))
+
+
 def test_a_cut_is_not_blended():
     images = torch.cat([torch.zeros(4, 64, 64, 3), torch.ones(4, 64, 64, 3)])
     made = between_by_motion(images, 2)[7]
