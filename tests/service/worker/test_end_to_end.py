@@ -207,7 +207,12 @@ def test_frames_in_between_backwards_and_loops(endpoint):
     forward = endpoint.video(**same)
     made = endpoint.video(**same, interpolation="film", interpolation_factor=3, frame_order="reverse")
     assert frames_of(made["video"]) == (25, 64, 64, 48.0)
-    assert [made[name] for name in ("length", "fps", "duration", "frame_order")] == [25, 48, round(25 / 48, 4), "reverse"]
+    assert [made[name] for name in ("length", "fps", "duration", "frame_order")] == [
+        25,
+        48,
+        round(25 / 48, 4),
+        "reverse",
+    ]
     assert (made["interpolation"], made["interpolation_factor"]) == ("minterpolate", 3)
     assert [warning for warning in made["warnings"] if "minterpolate" in warning] == [
         "interpolation: this worker has no model file for film; FFmpeg's minterpolate made the frames in between"

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from wan_relay.service.worker.comfyui import lean_boot
 
-
 NODES = """
 loaded = []
 async def init_builtin_extra_nodes():
