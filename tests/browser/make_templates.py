@@ -23,7 +23,7 @@ COLUMNS: list[tuple[str, str, int, list[str]]] = [
     ("Prompt and images", "#8a6d3b", 400, ["WanRelay_EncodePrompts", "LoadImage"]),
     ("Size and length", "#5a7a4a", 380, ["WanRelay_PrepareLatent"]),
     ("Relay: high noise, then low noise", "#b06634", 380, ["WanRelay_OpeningLeg", "WanRelay_Sample"]),
-    ("Video", "#6a5a8c", 420, ["VAEDecode", "WanRelay_SaveVideo"]),
+    ("Video", "#6a5a8c", 420, ["VAEDecode", "WanRelay_InterpolateFrames", "WanRelay_SaveVideo"]),
 ]
 HEIGHTS = {"WanRelay_EncodePrompts": 340, "LoadImage": 340, "WanRelay_SaveVideo": 520, "WanRelay_Sample": 800}
 NOTE_SIZE = [460, 560]

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import torch
 
+from ...rules.errors import FramesMissing
 from ...rules.frames.interpolated_frames import interpolated_count
 
 # Overlapped blocks of 16, each frame's motion sought on its own. Of 832x480 frames that pan, zoom and turn, the frames
@@ -67,12 +68,15 @@ def between_by_motion(
 
 def _fill(result: torch.Tensor, images: torch.Tensor, factor: int, start: int, end: int) -> None:
     """The frames between images `start` and `end`; an image more on either side lets the filter see the motion."""
-    first = max(0, start - 1)
+    first, missing = max(0, start - 1), (end - start) * (factor - 1)
     seen = [*range(first, end + 1), min(end + 1, len(images) - 1)]
     for position, frame in _filtered((images[index] for index in seen), factor, images.shape[1], images.shape[2]):
         index = first * factor + position
         if start * factor < index < end * factor and index % factor:
             result[index] = frame.to(result)
+            missing -= 1
+    if missing:
+        raise FramesMissing(f"FFmpeg's minterpolate left out {missing} frames behind frame {start + 1}.")
 
 
 def _filtered(
