@@ -105,7 +105,7 @@ def _ffmpeg_version() -> str:
 
 def ready_frames(images: torch.Tensor) -> list[av.VideoFrame]:
     height, width, channels = images.shape[1:]
-    return list(frames_of(images, PlaneConverter(width, height, channels), "yuv420p"))
+    return list(frames_of(images, range(len(images)), PlaneConverter(width, height, channels), "yuv420p"))
 
 
 def save_floor(frames: list[av.VideoFrame], folder: Path) -> Path:

@@ -6,6 +6,7 @@ from .apply_lora_pair import ApplyLoraPair
 from .apply_nag import ApplyNag
 from .encode_prompts import EncodePrompts
 from .guider import Guider
+from .interpolate_frames import InterpolateFrames
 from .load_experts import LoadExperts
 from .opening_leg import OpeningLegNode
 from .prepare_latent import PrepareLatent
@@ -25,5 +26,6 @@ NODES: list[type[io.ComfyNode]] = [
     Guider,
     Schedule,
     SelectSolver,
+    InterpolateFrames,
     SaveVideo,
 ]

@@ -17,10 +17,11 @@ from .engine.files.whole_file import not_saved, save_whole
 from .engine.video.saved_files import SavedFiles
 from .engine.video.sound import SoundTrack
 from .engine.video.video_file import VideoSpec, check_images, encode_video, even_size
-from .engine.video.video_format import FORMATS, check_encoding, frame_rate, video_format
+from .engine.video.video_format import ENCODER_PRESETS, FORMATS, MAX_FPS, check_encoding, frame_rate, video_format
 from .rules.errors import InvalidInput
 from .rules.files.save_name import check_name, fill_name
 from .rules.files.widget_value import widget_value
+from .rules.frames.frame_order import FRAME_ORDERS, frames_in_order
 
 SAVED = SavedFiles()
 ADDED_TO_NAME = 44  # bytes, at most: a number and a suffix, or the name while the file is written
@@ -44,7 +45,7 @@ class SaveVideo(io.ComfyNode):
                     "fps",
                     default=16.0,
                     min=1.0,
-                    max=120.0,
+                    max=float(MAX_FPS),
                     step=0.001,
                     tooltip="Frames per second. Wan2.2 A14B makes 16, TI2V-5B 24. 23.976 means exactly 24000/1001.",
                 ),
@@ -74,7 +75,34 @@ class SaveVideo(io.ComfyNode):
                     advanced=True,
                     tooltip="10 keeps smoother gradients (h264, h265, av1). Browsers do not play 10-bit h264.",
                 ),
-                io.Audio.Input("audio", optional=True, tooltip="Sound, cut to the length of the video."),
+                io.Combo.Input(
+                    "encoder_preset",
+                    options=list(ENCODER_PRESETS),
+                    default="balanced",
+                    optional=True,
+                    advanced=True,
+                    tooltip="How long the encoder searches: fast writes soon and larger, small slowly and smaller.",
+                ),
+                io.Combo.Input(
+                    "frame_order",
+                    options=list(FRAME_ORDERS),
+                    default="forward",
+                    optional=True,
+                    advanced=True,
+                    tooltip="reverse plays backwards; ping-pong there and back, which repeats without a jump.",
+                ),
+                io.Boolean.Input(
+                    "drop_last_frame",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For a loop whose end image is its start image: the last frame is the first one again.",
+                ),
+                io.Audio.Input(
+                    "audio",
+                    optional=True,
+                    tooltip="Sound, cut to the length of the video. It runs forward in every frame_order.",
+                ),
                 io.String.Input(
                     "report",
                     optional=True,
@@ -95,6 +123,8 @@ class SaveVideo(io.ComfyNode):
         format: str | None = None,
         crf: int | None = None,
         bit_depth: str | None = None,
+        encoder_preset: str | None = "balanced",
+        frame_order: str | None = "forward",
     ) -> bool | str:
         """Constants are checked before anything runs; a linked value (None here) when it arrives. What is not of its
         type, ComfyUI itself names."""
@@ -104,7 +134,9 @@ class SaveVideo(io.ComfyNode):
             if isinstance(filename_prefix, str):
                 _check_prefix(filename_prefix)
             if isinstance(format, str) and isinstance(crf, int) and isinstance(bit_depth, str):
-                check_encoding(format, crf, bit_depth)
+                check_encoding(format, crf, bit_depth, encoder_preset if encoder_preset is not None else "balanced")
+            if isinstance(frame_order, str):
+                frames_in_order(1, frame_order)
         except InvalidInput as error:
             return str(error)
         return True
@@ -122,14 +154,18 @@ class SaveVideo(io.ComfyNode):
         format: str,
         crf: int,
         bit_depth: str,
+        encoder_preset: str = "balanced",
+        frame_order: str = "forward",
+        drop_last_frame: bool = False,
         audio: dict | None = None,
         report: str | None = None,
     ) -> io.NodeOutput:
         check_images(images)
         _check_prefix(filename_prefix)
-        check_encoding(format, crf, bit_depth)
-        spec = VideoSpec(video_format(format), frame_rate(fps), crf, int(bit_depth))
-        duration = len(images) / spec.rate
+        check_encoding(format, crf, bit_depth, encoder_preset)
+        order = frames_in_order(len(images), frame_order, drop_last_frame)
+        spec = VideoSpec(video_format(format), frame_rate(fps), crf, int(bit_depth), encoder_preset)
+        duration = len(order) / spec.rate
         sound = SoundTrack(audio, duration) if audio is not None else None
         facts, warnings = _read_report(report)
         warnings += _changes(images, spec, format)
@@ -138,7 +174,7 @@ class SaveVideo(io.ComfyNode):
 
         width, height = even_size(images)
         folder, name, number, subfolder = _place(filled_prefix, width, height)
-        progress = comfy.utils.ProgressBar(len(images))
+        progress = comfy.utils.ProgressBar(len(order))
 
         def on_frame(done: int) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
@@ -148,14 +184,14 @@ class SaveVideo(io.ComfyNode):
             folder,
             lambda count: f"{name}_{count:05}_.{spec.format.container}",
             number,
-            lambda unfinished: encode_video(unfinished, images, spec, sound, cls._metadata(facts), on_frame),
+            lambda unfinished: encode_video(unfinished, images, spec, sound, cls._metadata(facts), on_frame, order),
         )
         SAVED.add(str(cls.hidden.unique_id), path)
         item = {
             **ui.SavedResult(path.name, subfolder, io.FolderType.output),
             "format": f"video/{spec.format.container}",
             "fps": float(spec.rate),
-            "frame_count": len(images),
+            "frame_count": len(order),
             "width": width,
             "height": height,
             "duration": float(duration),

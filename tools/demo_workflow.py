@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--length", type=number(1, 1025), metavar="N", help="frames, 4n+1")
     parser.add_argument("--steps", type=number(1, 200), metavar="N")
     parser.add_argument("--seed", type=number(0, 2**64 - 1), metavar="N")
-    parser.add_argument("--fps", type=number(1, 120, float), metavar="N")
+    parser.add_argument("--fps", type=number(1, 480, float), metavar="N")
     parser.add_argument("--workflow", default="wan22_i2v_4step", metavar="NAME", help="one of workflows/api")
     parser.add_argument("--out", type=Path, default=Path("wan_relay_demo.mp4"), metavar="FILE")
     for name in ("--high", "--low", "--vae", "--text-encoder"):

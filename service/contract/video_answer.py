@@ -48,6 +48,12 @@ class VideoAnswer(BaseModel):
     nag_scale: float | None = Field(None, description="of the guidance away from the negative prompt, if it was on")
     sizing: str | None = Field(None, description="`fixed` or `match image`")
     fit: str | None = Field(None, description="how an image of another aspect was fitted")
+    loop: bool | None = Field(None, description="true where the video ends where it begins")
+    interpolation: str | None = Field(
+        None, description="what made the frames in between, if any: the model file's name, or `minterpolate`"
+    )
+    interpolation_factor: int | None = Field(None, description="pieces of each step between two generated frames")
+    frame_order: str | None = Field(None, description="`reverse` or `ping-pong`, if it was not forward")
     format: str = Field(description="MIME type of the file")
     warnings: list[str] = Field(description="a sentence for everything that was rounded, cropped or ignored")
     timings: Timings = Field(description="see below")

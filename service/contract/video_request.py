@@ -42,6 +42,9 @@ WORKFLOW_IMAGES: dict[str, Literal["one", "both", "none", "optional"]] = {
     "wan22_ti2v_5b": "optional",
 }
 Container = Literal["mp4 h264", "mp4 h265", "mp4 av1", "webm vp9", "webm av1"]
+Interpolation = Literal["none", "film", "rife"]
+FrameOrder = Literal["forward", "reverse", "ping-pong"]
+EncoderPreset = Literal["fast", "balanced", "small"]
 
 
 class VideoRequest(BaseModel):
@@ -102,8 +105,27 @@ class VideoRequest(BaseModel):
         "or https URLs, one or both; strengths from -20 to 20, 1 if left out",
     )
 
+    loop: Flag = Field(
+        False, description="the video ends where it begins: the start image is the end image too, and is shown once"
+    )
+    interpolation: Annotated[Interpolation, BeforeValidator(lower_case)] = Field(
+        "none", description="frames in between by this network; by FFmpeg's minterpolate where its file is not there"
+    )
+    interpolation_factor: Whole = Field(
+        2, ge=1, le=8, description="pieces of each step between two frames; the video has factor x (length - 1) + 1"
+    )
+    slow_motion: Flag = Field(
+        False, description="fps stays what it is, so that interpolation makes the video longer; else fps x factor"
+    )
+    frame_order: Annotated[FrameOrder, BeforeValidator(lower_case)] = Field(
+        "forward", description="reverse plays backwards, ping-pong there and back, each end shown once"
+    )
+
     format: Annotated[Container, BeforeValidator(lower_case)] = Field("mp4 h264", description="container and codec")
     crf: Whole = Field(19, ge=0, le=63, description="quality, lower is better and larger")
+    encoder_preset: Annotated[EncoderPreset, BeforeValidator(lower_case)] = Field(
+        "balanced", description="how long the encoder searches: fast is soon and larger, small slow and smaller"
+    )
     workflow: Annotated[WorkflowName, BeforeValidator(lower_case)] = Field(
         "wan22_i2v_4step", description="which bundled workflow runs"
     )
@@ -127,6 +149,9 @@ class VideoRequest(BaseModel):
             _conflict("aspect_ratio needs resolution beside it", "aspect_ratio")
         if {"boundary", "switch_step"} <= sent and "switch" not in sent:
             _conflict("boundary and switch_step exclude each other unless switch says which one counts", "switch")
+        for name in ("interpolation_factor", "slow_motion"):
+            if name in sent and getattr(self, name) and "interpolation" not in sent:
+                _conflict(f"{name} needs interpolation beside it", name)
         return self
 
     def _images_suit_workflow(self) -> None:
@@ -136,6 +161,14 @@ class VideoRequest(BaseModel):
                 _conflict(f"give exactly one of {', '.join(image_fields(prefix))}; got {' and '.join(given)}", given[0])
         start, end = self.start_image is not None, self.end_image is not None
         need = WORKFLOW_IMAGES[self.workflow]
+        if self.loop:
+            if need in ("none", "optional"):
+                _conflict(f"loop needs a workflow that takes an end image, and {self.workflow} takes none", "loop")
+            if self.end_image:
+                _conflict(f"loop and {self.end_image[0]} exclude each other: a loop ends with its start image", "loop")
+            if not start:
+                _missing("one of " + ", ".join(image_fields("")), "image")
+            return
         if need == "none" and (start or end):
             _conflict(f"workflow {self.workflow} takes no image", "workflow")
         if need == "both" and not end:
@@ -151,6 +184,10 @@ class VideoRequest(BaseModel):
     def start_image(self) -> tuple[str, str] | None:
         """(field name, value) of the start image."""
         return self._image("")
+
+    @property
+    def is_interpolated(self) -> bool:
+        return self.interpolation != "none" and self.interpolation_factor > 1
 
     @property
     def end_image(self) -> tuple[str, str] | None:

@@ -20,12 +20,13 @@ SMALL_SIDE = 64
 @dataclass(frozen=True)
 class Encoder:
     """How one codec is written. `small_options` are for a side shorter than 64 pixels, where libx265 may crash and
-    libsvtav1 wait for ever without them."""
+    libsvtav1 wait for ever without them; `max_rate` are the frames a second that it opens for, whatever comes."""
 
     name: str
     keeps_bit_rate: bool
     options: dict[str, str] = field(default_factory=dict)
     small_options: dict[str, str] = field(default_factory=dict)
+    max_rate: int = 1000
 
 
 ENCODERS = {
@@ -36,7 +37,13 @@ ENCODERS = {
         options={"preset": "fast", "x265-params": "log-level=error"},
         small_options={"x265-params": "log-level=error:no-cutree=1"},
     ),
-    "av1": Encoder("libsvtav1", keeps_bit_rate=False, options={"preset": "8"}, small_options={"svtav1-params": "lp=1"}),
+    "av1": Encoder(
+        "libsvtav1",
+        keeps_bit_rate=False,
+        options={"preset": "8"},
+        small_options={"svtav1-params": "lp=1"},
+        max_rate=240,
+    ),
     "vp9": Encoder("libvpx-vp9", keeps_bit_rate=False, options={"deadline": "good", "cpu-used": "4", "row-mt": "1"}),
 }
 
@@ -99,7 +106,8 @@ def _encode(content: bytes, suffix: str, size: float, crf: float) -> bytes:
         video = source.streams.video[0]
         codec = video.codec_context
         encoder = ENCODERS[codec.codec.canonical_name]
-        stream = sink.add_stream(encoder.name, rate=video.average_rate or Fraction(16))
+        rate = video.average_rate or Fraction(16)
+        stream = sink.add_stream(encoder.name, rate=min(rate, Fraction(encoder.max_rate)))
         stream.width, stream.height, stream.pix_fmt = codec.width, codec.height, codec.pix_fmt
         stream.time_base = video.time_base
         small = encoder.small_options if min(codec.width, codec.height) < SMALL_SIDE else {}
@@ -110,14 +118,22 @@ def _encode(content: bytes, suffix: str, size: float, crf: float) -> bytes:
             quality = {"crf": str(min(MAX_CRF, max(1, round(crf))))}
         stream.options = encoder.options | small | quality
         context = stream.codec_context
+        context.time_base = 1 / rate
         context.codec_tag = codec.codec_tag  # Apple's players want the hvc1 that was there
         context.color_range, context.colorspace = codec.color_range, codec.colorspace
         context.color_primaries, context.color_trc = codec.color_primaries, codec.color_trc
         for frame in source.decode(video):
             frame.pict_type = av.video.frame.PictureType.NONE
-            sink.mux(stream.encode(frame))
-        sink.mux(stream.encode(None))
+            sink.mux(_lasting(stream.encode(frame), rate))
+        sink.mux(_lasting(stream.encode(None), rate))
     return out.getvalue()
+
+
+def _lasting(packets: list[av.Packet], rate: Fraction) -> list[av.Packet]:
+    """The packets, each one frame long: an encoder that was told another rate writes that one's length."""
+    for packet in packets:
+        packet.duration = round(1 / rate / packet.time_base)
+    return packets
 
 
 def _capped_rate(size: float, duration_s: float) -> tuple[int, dict[str, str]]:

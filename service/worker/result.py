@@ -6,6 +6,7 @@ from typing import Any
 
 from ..contract.video_answer import Timings, VideoAnswer
 from ..contract.video_request import VideoRequest
+from .interpolation import INTERPOLATE, interpolation_used
 from .lora_rows import LORAS
 from .saved_video import Video
 from .workflow import LOAD, NAG, PREPARE, SAMPLE, SAVE, Plan
@@ -23,11 +24,12 @@ def describe_video(
 
     `warnings` come before those of the plan and of the nodes; `timings` are seconds under the names of `Timings`.
     """
-    said = {class_type: _report(outputs, plan, class_type) for class_type in (LOAD, LORAS, PREPARE, NAG, SAMPLE, SAVE)}
+    reporting = (LOAD, LORAS, PREPARE, NAG, SAMPLE, INTERPOLATE, SAVE)
+    said = {class_type: _report(outputs, plan, class_type) for class_type in reporting}
     prepare, sample = said[PREPARE], said[SAMPLE]
     sent = plan.graph[plan.node_id(SAMPLE)]["inputs"]
     length = video.item.get("frame_count") or prepare.get("length", plan.value(PREPARE, "length"))
-    fps = video.item.get("fps") or plan.value(SAVE, "fps")
+    fps = video.item.get("fps") or plan.fps
     values: dict[str, Any] = {
         "seed": sample.get("seed", sent["seed"]),
         "width": video.item.get("width") or prepare.get("width", plan.value(PREPARE, "width")),
@@ -41,7 +43,7 @@ def describe_video(
     for name in ("steps", "switch", "switch_step", "boundary", "sampler", "scheduler", "shift"):
         values[name] = sample.get(name, sent.get(name))
     values |= {name: sample.get(name, sent.get(name)) for name in ("high_noise_cfg", "low_noise_cfg")}
-    values |= _legs(sample)
+    values |= _legs(sample) | _after_the_sampler(request) | interpolation_used(plan.graph)
     values |= {name: prepare.get(name, plan.value(PREPARE, name)) for name in ("sizing", "fit")}
     of_nodes = [sentence for report in said.values() for sentence in report.get("warnings") or ()]
     seconds = sample.get("seconds")
@@ -61,6 +63,11 @@ def _legs(sample: dict[str, Any]) -> dict[str, Any]:
     nag_scale = max((leg.get("nag_scale") or 0.0 for leg in legs), default=0.0)
     values = {"opening_steps": opening[0].get("steps"), "opening_cfg": opening[0].get("cfg")} if opening else {}
     return values | ({"nag_scale": nag_scale} if nag_scale else {})
+
+
+def _after_the_sampler(request: VideoRequest) -> dict[str, Any]:
+    values: dict[str, Any] = {"loop": True} if request.loop else {}
+    return values | ({"frame_order": request.frame_order} if request.frame_order != "forward" else {})
 
 
 def _report(outputs: dict[str, Any], plan: Plan, class_type: str) -> dict[str, Any]:

@@ -62,6 +62,12 @@ class Settings(EnvironmentSettings):
     low_noise: str | None = Field(None, alias="WAN_RELAY_LOW_NOISE", description="low-noise expert's file name")
     text_encoder: str | None = Field(None, alias="WAN_RELAY_TEXT_ENCODER", description="text encoder's file name")
     vae: str | None = Field(None, alias="WAN_RELAY_VAE", description="VAE's file name")
+    film: str | None = Field(
+        None, alias="WAN_RELAY_FILM", description="FILM's file name; else the first that has `film` in its name"
+    )
+    rife: str | None = Field(
+        None, alias="WAN_RELAY_RIFE", description="RIFE's file name; else the first that has `rife` in its name"
+    )
     model_files: Annotated[dict[str, str], FROM_JSON] = Field(
         {},
         alias="WAN_RELAY_MODEL_FILES",
@@ -113,6 +119,12 @@ class Settings(EnvironmentSettings):
     )
     max_video_pixels: int = Field(
         1280 * 720 * 161, ge=1, alias="WAN_RELAY_MAX_PIXELS", description="width x height x length of one job"
+    )
+    max_saved_pixels: int = Field(
+        1280 * 720 * 161 * 5,
+        ge=1,
+        alias="WAN_RELAY_MAX_SAVED_PIXELS",
+        description="width x height x frames after interpolation; each takes 12 bytes of memory",
     )
     min_free_disk_mb: Megabytes = Field(
         500, alias="WAN_RELAY_MIN_FREE_DISK_MB", description="free disk that a job asks for before it starts"

@@ -16,6 +16,7 @@ from ..media.images import load_image
 from ..media.plain_image import PlainImage
 from .comfyui.client import OnProgress, Run, free_memory, planned_switch, upload
 from .comfyui.process import ComfyGoneError, ComfyProcess
+from .interpolation_model import find_interpolation_model
 from .own_files import OWN_NAME, check_disk, remove, remove_leftovers
 from .progress_updates import Follower
 from .result import describe_video
@@ -128,9 +129,12 @@ class VideoJob:
         self._follower.stage("loading")
         self._note("ready_s", self._started)
         start, end = [await self._upload(image) if image else None for image in images]
+        end = start if self._request.loop else end
         token = uuid.uuid4().hex
         request = self._request.model_copy(update={"loras": self._loras.named}) if self._loras.loras else self._request
-        plan = build_plan(request, self._seed, start, end, f"{OWN_NAME}{token}/video", self._settings)
+        prefix = f"{OWN_NAME}{token}/video"
+        model = await asyncio.to_thread(find_interpolation_model, self._request.interpolation, self._settings)
+        plan = build_plan(request, self._seed, start, end, prefix, self._settings, model)
         run = Run(self._session, self._process, plan.graph, await self._follow(plan))
         self._runs.append((run, token))
         queued = time.monotonic()

@@ -13,6 +13,7 @@ from typing import Any
 from ..contract.errors import JobError
 from ..contract.sizes import offered_size
 from ..contract.video_request import VideoRequest, field_range
+from .interpolation import INTERPOLATE, InterpolationModel, add_interpolation
 from .lora_rows import LORAS, add_loras
 from .settings import Settings
 
@@ -37,7 +38,8 @@ FIELD_INPUTS: dict[str, tuple[str, str]] = {
     "opening_cfg": (OPENING, "cfg"),
     "nag_scale": (NAG, "scale"),
     **{name: (SAMPLE, name) for name in ("switch", "boundary", "switch_step", "seed")},
-    **{name: (SAVE, name) for name in ("fps", "format", "crf")},
+    **{name: (SAVE, name) for name in ("fps", "format", "crf", "encoder_preset", "frame_order")},
+    "loop": (SAVE, "drop_last_frame"),
 }
 INPUT_FIELDS = {target: name for name, target in FIELD_INPUTS.items()}
 
@@ -72,13 +74,26 @@ class Plan:
         return self.graph[self.node_id(class_type)]["inputs"][name]
 
     @property
+    def fps(self) -> float:
+        """Frames a second of the file."""
+        found = _matching(self.graph, INTERPOLATE)
+        fps, source = self.value(SAVE, "fps"), self.graph[found[0]]["inputs"] if found else {}
+        return float(source["fps"] * source["factor"] if isinstance(fps, list) else fps)
+
+    @property
     def opening_steps(self) -> int:
         """Steps of the opening leg; 0 where the workflow has none."""
         return sum(self.graph[key]["inputs"]["steps"] for key in _matching(self.graph, OPENING))
 
 
 def build_plan(
-    request: VideoRequest, seed: int, start_name: str | None, end_name: str | None, prefix: str, settings: Settings
+    request: VideoRequest,
+    seed: int,
+    start_name: str | None,
+    end_name: str | None,
+    prefix: str,
+    settings: Settings,
+    interpolation_model: InterpolationModel | None = None,
 ) -> Plan:
     """Puts the request into its workflow; the images are names in ComfyUI's input folder.
 
@@ -100,7 +115,8 @@ def build_plan(
     _check_opening(plan)
     plan.warnings += _negative_warnings(request, plan)
     add_loras(graph, find_node(graph, SAMPLE), request.loras or ())
-    _check_budget(plan, settings.max_video_pixels)
+    plan.warnings += add_interpolation(graph, find_node(graph, SAVE), request, interpolation_model)
+    _check_budget(plan, request, settings)
     return plan
 
 
@@ -212,14 +228,21 @@ def _negative_warnings(request: VideoRequest, plan: Plan) -> list[str]:
     return ["negative_prompt has no effect at cfg 1; nag_scale makes it work there"]
 
 
-def _check_budget(plan: Plan, max_video_pixels: int) -> None:
+def _check_budget(plan: Plan, request: VideoRequest, settings: Settings) -> None:
     width, height, length = (plan.value(PREPARE, name) for name in ("width", "height", "length"))
-    if width * height * length > max_video_pixels:
+    factor = request.interpolation_factor if request.is_interpolated else 1
+    _check_pixels(width, height, length, settings.max_video_pixels, "the length", "length")
+    saved = factor * (length - 1) + 1
+    _check_pixels(width, height, saved, settings.max_saved_pixels, "interpolation_factor", "interpolation_factor")
+
+
+def _check_pixels(width: int, height: int, frames: int, most: int, other: str, field: str) -> None:
+    if width * height * frames > most:
         sentence = (
-            f"{width} x {height} x {length} is {width * height * length / 1e6:.0f} million pixels; "
-            f"this worker takes at most {max_video_pixels / 1e6:.0f} million, so lower the size or the length"
+            f"{width} x {height} x {frames} is {width * height * frames / 1e6:.0f} million pixels; "
+            f"this worker takes at most {most / 1e6:.0f} million, so lower the size or {other}"
         )
-        raise JobError("OUT_OF_RANGE", sentence, "length")
+        raise JobError("OUT_OF_RANGE", sentence, field)
 
 
 def use_model_files(graph: Graph, settings: Settings) -> None:

@@ -12,6 +12,7 @@ from comfy.model_management import InterruptProcessingException, interrupt_curre
 from comfy_api.latest import io
 from wan_relay.nodes.rules.errors import InvalidInput, VideoNotSaved
 from wan_relay.nodes.save_video import SaveVideo
+from wan_relay.tests.engine.video.read_video import read_images, read_sound
 
 pytestmark = pytest.mark.comfy
 
@@ -114,6 +115,39 @@ def test_without_a_graph_the_widgets_names_stay(output, hidden):
     assert files(output) == ["%Sample.seed%_00001_.mp4"]
 
 
+@pytest.mark.parametrize(
+    ("frame_order", "drop_last_frame", "expected"),
+    [
+        ("reverse", False, [4, 3, 2, 1, 0]),
+        ("ping-pong", False, [0, 1, 2, 3, 4, 3, 2, 1]),
+        ("forward", True, [0, 1, 2, 3]),
+        ("reverse", True, [3, 2, 1, 0]),
+    ],
+)
+def test_the_order_of_the_frames(output, frame_order, drop_last_frame, expected):
+    images = torch.linspace(0.1, 0.9, 5).reshape(5, 1, 1, 1).expand(5, 32, 48, 3)
+    saved = save(images=images, fps=10.0, frame_order=frame_order, drop_last_frame=drop_last_frame)
+    read = read_images(output / "video" / "clip_00001_.mp4").mean(dim=(1, 2, 3))
+    assert read.tolist() == pytest.approx(images[expected, 0, 0, 0].tolist(), abs=0.01)
+    (item,) = saved.ui["images"]
+    assert (item["frame_count"], item["fps"], item["duration"]) == (len(expected), 10.0, len(expected) / 10)
+
+
+def test_sound_runs_forward_under_a_reversed_video_and_is_cut_to_its_length(output):
+    rising = torch.linspace(-0.5, 0.5, 44100).repeat(1, 1, 1)
+    save(frame_order="reverse", drop_last_frame=True, audio={"waveform": rising, "sample_rate": 44100})
+    sound, rate = read_sound(output / "video" / "clip_00001_.mp4")
+    half = sound.shape[1] // 2
+    assert sound.shape[1] / rate == pytest.approx(4 / 16, abs=0.05)
+    assert sound[0, :half].mean() < sound[0, half : round(rate / 4)].mean()
+
+
+def test_a_single_image_is_no_loop(output):
+    with pytest.raises(InvalidInput, match="drop_last_frame needs at least 2 images; got 1"):
+        save(1, drop_last_frame=True)
+    assert files(output) == []
+
+
 def test_the_output_is_the_saved_file_as_a_video(output):
     images = torch.full((5, 32, 48, 3), 0.25)
     (video,) = save(images=images).result
@@ -196,10 +230,12 @@ def test_h264_that_browsers_cannot_play_is_said(output, inputs):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"fps": math.nan}, "fps must be 1 to 120; got nan."),
-        ({"fps": 240.0}, "fps must be 1 to 120; got 240.0."),
+        ({"fps": math.nan}, "fps must be 1 to 480; got nan."),
+        ({"fps": 481.0}, "fps must be 1 to 480; got 481.0."),
         ({"crf": 60}, "crf for mp4 h264 must be 0 to 51 (lower is better); got 60."),
         ({"format": "avi"}, "format must be one of mp4 h264, mp4 h265, mp4 av1, webm vp9, webm av1; got 'avi'."),
+        ({"encoder_preset": "slow"}, "encoder_preset must be one of fast, balanced, small; got 'slow'."),
+        ({"frame_order": "back"}, "frame_order must be one of forward, reverse, ping-pong; got 'back'."),
         ({"bit_depth": "12"}, "bit_depth must be 8 or 10; got '12'."),
         ({"filename_prefix": "../out"}, "filename_prefix must stay inside the output folder; got '../out'."),
         ({"filename_prefix": "/etc/clip"}, "filename_prefix must stay inside the output folder; got '/etc/clip'."),

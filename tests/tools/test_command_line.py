@@ -20,7 +20,7 @@ SENTENCES = {
     "demo --steps 1.5": "Argument --steps: expected a whole number from 1 to 200, got '1.5'.",
     "demo --seed -5": "Argument --seed: expected a whole number from 0 to 18446744073709551615, got '-5'.",
     "demo --length many": "Argument --length: expected a whole number from 1 to 1025, got 'many'.",
-    "demo --fps 0": "Argument --fps: expected a number from 1 to 120, got '0'.",
+    "demo --fps 0": "Argument --fps: expected a number from 1 to 480, got '0'.",
     "demo --image missing.png": "missing.png: there is no such file.",
     "demo --image .": ".: there is no such file.",
     "demo --end-image missing.png": "missing.png: there is no such file.",

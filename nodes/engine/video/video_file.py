@@ -1,7 +1,7 @@
 """Images and sound to a video file, encoded while the next images are converted."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ class VideoSpec:
     rate: Fraction
     crf: int
     bit_depth: int = 8
+    preset: str = "balanced"
 
     def keeps_alpha(self, channels: int) -> bool:
         return self.format.alpha and channels == 4
@@ -59,8 +60,9 @@ def encode_video(
     sound: SoundTrack | None = None,
     metadata: dict[str, str] | None = None,
     on_frame: Callable[[int], None] = lambda done: None,
+    order: Sequence[int] | None = None,
 ) -> None:
-    """Write `images` [frames, height, width, channels] in 0..1, with `sound`, to `path`.
+    """Write `images` [frames, height, width, channels] in 0..1, with `sound`, to `path`; `order` lists which of them.
 
     One frame at a time is converted on the images' device by a second thread while this one encodes. `on_frame` is
     called after each encoded frame and may raise to stop. Raises InvalidInput for NaN or infinite pixels, VideoNotSaved
@@ -70,7 +72,7 @@ def encode_video(
     try:
         with av.open(str(path), "w", format=spec.format.container, options=options) as container:
             container.metadata.update(metadata or {})
-            _encode(container, images, spec, sound, on_frame)
+            _encode(container, images, range(len(images)) if order is None else order, spec, sound, on_frame)
     except av.error.FFmpegError as error:
         if isinstance(error, OSError):
             raise
@@ -82,6 +84,7 @@ def encode_video(
 def _encode(
     container: av.container.OutputContainer,
     images: torch.Tensor,
+    order: Sequence[int],
     spec: VideoSpec,
     sound: SoundTrack | None,
     on_frame: Callable[[int], None],
@@ -90,30 +93,38 @@ def _encode(
     alpha = spec.keeps_alpha(images.shape[3])
     converter = PlaneConverter(width, height, images.shape[3], spec.bit_depth, alpha)
     video = _add_video_stream(container, spec, width, height, alpha)
-    if len(images) < 3:
+    if len(order) < 3:
         # x265 invents the first time stamp when fewer frames come than it reorders.
         video.codec_context.max_b_frames = 0
     feed_sound = sound.add_to(container, spec.format.audio_encoder) if sound else lambda until_s: None
-    with closing(frames_of(images, converter, video.pix_fmt)) as frames:
+    with closing(frames_of(images, order, converter, video.pix_fmt)) as frames:
         for index, frame in enumerate(frames):
             frame.pts, frame.time_base = index, 1 / spec.rate
-            container.mux(video.encode(frame))
+            container.mux(_lasting(video.encode(frame), spec.rate))
             feed_sound((index + 1) / spec.rate)
             on_frame(index + 1)
-    container.mux(video.encode(None))
+    container.mux(_lasting(video.encode(None), spec.rate))
     feed_sound(None)
+
+
+def _lasting(packets: list[av.Packet], rate: Fraction) -> list[av.Packet]:
+    """The packets, each one frame long: an encoder that was told another rate writes that one's length."""
+    for packet in packets:
+        packet.duration = round(1 / rate / packet.time_base)
+    return packets
 
 
 def _add_video_stream(
     container: av.container.OutputContainer, spec: VideoSpec, width: int, height: int, alpha: bool
 ) -> av.VideoStream:
-    video = container.add_stream(spec.format.encoder, rate=spec.rate)
+    video = container.add_stream(spec.format.encoder, rate=spec.format.encoder_rate(spec.rate))
     video.width, video.height = width, height
     video.pix_fmt = pixel_format(spec.bit_depth, alpha)
     video.time_base = 1 / spec.rate
-    options = spec.format.encoder_options(width, height)
+    options = spec.format.encoder_options(width, height, spec.preset)
     video.options = {**options, "crf": str(spec.crf), "chroma_sample_location": "left"}
     context = video.codec_context
+    context.time_base = 1 / spec.rate  # where the encoder is told of fewer frames a second
     context.color_primaries = context.color_trc = context.colorspace = BT709
     context.color_range = LIMITED_RANGE
     if spec.format.codec_tag:
@@ -121,8 +132,10 @@ def _add_video_stream(
     return video
 
 
-def frames_of(images: torch.Tensor, converter: PlaneConverter, pix_fmt: str) -> Generator[av.VideoFrame, None, None]:
-    """The images as encoder frames, converted a few ahead by one thread."""
+def frames_of(
+    images: torch.Tensor, order: Sequence[int], converter: PlaneConverter, pix_fmt: str
+) -> Generator[av.VideoFrame, None, None]:
+    """The images in `order` as encoder frames, converted a few ahead by one thread."""
 
     def convert(index: int) -> av.VideoFrame:
         frame = av.VideoFrame(converter.width, converter.height, pix_fmt)
@@ -135,7 +148,7 @@ def frames_of(images: torch.Tensor, converter: PlaneConverter, pix_fmt: str) -> 
 
     with _conversion_thread() as pool:
         pending: deque[Future[av.VideoFrame]] = deque()
-        for index in range(len(images)):
+        for index in order:
             pending.append(pool.submit(convert, index))
             if len(pending) > FRAMES_AHEAD:
                 yield pending.popleft().result()

@@ -18,7 +18,7 @@ from ...contract.failure import Failure
 from ...contract.lora_request import MAX_LORAS, LoraRequest, Loras
 from ...contract.progress import Expert
 from ...contract.scalars import Flag, Prompt, Real, Text, Whole, lower_case
-from ...contract.video_request import parse_request
+from ...contract.video_request import FrameOrder, Interpolation, parse_request
 from ...tasks.task import Task, Webhook
 from ..body_fault import body_fault
 from ..desk import Desk
@@ -70,6 +70,14 @@ class VideoOrder(BaseModel):
     shift: Real | None = Field(None, ge=0, le=100, description="flow shift, in place of the resolution's own")
     loras: Annotated[Loras, WithJsonSchema(LORAS_SCHEMA)] | None = Field(
         None, description="up to 5 LoRAs: names on the worker's volume, or https URLs of hosts that the worker allows"
+    )
+    loop: Flag = Field(False, description="the video ends where it begins: a picture, and no end picture")
+    interpolation: Annotated[Interpolation, BeforeValidator(lower_case)] = Field(
+        "none", description="frames in between, at the same pace: by this network, or what the backend has in its place"
+    )
+    interpolation_factor: Whole = Field(2, ge=1, le=8, description="how many times the frames, and fps, with it")
+    frame_order: Annotated[FrameOrder, BeforeValidator(lower_case)] = Field(
+        "forward", description="reverse plays backwards, ping-pong there and back"
     )
     webhook_url: Text | None = Field(None, description="called with the video's object when it has ended")
 
@@ -134,7 +142,8 @@ class VideoList(BaseModel):
 
 
 SETTINGS: tuple[str, ...] = ("workflow", "steps", "switch", "switch_step", "boundary", "sampler", "scheduler", "shift")
-SETTINGS += ("high_noise_cfg", "low_noise_cfg", "sizing", "fit")
+SETTINGS += ("high_noise_cfg", "low_noise_cfg", "sizing", "fit", "interpolation", "interpolation_factor")
+SETTINGS += ("frame_order", "loop")
 
 
 def parse(body: dict[str, Any]) -> Draft:
@@ -162,7 +171,11 @@ def parse(body: dict[str, Any]) -> Draft:
         "steps": order.steps,
         "cfg": order.cfg,
         "loras": order.loras,
+        "loop": order.loop or None,
+        "frame_order": order.frame_order if order.frame_order != "forward" else None,
     }
+    if order.interpolation != "none":
+        fields |= {"interpolation": order.interpolation, "interpolation_factor": order.interpolation_factor}
     if order.model == "reference":
         fields |= {name: value for name, value in REFERENCE.items() if name != "steps" or order.steps is None}
         if order.cfg is not None:

@@ -86,6 +86,7 @@ FIELDS = {
     "length": "num_frames",
     "fps": "frames_per_second",
     "steps": "num_inference_steps",
+    "interpolation_factor": "num_interpolated_frames",
 }
 
 

@@ -1,6 +1,6 @@
 """The inputs of fal's Wan 2.2 A14B models (providers.md 2.7), and what they become here.
 
-What cannot be honoured is said, in a warning or by refusing: WARNED and REFUSED are the places to switch things on.
+What cannot be honoured is said in a warning: WARNED is the place to switch things on.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ...contract.errors import JobError
 from ...contract.scalars import Flag, Prompt, Real, Text, Whole, lower_case
 from ..lora_field import lora_file
 from ..picture_field import picture_field
@@ -128,11 +127,8 @@ MODELS = {
     f"{_FAMILY}/text-to-video/turbo": Model("text", TextToVideoTurbo),
 }
 
-# field -> whether it asks for what is not there, and what is said; refused is what would make another video
+# field -> whether it asks for what is not there, and what is said
 _Asked = Callable[[Any], bool]
-REFUSED: dict[str, tuple[_Asked, str]] = {
-    "reverse_video": (lambda order: order.reverse_video, "this gateway cannot reverse a video"),
-}
 WARNED: dict[str, tuple[_Asked, str]] = {
     "enable_safety_checker": (
         lambda order: order.enable_safety_checker,
@@ -142,15 +138,6 @@ WARNED: dict[str, tuple[_Asked, str]] = {
         lambda order: order.enable_output_safety_checker,
         "enable_output_safety_checker: this gateway has no safety checker, and nothing was checked",
     ),
-    "num_interpolated_frames": (
-        lambda order: order.interpolator_model != "none" and order.num_interpolated_frames > 0,
-        "num_interpolated_frames: this gateway does not interpolate frames yet; the video has the frames that were "
-        "generated, at frames_per_second",
-    ),
-    "video_write_mode": (
-        lambda order: order.video_write_mode == "fast",
-        "video_write_mode: the encoder's speed cannot be chosen on this gateway",
-    ),
 }
 NOT_FOR_FOUR_STEPS = ("num_inference_steps", "guidance_scale", "guidance_scale_2", "negative_prompt")
 
@@ -158,9 +145,6 @@ NOT_FOR_FOUR_STEPS = ("num_inference_steps", "guidance_scale", "guidance_scale_2
 def request_fields(model: Model, order: Any) -> tuple[dict[str, Any], list[str]]:
     """VideoRequest's fields, and a sentence for each value that is not honoured. Raises JobError."""
     known = type(order).model_fields
-    for field, (is_asked, sentence) in REFUSED.items():
-        if field in known and is_asked(order):
-            raise JobError("INVALID_VALUE", sentence, field)
     warnings = [sentence for field, (is_asked, sentence) in WARNED.items() if field in known and is_asked(order)]
     fields: dict[str, Any] = {
         "prompt": order.prompt,
@@ -168,13 +152,17 @@ def request_fields(model: Model, order: Any) -> tuple[dict[str, Any], list[str]]
         "crf": CRF[order.video_quality] + (SMALLER_CRF if order.video_write_mode == "small" else 0),
         **_size(order),
     }
+    if order.video_write_mode != "balanced":
+        fields["encoder_preset"] = order.video_write_mode
     if isinstance(order, FromImage):
         fields |= picture_field("image", order.image_url) | picture_field("end_image", order.end_image_url)
     if isinstance(order, Tuned):
         fields |= {"length": order.num_frames, "fps": order.frames_per_second, "shift": order.shift}
         fields["negative_prompt"] = order.negative_prompt or None
-    if isinstance(order, WithLoras) and order.loras:
-        fields["loras"] = [_lora(lora) for lora in order.loras]
+        fields |= _interpolation(order)
+    if isinstance(order, WithLoras):
+        fields["loras"] = [_lora(lora) for lora in order.loras] or None
+        fields["frame_order"] = "reverse" if order.reverse_video else None
     how, said = _sampling(model, order)
     return fields | how, warnings + said
 
@@ -192,6 +180,14 @@ def _size(order: Any) -> dict[str, Any]:
         return {"resolution": order.resolution, "aspect_ratio": aspect}
     width, height = SIZES_580P["16:9" if aspect == "auto" else aspect]
     return {"width": width, "height": height, "sizing": "match image" if aspect == "auto" else "fixed"}
+
+
+def _interpolation(order: Tuned) -> dict[str, Any]:
+    """n frames between two cut each step into n + 1 pieces; fps follows, or the video becomes slow motion."""
+    if order.interpolator_model == "none" or order.num_interpolated_frames == 0:
+        return {}
+    wanted = {"interpolation": order.interpolator_model, "interpolation_factor": order.num_interpolated_frames + 1}
+    return wanted if order.adjust_fps_for_interpolation else wanted | {"slow_motion": True}
 
 
 def _sampling(model: Model, order: Any) -> tuple[dict[str, Any], list[str]]:

@@ -7,17 +7,17 @@ import asyncio
 import base64
 import json
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ...contract.errors import JobError
 from ...contract.failure import Failure
-from ...contract.scalars import Name, Prompt, Real, Text, Whole
+from ...contract.scalars import Flag, Name, Prompt, Real, Text, Whole
 from ...contract.video_request import parse_request
 from ...media.stills import spritesheet, thumbnail
 from ...tasks.task import Task
@@ -54,6 +54,14 @@ MODELS = {
 DEFAULT_MODEL = "sora-2"
 
 
+def _flag_of_a_form(value: object) -> object:
+    """A form has no true and false but as text."""
+    return {"true": True, "false": False}.get(value.strip().lower(), value) if isinstance(value, str) else value
+
+
+FormFlag = Annotated[Flag, BeforeValidator(_flag_of_a_form)]
+
+
 class VideoForm(BaseModel):
     """What a client may send; the second half are vLLM-Omni's and SGLang's own."""
 
@@ -76,6 +84,8 @@ class VideoForm(BaseModel):
     flow_shift: Real | None = Field(None, ge=0, le=100)
     seed: Whole | None = Field(None, ge=0, le=2**53 - 1)
     negative_prompt: Prompt | None = None
+    enable_frame_interpolation: FormFlag = False
+    frame_interpolation_exp: Whole = Field(1, ge=1, le=3, description="doublings of the frames")
 
 
 def parse(body: dict[str, Any], models: dict[str, tuple[str, str]]) -> Draft:
@@ -103,6 +113,8 @@ def parse(body: dict[str, Any], models: dict[str, tuple[str, str]]) -> Draft:
     }
     if form.boundary_ratio is not None:
         wire |= {"switch": "boundary", "boundary": form.boundary_ratio}
+    if form.enable_frame_interpolation:
+        wire |= {"interpolation": "rife", "interpolation_factor": 2**form.frame_interpolation_exp}
     request, warnings = parse_request(wire)
     return Draft(
         request,
@@ -174,7 +186,7 @@ def reject(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
 
 
 FIELDS = {"image_base64": "input_reference", "image_url": "input_reference", "image": "input_reference"}
-FIELDS |= {"length": "seconds", "width": "size", "height": "size"}
+FIELDS |= {"length": "seconds", "width": "size", "height": "size", "interpolation_factor": "frame_interpolation_exp"}
 
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")

@@ -75,6 +75,7 @@ FIELDS = {
     "length": "num_frames",
     "fps": "frames_per_second",
     "shift": "sample_shift",
+    "interpolation_factor": "interpolate_output",
 }
 OF_THE_BODY = ("input", "version", "model", "webhook", "webhook_events_filter", "webhook_completed")
 

@@ -1,8 +1,8 @@
-"""Starts ComfyUI without what no bundled workflow asks for: `python -P lean_boot.py /comfyui/main.py [arguments]`.
+"""Starts ComfyUI without what no job asks for: `python -P lean_boot.py /comfyui/main.py [arguments]`.
 
 Two thirds of a start are imports. Core's extra nodes (a hundred files, and the libraries behind them) are left
-out, since the workflows need only core's own nodes and this pack's; and the garbage collector rests, since what
-imports make stays. Nothing of ComfyUI is changed on disk.
+out, but for the few that a request can put into a workflow, which cost milliseconds; and the garbage collector rests,
+since what imports make stays. Nothing of ComfyUI is changed on disk.
 """
 
 import gc
@@ -13,11 +13,20 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+EXTRA_NODES = ("nodes_frame_interpolation.py",)
 
 
-async def no_extra_nodes() -> list[str]:
-    """In place of nodes.init_builtin_extra_nodes: no import failed."""
-    return []
+async def few_extra_nodes() -> list[str]:
+    """In place of nodes.init_builtin_extra_nodes: the files that could not be imported."""
+    nodes: Any = sys.modules["nodes"]
+    folder = Path(nodes.__file__).parent / "comfy_extras"
+    return [
+        name
+        for name in EXTRA_NODES
+        if not await nodes.load_custom_node(str(folder / name), module_parent="comfy_extras")
+    ]
 
 
 class _LeanNodes(importlib.abc.Loader):
@@ -33,7 +42,7 @@ class _LeanNodes(importlib.abc.Loader):
         self._loader.exec_module(module)
         if not hasattr(module, "init_builtin_extra_nodes"):
             raise ImportError("this ComfyUI loads its extra nodes another way")
-        module.init_builtin_extra_nodes = no_extra_nodes  # type: ignore[attr-defined]
+        module.init_builtin_extra_nodes = few_extra_nodes  # type: ignore[attr-defined]
         gc.enable()
 
 

@@ -1,6 +1,6 @@
 """Run as a script: saves a video of every small size in one format, reads each back, and says what it found.
 
-save_small_videos.py CHECKOUT FOLDER FORMAT BIT_DEPTH CHANNELS SIDE...
+save_small_videos.py CHECKOUT FOLDER FORMAT PRESET BIT_DEPTH CHANNELS SIDE...
 """
 
 import faulthandler
@@ -28,8 +28,8 @@ def drifting_noise(width: int, height: int, channels: int) -> torch.Tensor:
     return torch.stack([picture.roll(index // 3, 1) for index in range(NUM_FRAMES)])
 
 
-def main(folder: str, format: str, bit_depth: str, channels: str, *sides: str) -> None:
-    spec = VideoSpec(video_format(format), frame_rate(16), 19, int(bit_depth))
+def main(folder: str, format: str, preset: str, bit_depth: str, channels: str, *sides: str) -> None:
+    spec = VideoSpec(video_format(format), frame_rate(16), 19, int(bit_depth), preset)
     path = Path(folder, "clip")
     for width, height in itertools.product(map(int, sides), repeat=2):
         print(f"{width}x{height}", end=" ", flush=True)

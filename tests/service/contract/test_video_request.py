@@ -105,6 +105,40 @@ REFUSED = [
         "MISSING_FIELD: one of end_image_base64, end_image_url, end_image_path is needed (end_image)",
     ),
     (
+        {"loop": True, "end_image_url": "http://a/"},
+        "CONFLICT: loop and end_image_url exclude each other: a loop ends with its start image (loop)",
+    ),
+    (
+        {"loop": True, "image_base64": None},
+        "MISSING_FIELD: one of image_base64, image_url, image_path is needed (image)",
+    ),
+    (
+        {"loop": True, "image_base64": None, "workflow": "wan22_t2v_4step"},
+        "CONFLICT: loop needs a workflow that takes an end image, and wan22_t2v_4step takes none (loop)",
+    ),
+    (
+        {"loop": True, "workflow": "wan22_ti2v_5b"},
+        "CONFLICT: loop needs a workflow that takes an end image, and wan22_ti2v_5b takes none (loop)",
+    ),
+    ({"interpolation": "dain"}, "INVALID_VALUE: interpolation must be one of none, film or rife (interpolation)"),
+    (
+        {"interpolation": "film", "interpolation_factor": 9},
+        "OUT_OF_RANGE: interpolation_factor must be from 1 to 8, got 9 (interpolation_factor)",
+    ),
+    (
+        {"interpolation_factor": 2},
+        "CONFLICT: interpolation_factor needs interpolation beside it (interpolation_factor)",
+    ),
+    ({"slow_motion": True}, "CONFLICT: slow_motion needs interpolation beside it (slow_motion)"),
+    (
+        {"frame_order": "sideways"},
+        "INVALID_VALUE: frame_order must be one of forward, reverse or ping-pong (frame_order)",
+    ),
+    (
+        {"encoder_preset": "slow"},
+        "INVALID_VALUE: encoder_preset must be one of fast, balanced or small (encoder_preset)",
+    ),
+    (
         {"boundary": 0.9, "switch_step": 1},
         "CONFLICT: boundary and switch_step exclude each other unless switch says which one counts (switch)",
     ),
@@ -260,6 +294,9 @@ def test_images_per_workflow():
         {"image_base64": None, "workflow": "wan22_t2v_4step"},
         {"image_base64": None, "workflow": "WAN22_TI2V_5B"},
         {"end_image_url": "http://a/", "workflow": "wan22_flf2v_4step"},
+        {"loop": True},
+        {"loop": True, "workflow": "wan22_flf2v_4step"},
+        {"loop": False, "slow_motion": False, "end_image_url": "http://a/"},
     ):
         parse_request(GUIDE | change)
 

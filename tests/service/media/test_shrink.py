@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -69,6 +70,32 @@ def test_a_shrunk_file_keeps_its_frames_and_uses_half_of_the_room(codec, suffix,
     assert small is not None
     assert facts(small) == facts(large)
     assert room / 2 <= len(small) <= room
+
+
+def test_av1_of_more_frames_a_second_than_its_encoder_opens_for_keeps_their_times():
+    def times(content: bytes) -> list[float]:
+        with av.open(io.BytesIO(content)) as video:
+            return [float(frame.time) for frame in video.decode(video=0)]
+
+    def one_frame_long(packets: list[av.Packet]) -> list[av.Packet]:
+        for packet in packets:
+            packet.duration = 1
+        return packets
+
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as sink:
+        stream = sink.add_stream("libsvtav1", rate=240)
+        stream.width, stream.height, stream.pix_fmt = 224, 128, "yuv420p"
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 300)
+        stream.options = WRITERS["libsvtav1", ".mp4"]
+        for index, picture in enumerate(grainy_pan(224, 128, 9)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 300)
+            sink.mux(one_frame_long(stream.encode(frame)))
+        sink.mux(one_frame_long(stream.encode(None)))
+    small = shrink_video(out.getvalue(), ".mp4", len(out.getvalue()) * 7 // 10)
+    assert small is not None
+    assert times(small) == times(out.getvalue()) == pytest.approx([index / 300 for index in range(9)])
 
 
 @pytest.mark.parametrize(("codec", "suffix"), WRITERS)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import av
+import numpy as np
 import pytest
 import requests
 from PIL import Image
@@ -44,7 +45,7 @@ class Endpoint:
 
     def video(self, **fields: Any) -> dict[str, Any]:
         status = self.wait(self.submit(**fields))
-        assert status["status"] == "COMPLETED", status
+        assert status["status"] == "COMPLETED", json.dumps(status)[:1500]
         return status["output"]
 
     def error(self, **fields: Any) -> str:
@@ -82,8 +83,11 @@ IMAGE = base64.b64encode(_out.getvalue()).decode()
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory, toy_models: Path) -> Iterator[Endpoint]:
     folder = tmp_path_factory.mktemp("endpoint")
+    (folder / "models" / "frame_interpolation").mkdir(parents=True)
+    for models in toy_models.iterdir():
+        (folder / "models" / models.name).symlink_to(models)
     variables = {
-        "WAN_RELAY_MODELS": str(toy_models),
+        "WAN_RELAY_MODELS": str(folder / "models"),
         "WAN_RELAY_MODEL_FILES": json.dumps(TOY_FILES),
         "WAN_RELAY_RUN_DIR": str(folder / "run"),
         "WAN_RELAY_BOOT_TIMEOUT_S": "200",
@@ -194,6 +198,68 @@ def test_cached_run_gives_the_same_video_and_the_same_words(endpoint):
 def test_every_workflow_runs(endpoint, fields):
     answer = endpoint.video(**fields)
     assert frames_of(answer["video"])[:3] == (5, answer["width"], answer["height"])
+
+
+def pictures_of(video: str) -> np.ndarray:
+    """[frames, height, width, 3] in 0..255."""
+    with av.open(io.BytesIO(base64.b64decode(video))) as file:
+        return np.stack([frame.to_ndarray(format="rgb24").astype(float) for frame in file.decode(video=0)])
+
+
+def test_frames_in_between_backwards_and_loops(endpoint):
+    """The forward video's frames come out in the other order, and the generated ones are among those in between."""
+    same = {"length": 9, "crf": 2, "prompt": "pan left", "steps": 4}
+    forward = endpoint.video(**same)
+    made = endpoint.video(**same, interpolation="film", interpolation_factor=3, frame_order="reverse")
+    assert frames_of(made["video"]) == (25, 64, 64, 48.0)
+    assert [made[name] for name in ("length", "fps", "duration", "frame_order")] == [
+        25,
+        48,
+        round(25 / 48, 4),
+        "reverse",
+    ]
+    assert (made["interpolation"], made["interpolation_factor"]) == ("minterpolate", 3)
+    assert [warning for warning in made["warnings"] if "minterpolate" in warning] == [
+        "interpolation: this worker has no model file for film; FFmpeg's minterpolate made the frames in between"
+    ]
+    before, after = pictures_of(forward["video"]), pictures_of(made["video"])
+    apart = np.abs(before[1:] - before[:-1]).mean()
+    assert np.abs(after[::3] - before[::-1]).mean() < min(2.0, apart / 3)
+    assert np.abs(after[::3] - before).mean() > apart
+
+    slow = endpoint.video(**same, interpolation="rife", slow_motion=True, encoder_preset="fast")
+    assert frames_of(slow["video"]) == (17, 64, 64, 16.0)
+    loop = endpoint.video(**same, loop=True)
+    assert (loop["length"], loop["loop"], loop["duration"]) == (8, True, 0.5)
+    assert frames_of(loop["video"])[0] == 8
+    there_and_back = endpoint.video(**same, frame_order="ping-pong")
+    back = pictures_of(there_and_back["video"])
+    assert len(back) == 16
+    assert np.abs(back[9:] - back[7:0:-1]).mean() < 2.0
+    assert endpoint.left_files() == []
+
+
+def test_an_operators_model_file_makes_the_frames_in_between(endpoint):
+    """A RIFE file of random weights, by core's nodes in a ComfyUI that was started lean."""
+    from wan_relay.tests.engine.video.interpolation_models import save_rife
+
+    file = endpoint.folder / "models" / "frame_interpolation" / "rife_tiny.safetensors"
+    same = {"length": 5, "crf": 4}
+    forward = pictures_of(endpoint.video(**same)["video"])
+    save_rife(file)
+    try:
+        for network, warnings in (
+            ("rife", []),
+            ("film", ["interpolation: this worker has no model file for film; rife_tiny.safetensors was used"]),
+        ):
+            made = endpoint.video(**same, interpolation=network)
+            assert frames_of(made["video"]) == (9, 64, 64, 32.0)
+            assert made["interpolation"] == "rife_tiny.safetensors"
+            assert [warning for warning in made["warnings"] if "interpolation" in warning] == warnings
+            assert np.abs(pictures_of(made["video"])[::2] - forward).mean() < 2.0
+    finally:
+        file.unlink()
+    assert endpoint.video(**same, interpolation="rife")["interpolation"] == "minterpolate"
 
 
 @pytest.mark.parametrize(

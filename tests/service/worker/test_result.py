@@ -14,6 +14,7 @@ from wan_relay.service.contract.video_request import parse_request
 from wan_relay.service.media.addresses import TrustedHosts
 from wan_relay.service.media.bucket import Bucket
 from wan_relay.service.worker.delivery import answer_size, deliver
+from wan_relay.service.worker.interpolation import InterpolationModel
 from wan_relay.service.worker.result import describe_video
 from wan_relay.service.worker.saved_video import Video, find_video
 from wan_relay.service.worker.settings import Settings
@@ -278,6 +279,31 @@ def test_values_fall_back_to_what_was_sent_and_are_finite():
         "warnings": [],
         "timings": {"high_noise_s": 1.5},
     }
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "expected"),
+    [
+        (None, {}, {"interpolation": "minterpolate", "interpolation_factor": 2, "fps": 32}),
+        (
+            InterpolationModel("nets/film_net_fp16.safetensors", "film"),
+            {"slow_motion": True, "interpolation_factor": 4, "frame_order": "reverse"},
+            {
+                "interpolation": "nets/film_net_fp16.safetensors",
+                "interpolation_factor": 4,
+                "fps": 16,
+                "frame_order": "reverse",
+            },
+        ),
+        (None, {"interpolation": "none", "loop": True}, {"loop": True, "fps": 16}),
+    ],
+)
+def test_what_came_after_the_sampler_is_told_where_there_was_any(model, fields, expected):
+    wanted = request(**{"interpolation": "film"} | fields)
+    plan = build_plan(wanted, 5, "a.png", "a.png", "x/video", Settings.from_environment({}), model)
+    answer = describe_video(Video(FTYP, ".mp4"), {}, plan, wanted).to_wire()
+    names = ("interpolation", "interpolation_factor", "frame_order", "loop", "fps")
+    assert {name: answer[name] for name in names if name in answer} == expected
 
 
 def test_an_opening_leg_and_nag_are_told_where_there_were_any():

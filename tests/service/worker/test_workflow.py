@@ -11,6 +11,7 @@ from wan_relay.nodes.rules.frames.frame_size import A14B_MULTIPLE, TI2V_5B_MULTI
 from wan_relay.service.contract.errors import JobError
 from wan_relay.service.contract.sizes import SIZES
 from wan_relay.service.contract.video_request import VideoRequest, WorkflowName, parse_request
+from wan_relay.service.worker.interpolation import INTERPOLATE, MODEL_LOADER, InterpolationModel
 from wan_relay.service.worker.lora_rows import LORAS
 from wan_relay.service.worker.settings import Settings
 from wan_relay.service.worker.workflow import (
@@ -91,6 +92,9 @@ def test_every_field_reaches_its_node_in_every_workflow(name):
         "fps": 24,
         "format": "webm vp9",
         "crf": 30,
+        "encoder_preset": "small",
+        "frame_order": "ping-pong",
+        "loop": False,
     }
     assert set(sent) == set(FIELD_INPUTS) - {"seed"}
     end = "end.png" if name == "wan22_flf2v_4step" else None
@@ -273,6 +277,74 @@ def test_size_budget():
         "OUT_OF_RANGE: 2048 x 2048 x 161 is 675 million pixels; this worker takes at most 148 million, "
         "so lower the size or the length (length)"
     )
+
+
+def interpolated(model: InterpolationModel | None = None, **fields):
+    request, _ = parse_request(IMAGE | {"interpolation": "film"} | fields)
+    return build_plan(request, 77, "start.png", None, "x/video", SETTINGS, model)
+
+
+def test_interpolation_stands_between_the_frames_and_the_file():
+    plain, made = plan(fps=12), interpolated(fps=12, interpolation_factor=5)
+    decoded = inputs(plain, SAVE)["images"]
+    assert inputs(made, INTERPOLATE) == {"images": decoded, "factor": 5, "fps": 12}
+    assert inputs(made, SAVE) == inputs(plain, SAVE) | {
+        "images": [made.node_id(INTERPOLATE), 0],
+        "fps": [made.node_id(INTERPOLATE), 1],
+        "filename_prefix": "x/video",
+    }
+    assert made.fps == 60
+    assert made.warnings == [
+        "interpolation: this worker has no model file for film; FFmpeg's minterpolate made the frames in between"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "warnings"),
+    [
+        (InterpolationModel("nets/mine.pth", "film"), []),
+        (
+            InterpolationModel("rife_v4.26.safetensors", "rife"),
+            ["interpolation: this worker has no model file for film; rife_v4.26.safetensors was used"],
+        ),
+    ],
+)
+def test_a_model_file_is_loaded_by_cores_node(model, warnings):
+    made = interpolated(model)
+    assert inputs(made, MODEL_LOADER) == {"model_name": model.name}
+    assert inputs(made, INTERPOLATE)["model"] == [made.node_id(MODEL_LOADER), 0]
+    assert made.warnings == warnings
+
+
+def test_slow_motion_keeps_the_rate_and_no_interpolation_adds_nothing():
+    slow = interpolated(slow_motion=True)
+    assert (inputs(slow, SAVE)["fps"], slow.fps) == (16, 16)
+    assert inputs(slow, SAVE)["images"] == [slow.node_id(INTERPOLATE), 0]
+    for fields in ({"interpolation": "none", "interpolation_factor": 4}, {"interpolation_factor": 1}):
+        made = interpolated(InterpolationModel("film.pt", "film"), **fields)
+        assert inputs(made, SAVE) == inputs(plan(), SAVE) | {"filename_prefix": "x/video"}
+        assert not [node for node in made.graph.values() if node["class_type"] in (INTERPOLATE, MODEL_LOADER)]
+        assert made.warnings == []
+
+
+def test_interpolated_size_budget():
+    size = {"width": 1280, "height": 720, "length": 161}
+    interpolated(**size, interpolation_factor=5)
+    with pytest.raises(JobError) as caught:
+        interpolated(**size, interpolation_factor=8)
+    assert str(caught.value) == (
+        "OUT_OF_RANGE: 1280 x 720 x 1281 is 1181 million pixels; this worker takes at most 742 million, "
+        "so lower the size or interpolation_factor (interpolation_factor)"
+    )
+
+
+def test_a_loop_ends_with_its_start_image_and_shows_it_once():
+    request, _ = parse_request(IMAGE | {"loop": True})
+    made = build_plan(request, 1, "start.png", "start.png", "x/video", SETTINGS)
+    prepare = inputs(made, PREPARE)
+    loaded = [made.graph[prepare[name][0]]["inputs"]["image"] for name in ("start_image", "end_image")]
+    assert loaded == ["start.png", "start.png"]
+    assert inputs(made, SAVE)["drop_last_frame"] is True
 
 
 def test_end_image_is_added_and_start_image_is_removed():

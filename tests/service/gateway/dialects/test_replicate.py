@@ -152,11 +152,31 @@ def test_what_a_worker_says_of_a_lora_names_the_client_s_field() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("interpolate_output", True), ("disable_safety_checker", False), ("go_fast", False)]
-)
+@pytest.mark.parametrize(("field", "value"), [("disable_safety_checker", False), ("go_fast", False)])
 def test_what_is_not_honoured_is_said(field: str, value: Any) -> None:
     assert draft(FAST, **{field: value}).warnings == (WARNED[field][1],)
+
+
+@pytest.mark.parametrize(
+    ("fps", "factor", "said"),
+    [
+        (16, 2, "interpolate_output: the video has 32 frames a second, 2 times those that were generated"),
+        (24, 2, "interpolate_output: the video has 48 frames a second, 2 times those that were generated"),
+        (7, 5, "interpolate_output: the video has 35 frames a second, 5 times those that were generated"),
+        (15, 2, None),
+        (10, 3, None),
+        (5, 6, None),
+        (30, None, None),
+    ],
+)
+def test_interpolation_comes_to_thirty_frames_a_second_or_a_little_more(
+    fps: int, factor: int | None, said: str | None
+) -> None:
+    made = draft(FAST, interpolate_output=True, frames_per_second=fps)
+    request = made.request.to_wire()
+    assert (request.get("interpolation"), request.get("interpolation_factor")) == (factor and "film", factor)
+    assert "slow_motion" not in request
+    assert made.warnings == ((said,) if said else ())
 
 
 def test_unknown_fields_are_said_and_not_kept() -> None:

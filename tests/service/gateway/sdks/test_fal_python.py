@@ -104,7 +104,7 @@ def test_subscribe_with_logs_tells_each_state_in_order(fal: fal_client.SyncClien
             hanging.cancel()
         seen.append(status)
 
-    result = fal.subscribe(WAN, wish("slow 2"), with_logs=True, on_queue_update=on_update)
+    result = fal.subscribe(WAN, wish("slow 2", enable_safety_checker=True), with_logs=True, on_queue_update=on_update)
     kinds = [type(status) for status in seen]
     order = [fal_client.Queued, fal_client.InProgress, fal_client.Completed]
     assert list(dict.fromkeys(kinds)) == order

@@ -9,6 +9,7 @@ import openai
 import pytest
 from openai import OpenAI
 from PIL import Image
+from wan_relay.service.gateway.dialects.openai import parse
 from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
 from wan_relay.tests.service.worker.conftest import png
 
@@ -117,6 +118,8 @@ def test_a_remix_has_another_prompt_and_the_same_picture(client: OpenAI) -> None
         ({"prompt": ""}, "prompt"),
         ({"input_reference": "***"}, "input_reference"),
         ({"lora": "x"}, "lora"),
+        ({"frame_interpolation_exp": "4"}, "frame_interpolation_exp"),
+        ({"enable_frame_interpolation": "maybe"}, "enable_frame_interpolation"),
     ],
 )
 def test_a_bad_field_is_named(raw: httpx.Client, fields: dict[str, str], param: str) -> None:
@@ -136,6 +139,21 @@ def test_fields_of_other_servers_reach_the_job(client: OpenAI) -> None:
     extra = {"num_frames": 33, "fps": 12, "seed": 7, "guidance_scale": 2.0, "guidance_scale_2": 3.0, "flow_shift": 4.0}
     video = client.videos.create(prompt="hello", input_reference=photo(), extra_body=extra)
     assert wait_until(lambda: client.videos.retrieve(video.id).status == "completed")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"enable_frame_interpolation": "true"}, ("rife", 2)),
+        ({"enable_frame_interpolation": True, "frame_interpolation_exp": 3}, ("rife", 8)),
+        ({"enable_frame_interpolation": "false", "frame_interpolation_exp": "2"}, ("none", 2)),
+        ({"frame_interpolation_exp": 2}, ("none", 2)),
+    ],
+)
+def test_interpolation_as_vllm_omni_and_sglang_spell_it(fields: dict[str, Any], expected: tuple[str, int]) -> None:
+    request = parse({"prompt": "hello", **fields}, {}).request
+    assert (request.interpolation, request.interpolation_factor) == expected
+    assert not request.slow_motion
 
 
 def test_a_failed_video_says_why(client: OpenAI) -> None:

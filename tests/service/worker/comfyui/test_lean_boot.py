@@ -1,5 +1,6 @@
 """ComfyUI without its extra nodes, and with imports that are otherwise Python's own."""
 
+import asyncio
 import gc
 import importlib
 import importlib.util
@@ -10,14 +11,27 @@ from pathlib import Path
 import pytest
 from wan_relay.service.worker.comfyui import lean_boot
 
+NODES = """
+loaded = []
+async def init_builtin_extra_nodes():
+    raise SystemError
+async def load_custom_node(path, module_parent):
+    loaded.append((path, module_parent))
+    return {is_loaded}
+"""
 
-def test_extra_nodes_are_left_out(tmp_path, monkeypatch):
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_only_the_extra_nodes_that_a_request_can_need_are_loaded(tmp_path, monkeypatch, is_loaded):
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "nodes.py").write_text("async def init_builtin_extra_nodes():\n    raise SystemError\n")
+    (tmp_path / "nodes.py").write_text(NODES.format(is_loaded=is_loaded))
     spec = lean_boot.LeanFinder().find_spec("nodes", [str(tmp_path)])
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "nodes", module)
     spec.loader.exec_module(module)
-    assert module.init_builtin_extra_nodes is lean_boot.no_extra_nodes
+    failed = asyncio.run(module.init_builtin_extra_nodes())
+    assert module.loaded == [(str(tmp_path / "comfy_extras" / "nodes_frame_interpolation.py"), "comfy_extras")]
+    assert failed == ([] if is_loaded else ["nodes_frame_interpolation.py"])
     (tmp_path / "nodes.py").write_text("")
     importlib.invalidate_caches()
     spec = lean_boot.LeanFinder().find_spec("nodes", [str(tmp_path)])

@@ -1,0 +1,88 @@
+"""Node: frames in between, and the frame rate that goes with them."""
+
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import torch
+from comfy_api.latest import io
+
+from .engine.video.frame_interpolation import interpolate, method_of
+from .engine.video.video_format import MAX_FPS, frame_rate
+from .rules.errors import InvalidInput
+from .rules.frames.interpolated_frames import MAX_FACTOR, interpolated_rate
+
+
+class InterpolateFrames(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanRelay_InterpolateFrames",
+            display_name="Wan Relay: Interpolate Frames",
+            category="wan relay",
+            description="Cuts each step between two frames into equal pieces: with a FILM or RIFE model, or without "
+            "one by FFmpeg's motion interpolation on the CPU. The frame rate comes out with the frames.",
+            search_aliases=["interpolate", "frame interpolation", "film", "rife", "minterpolate", "smooth", "fps"],
+            inputs=[
+                io.Image.Input("images", tooltip="The frames. All of them stay; the new ones come between them."),
+                io.Int.Input(
+                    "factor",
+                    default=2,
+                    min=1,
+                    max=MAX_FACTOR,
+                    tooltip="Pieces of a step: 2 puts one frame between two, so that 81 frames become 161.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=16.0,
+                    min=1.0,
+                    max=120.0,
+                    step=0.001,
+                    tooltip="Frames per second of images. Wan2.2 A14B makes 16, TI2V-5B 24.",
+                ),
+                io.Custom("INTERP_MODEL").Input(
+                    "model",
+                    optional=True,
+                    tooltip="FILM or RIFE, from Load Frame Interpolation Model. Without it FFmpeg's minterpolate runs.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "images", display_name="images", tooltip="factor x (frames - 1) + 1 frames; first and last stay."
+                ),
+                io.Float.Output(
+                    "fps",
+                    display_name="fps",
+                    tooltip="fps x factor, for Save Video: the same pace. Not linked, the video is slow motion.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, factor: int | None = None, fps: float | None = None) -> bool | str:
+        """Constants are checked before anything runs; a linked value (None here) when it arrives."""
+        try:
+            if isinstance(factor, int) and isinstance(fps, float | int):
+                interpolated_rate(frame_rate(fps), factor, MAX_FPS)
+        except InvalidInput as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, images: torch.Tensor, factor: int, fps: float, model: Any = None) -> io.NodeOutput:
+        rate = interpolated_rate(frame_rate(fps), factor, MAX_FPS)
+        progress = comfy.utils.ProgressBar(max(1, len(images) - 1))
+
+        def on_steps(done: int) -> None:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            progress.update_absolute(done)
+
+        frames = interpolate(images, factor, model, on_steps)
+        details = {
+            "method": method_of(model) if frames is not images else "none",
+            "factor": factor,
+            "fps": float(rate),
+            "frame_count": len(frames),
+            "warnings": [],
+        }
+        return io.NodeOutput(frames, float(rate), ui={"wan_relay": [details]})
