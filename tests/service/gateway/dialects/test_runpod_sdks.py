@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-from wan_relay.tests.service.gateway.node_packages import Node
-from wan_relay.tests.service.gateway.receiver import Receiver, receiving
+from wan_relay.tests.service.gateway.node_scripts import Node
 from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.webhook_receiver import Receiver, receiving
 
 INPUT = {"prompt": "x", "image_base64": PICTURE.partition(",")[2], "width": 64, "height": 64, "length": 5}
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
@@ -292,7 +292,7 @@ def test_javascript(client: httpx.Client, stand: Stand, node: Node) -> None:
         ["health", patient],
         ["purgeQueue", patient],
     ]
-    told = node.run("runpod.mjs", f"{stand.url}/runpod/v2", "any", "ep", json.dumps(calls))
+    told = node("runpod.mjs", "calls", URL=stand.url, CALLS=json.dumps(calls))
     (
         slow,
         quick,

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from wan_relay.tests.service.gateway.node_scripts import Node
 from wan_relay.tests.service.gateway.sdks.dropping_proxy import dropping
 from wan_relay.tests.service.gateway.sdks.slow_expander import ANSWER_S, SlowExpander
 from wan_relay.tests.service.gateway.stand import PICTURE, Stand
@@ -17,7 +18,7 @@ Check = Callable[..., Any]
 
 
 @pytest.fixture
-def fal(node: Callable[..., Any], stand: Stand) -> Check:
+def fal(node: Node, stand: Stand) -> Check:
     def check(name: str, **variables: str) -> Any:
         return node("fal.mjs", name, **{"URL": stand.url, "PICTURE": PICTURE, **variables})
 
