@@ -1,4 +1,4 @@
-"""npm packages by a project's lock file: installed once, in a folder of the cache that is named by the lock's content."""
+"""npm packages by a lock file: installed once, in a folder of the cache that is named by the lock's content."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from ...contract.scalars import Name, Prompt, Real, Text, Whole
 from ...contract.video_request import parse_request
 from ...media.stills import spritesheet, thumbnail
 from ...tasks.task import Task
-from ..body_fault import body_fault
+from ..body_fault import body_fault, unknown_fields
 from ..desk import Desk
 from ..draft import Draft
 from ..http import caller_of, json_object, read_body, submit_of
@@ -33,6 +33,7 @@ PREFIX = "/openai/v1"
 RETENTION_S = 24 * 3600.0
 FPS = 16
 POLL_AFTER = {"openai-poll-after-ms": "1000"}
+EXPOSED_HEADERS = tuple(POLL_AFTER)
 MAX_LISTED = 10_000
 MAX_REFERENCE_BYTES = 20 * 1024 * 1024
 STATES = {
@@ -55,7 +56,9 @@ DEFAULT_MODEL = "sora-2"
 
 
 class VideoForm(BaseModel):
-    """What a client may send; the second half are vLLM-Omni's and SGLang's own."""
+    """What a client may send; the second half are vLLM-Omni's and SGLang's own. Extra fields are ignored, and named in
+    a warning.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -78,8 +81,14 @@ class VideoForm(BaseModel):
     negative_prompt: Prompt | None = None
 
 
+class Remix(BaseModel):
+    """The body of a remix."""
+
+    prompt: Prompt
+
+
 def parse(body: dict[str, Any], models: dict[str, tuple[str, str]]) -> Draft:
-    """`input_reference` is a text by now, see `reference_of`. Raises JobError."""
+    """`input_reference` is a text by now, see `fields_of`. Raises JobError."""
     try:
         form = VideoForm.model_validate({name: value for name, value in body.items() if value not in (None, "")})
     except ValidationError as error:
@@ -107,7 +116,7 @@ def parse(body: dict[str, Any], models: dict[str, tuple[str, str]]) -> Draft:
     return Draft(
         request,
         model=form.model,
-        warnings=tuple(warnings),
+        warnings=(*unknown_fields(body, VideoForm), *warnings),
         retention_s=RETENTION_S,
         extras={"prompt": form.prompt, "seconds": str(form.seconds)},
     )
@@ -138,7 +147,7 @@ def _size(form: VideoForm) -> dict[str, Any]:
 
 
 def render(task: Task) -> dict[str, Any]:
-    """The video object."""
+    """The video object; `warnings` is the one field that is the gateway's own."""
     answer, request = task.outcome.answer, task.order.request
     width, height = (answer.width, answer.height) if answer else (request.get("width"), request.get("height"))
     failure = task.outcome.failure
@@ -159,6 +168,7 @@ def render(task: Task) -> dict[str, Any]:
         "prompt": task.order.extras.get("prompt", ""),
         "remixed_from_video_id": task.order.extras.get("remixed_from"),
         "error": {"code": failure.code.lower(), "message": failure.sentence} if failure else None,
+        "warnings": list(task.warnings),
     }
 
 
@@ -178,6 +188,7 @@ FIELDS |= {"length": "seconds", "width": "size", "height": "size"}
 
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+REFERENCES = ("input_reference", "image_reference")  # OpenAI's name, vLLM-Omni's
 
 
 async def fields_of(request: Request) -> tuple[dict[str, Any], bytes]:
@@ -185,41 +196,49 @@ async def fields_of(request: Request) -> tuple[dict[str, Any], bytes]:
     kind = request.headers.get("content-type", "")
     if not kind.lower().startswith(FORMS):
         body = await read_body(request)
-        fields = json_object(body)
-        return {**fields, "input_reference": await reference_of(fields)}, body
+        return _with_reference(json_object(body)), body
     async with request.form(max_files=1, max_fields=100, max_part_size=2_000_000) as form:
-        given = {name: value for name, value in form.multi_items() if not isinstance(value, UploadFile)}
-        uploaded = next((value for _, value in form.multi_items() if isinstance(value, UploadFile)), None)
-        content = await uploaded.read(MAX_REFERENCE_BYTES + 1) if uploaded else None
-    if content is not None and len(content) > MAX_REFERENCE_BYTES:
-        raise JobError("IMAGE_TOO_LARGE", "input_reference must be at most 20 MiB", "input_reference")
-    fields = dict(given)
-    fields["input_reference"] = data_uri(content) if content else await reference_of(_nested(given))
+        given = [
+            (name, value if isinstance(value, str) else await _uploaded(name, value))
+            for name, value in form.multi_items()
+        ]
+    fields = _with_reference(_nested(given))
     return fields, json.dumps(fields, sort_keys=True).encode()
 
 
-def data_uri(content: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+async def _uploaded(name: str, part: UploadFile) -> str:
+    """The picture of a part as a data URI, of any other part nothing."""
+    if name not in REFERENCES:
+        return ""
+    content = await part.read(MAX_REFERENCE_BYTES + 1)
+    if len(content) > MAX_REFERENCE_BYTES:
+        raise JobError("IMAGE_TOO_LARGE", f"{name} must be at most 20 MiB", name)
+    return "data:image/png;base64," + base64.b64encode(content).decode("ascii") if content else ""
 
 
-def _nested(form: dict[str, Any]) -> dict[str, Any]:
+def _nested(form: list[tuple[str, str]]) -> dict[str, Any]:
     """`input_reference[image_url]` of a form is an object's key."""
-    nested = {
-        found[1]: value for name, value in form.items() if (found := re.fullmatch(r"input_reference\[(\w+)\]", name))
-    }
-    return {**form, "input_reference": nested} if nested else form
+    fields: dict[str, Any] = {}
+    for name, value in form:
+        found = re.fullmatch(r"(input_reference|image_reference)\[(\w+)\]", name)
+        if found and not isinstance(fields.get(found[1]), str):
+            fields.setdefault(found[1], {})[found[2]] = value
+        else:
+            fields[name] = value
+    return fields
 
 
-async def reference_of(fields: dict[str, Any]) -> str | None:
-    """The picture of a body's `input_reference` (text, or an object with image_url) or `image_reference`."""
-    value = fields.get("input_reference") or fields.get("image_reference")
+def _with_reference(body: dict[str, Any]) -> dict[str, Any]:
+    """The body with its picture, text or an object with image_url, as text under `input_reference`."""
+    fields = {name: value for name, value in body.items() if name not in REFERENCES}
+    value = next((body[name] for name in REFERENCES if body.get(name)), None)
     if isinstance(value, dict):
         value = value.get("image_url") or value.get("url")
         if isinstance(value, dict):
             value = value.get("url")
-    if value is None or isinstance(value, str):
-        return value
-    raise JobError("INVALID_TYPE", "input_reference must be a file, or an object with image_url", "input_reference")
+    if value is not None and not isinstance(value, str):
+        raise JobError("INVALID_TYPE", "input_reference must be a file, or an object with image_url", "input_reference")
+    return fields | ({"input_reference": value} if value else {})
 
 
 def routes(desk: Desk) -> APIRouter:
@@ -257,16 +276,18 @@ def routes(desk: Desk) -> APIRouter:
 
     @router.get("/{video_id}")
     async def one(request: Request, video_id: str) -> Response:
-        return JSONResponse(render(await desk.get(video_id, caller_of(request, desk))), headers=POLL_AFTER)
+        return JSONResponse(render(await desk.get_own(video_id, caller_of(request, desk), NAME)), headers=POLL_AFTER)
 
     @router.delete("/{video_id}")
     async def delete(request: Request, video_id: str) -> Response:
-        await desk.delete(video_id, caller_of(request, desk))
+        caller = caller_of(request, desk)
+        await desk.get_own(video_id, caller, NAME)
+        await desk.delete(video_id, caller)
         return JSONResponse({"id": video_id, "object": "video.deleted", "deleted": True})
 
     @router.get("/{video_id}/content")
     async def content(request: Request, video_id: str) -> Response:
-        task = await desk.get(video_id, caller_of(request, desk))
+        task = await desk.get_own(video_id, caller_of(request, desk), NAME)
         variant = request.query_params.get("variant", "video")
         if variant not in ("video", "thumbnail", "spritesheet"):
             raise Refusal("INVALID_VALUE", "variant must be video, thumbnail or spritesheet", "variant")
@@ -283,16 +304,19 @@ def routes(desk: Desk) -> APIRouter:
     @router.post("/{video_id}/remix")
     async def remix(request: Request, video_id: str) -> Response:
         caller = caller_of(request, desk)
-        task = await desk.get(video_id, caller)
+        task = await desk.get_own(video_id, caller, NAME)
         body = await read_body(request, 1_000_000)
-        prompt = json_object(body).get("prompt")
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise Refusal("MISSING_FIELD", "prompt is needed", "prompt")
+        fields = json_object(body)
+        try:
+            prompt = Remix.model_validate(fields).prompt
+        except ValidationError as error:
+            raise body_fault(error, Remix) from None
         wire = {**task.order.request, "prompt": prompt, **await desk.pictures(task)}
-        request_again, _ = parse_request(wire)
+        request_again, warnings = parse_request(wire)
         draft = Draft(
             request_again,
             model=task.order.model,
+            warnings=(*unknown_fields(fields, Remix), *warnings),
             retention_s=RETENTION_S,
             extras={**task.order.extras, "prompt": prompt, "remixed_from": task.id},
         )

@@ -215,7 +215,9 @@ def _shown(name: str) -> str:
 
 
 def render(task: Task, video_url: str | None) -> dict[str, Any]:
-    """The task object; which of the SDK's classes it becomes hangs on `estimatedCost` and `cost`."""
+    """The task object; which of the SDK's classes it becomes hangs on `estimatedCost` and `cost`. `warnings` is the one
+    field that is the gateway's own.
+    """
     shown: dict[str, Any] = {
         "id": task.id,
         "createdAt": datetime.fromtimestamp(task.created_at_s, UTC)
@@ -230,6 +232,7 @@ def render(task: Task, video_url: str | None) -> dict[str, Any]:
             "cancelled": "CANCELLED",
         }[task.state],
     }
+    shown["warnings"] = list(task.warnings)
     shown["cost" if task.is_final else "estimatedCost"] = {"credits": 0}
     if task.state == "running":
         shown["progress"] = round(task.progress.progress, 3) if task.progress else 0.0
@@ -295,13 +298,14 @@ def routes(desk: Desk) -> APIRouter:
     async def task(request: Request, task_id: str) -> Response:
         caller = caller_of(request, desk)
         check_version(request)
-        found = await desk.get(task_id, caller)
+        found = await desk.get_own(task_id, caller, NAME)
         return JSONResponse(render(found, desk.video_url(found, base_url(request))))
 
     @router.delete("/tasks/{task_id}")
     async def delete(request: Request, task_id: str) -> Response:
         caller = caller_of(request, desk)
         check_version(request)
+        await desk.get_own(task_id, caller, NAME)
         await desk.delete(task_id, caller)
         return Response(status_code=204)
 

@@ -30,13 +30,13 @@ class Node:
     def __call__(self, script: str, check: str, **variables: str) -> Any:
         return json.loads(self.run(SCRIPTS / script, check, **variables).splitlines()[-1])
 
-    def run(self, script: Path, *arguments: str, **variables: str) -> str:
-        """What the script prints."""
+    def run(self, script: Path, *arguments: str, folder: Path | None = None, **variables: str) -> str:
+        """What the script prints, that runs in that folder."""
         copy = shutil.copy(script, self._folder)
         done = subprocess.run(
             ["node", copy, *arguments],
             env=os.environ | variables,
-            cwd=self._folder,
+            cwd=folder or self._folder,
             capture_output=True,
             text=True,
             timeout=RUN_S,

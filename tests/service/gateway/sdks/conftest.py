@@ -55,6 +55,25 @@ def keyed_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedStand
     stand.close()
 
 
+class LimitedStand(Stand):
+    """Its key may have one task running."""
+
+    one_at_a_time = ""
+
+
+@pytest.fixture(scope="package")
+def limited_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LimitedStand]:
+    """A gateway with two executors."""
+    stand = LimitedStand(tmp_path_factory.mktemp("limited"))
+    keys = Keys(own_engine(database_url(stand.variables["WAN_RELAY_DATABASE"])))
+    stand.one_at_a_time = keys.add("team", KeyLimits(running=1))
+    stand.start_executor()
+    stand.start_executor("fast-2")
+    stand.start_gateway()
+    yield stand
+    stand.close()
+
+
 @pytest.fixture
 def tasks(stand: Stand) -> Iterator[Callable[[str], list[str]]]:
     """`tasks("some words")`: how the tasks stand whose orders hold them, by the queue itself."""

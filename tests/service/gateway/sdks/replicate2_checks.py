@@ -75,4 +75,25 @@ def wrong_key():
         return error.status_code
 
 
+def submit():
+    return ended(
+        client.models.predictions.create(
+            model_owner="wan-video", model_name="wan-2.2-i2v-fast", input=wish(os.environ["WORDS"])
+        )
+    ).status
+
+
+def output():
+    return client.run(FAST, input=wish("file")).read()[4:8].decode()
+
+
+def secret():
+    return client.webhooks.default.secret.get().key
+
+
+def shown():
+    prediction = client.predictions.get(prediction_id=os.environ["ID"])
+    return [prediction.status, prediction.output, prediction.data_removed]
+
+
 print(json.dumps(globals()[sys.argv[1]]()))
