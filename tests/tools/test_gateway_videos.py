@@ -96,9 +96,7 @@ def test_fal(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     wish = {"prompt": "pan right", "image_url": PICTURE, "num_frames": 17, "resolution": "480p", "aspect_ratio": "1:1"}
     wish |= {"acceleration": "regular", "interpolator_model": "none"}
     client = fal_client.SyncClient(key="any")
-    result = client.subscribe(
-        "fal-ai/wan/v2.2-a14b/image-to-video", wish, with_logs=True, on_queue_update=seen.append
-    )
+    result = client.subscribe("fal-ai/wan/v2.2-a14b/image-to-video", wish, with_logs=True, on_queue_update=seen.append)
     running = [status for status in seen if isinstance(status, fal_client.InProgress)]
     assert any("step 1 of 4" in item["message"] for status in running for item in status.logs or ())
     assert isinstance(seen[-1], fal_client.Completed)
@@ -156,7 +154,7 @@ def test_modelverse(gateway: Gateway) -> None:
     }
     with httpx.Client(base_url=f"{gateway.url}/modelverse/v1/tasks", timeout=60) as client:
         task_id = client.post("/submit", json=body).json()["output"]["task_id"]
-        seen = []
+        seen: list[dict[str, Any]] = []
         while not seen or seen[-1]["task_status"] in ("Pending", "Running"):
             seen.append(client.get("/status", params={"task_id": task_id}).json()["output"])
             time.sleep(0.1)

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from ...contract.failure import Failure
 from ...contract.scalars import text
-from ...contract.video_request import VideoRequest
+from ...contract.video_request import parse_request
 from ...tasks.task import Task
 from ..desk import Desk
 from ..draft import Draft
@@ -104,13 +104,13 @@ class ImageToVideo(TextToVideo):
 
 def parse(body: dict[str, Any], files_url: str, models: Callable[[str], tuple[str, str] | None]) -> Draft:
     """Of image_to_video. `files_url` is where the gateway serves its files, in place of `runway://`; `models` are the
-    workflows of a model's name, for a picture and for words. Raises InvalidBody.
+    workflows of a model's name, for a picture and for words. Raises InvalidBody, JobError.
     """
     return _draft(_checked(ImageToVideo, body), files_url, models)
 
 
 def parse_text(body: dict[str, Any], models: Callable[[str], tuple[str, str] | None]) -> Draft:
-    """Of text_to_video. Raises InvalidBody."""
+    """Of text_to_video. Raises InvalidBody, JobError."""
     return _draft(_checked(TextToVideo, body), "", models)
 
 
@@ -139,9 +139,8 @@ def _draft(order: TextToVideo, files_url: str, models: Callable[[str], tuple[str
         "seed": order.seed,
         **_pictures(frames, files_url),
     }
-    return Draft(
-        VideoRequest.model_validate(wire), model=order.model, warnings=tuple(warnings), retention_s=RETENTION_S
-    )
+    request, more = parse_request(wire)
+    return Draft(request, model=order.model, warnings=(*warnings, *more), retention_s=RETENTION_S)
 
 
 def _size(order: TextToVideo) -> dict[str, Any]:

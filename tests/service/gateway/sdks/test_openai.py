@@ -146,13 +146,16 @@ def test_fields_of_other_servers_reach_the_job(client: OpenAI, stand: Stand) -> 
 
 
 def test_what_is_not_known_is_said_in_the_video(client: OpenAI, raw: httpx.Client) -> None:
-    video = client.videos.create(prompt="hello", input_reference=photo(), extra_body={"quality": "high", "a": {"b": 1}})
+    video: Any = client.videos.create(
+        prompt="hello", input_reference=photo(), extra_body={"quality": "high", "a": {"b": 1}}
+    )
     expected = ["field quality is not known and was ignored", "field a[b] is not known and was ignored"]
-    assert video.warnings == client.videos.retrieve(video.id).warnings == expected
+    later: Any = client.videos.retrieve(video.id)
+    assert video.warnings == later.warnings == expected
     as_json = raw.post("/videos", json={"prompt": "hello", "image_reference": {"image_url": PICTURE}, "n": 2}).json()
     assert as_json["warnings"] == ["field n is not known and was ignored"]
-    files = {"image_reference": photo(), "audio": ("a.wav", b"RIFF", "audio/wav")}
-    with_file = raw.post("/videos", data={"prompt": "look"}, files=files).json()
+    audio = ("a.wav", b"RIFF", "audio/wav")
+    with_file = raw.post("/videos", data={"prompt": "words alone"}, files={"audio": audio}).json()
     assert with_file["warnings"] == ["field audio is not known and was ignored"]
     assert wait_until(lambda: client.videos.retrieve(with_file["id"]).status == "completed")
     remix = raw.post(f"/videos/{with_file['id']}/remix", json={"prompt": "again", "style": 1}).json()

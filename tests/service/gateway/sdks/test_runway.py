@@ -99,6 +99,7 @@ def test_a_ratio_that_is_none_names_its_field(client: RunwayML) -> None:
         ({"promptImage": "ftp://example.com/a.png"}, ["promptImage", 0, "uri"]),
         ({"promptImage": []}, ["promptImage"]),
         ({"promptText": ""}, ["promptText"]),
+        ({"promptText": " "}, ["promptText"]),
         ({"promptText": "x" * 1001}, ["promptText"]),
         ({"promptText": "😀" * 501}, ["promptText"]),
         ({"duration": 11}, ["duration"]),
