@@ -15,12 +15,12 @@ from wan_relay.tools.environment import ROOT
 
 @contextlib.contextmanager
 def served(cache: Path, toy_models: Path, port: int) -> Iterator[subprocess.Popen[str]]:
-    """With the toy family, at toy size."""
+    """With the toy family, at toy size and five frames at most."""
     models = cache / "toy"
     if not models.exists():
         models.symlink_to(toy_models)
     command = [sys.executable, "-P", str(ROOT / "dev.py"), "run", "tools.gateway", str(port), "local", "toy-size"]
-    variables = os.environ | {"WAN_RELAY_TOY_MODELS": str(models)}
+    variables = os.environ | {"WAN_RELAY_TOY_MODELS": str(models), "WAN_RELAY_TOY_FRAMES": "5"}
     with (cache / "log").open("a") as log:
         process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
