@@ -94,6 +94,13 @@ const checks = {
     return [await failure(() => client.tasks.retrieve(id)), await waiter];
   },
 
+  /** Somebody else cancels it by the gateway's own API. */
+  async cancelled() {
+    const { id } = await client.imageToVideo.create(wish("hang"));
+    await fetch(`${BASE}/api/v1/videos/${id}`, { method: "DELETE" });
+    return failure(() => client.tasks.retrieve(id).waitForTaskOutput());
+  },
+
   async throttled() {
     const first = await client.imageToVideo.create(wish("slow 3"));
     const second = await client.imageToVideo.create(wish("hello"));

@@ -47,11 +47,15 @@ def version():
     return ended(client.predictions.create(version=model.latest_version.id, input=wish("version"))).status
 
 
-def file():
+def file(**options):
     content = io.BytesIO(bytes.fromhex(os.environ["CONTENT"]))
     content.name = "photo.png"
-    prediction = ended(client.predictions.create(version=FAST, input=wish("look", image=content)))
+    prediction = ended(client.predictions.create(version=FAST, input=wish("look", image=content), **options))
     return [line for line in prediction.logs.split("\n") if line.startswith("image_base64")]
+
+
+def file_as_base64():
+    return file(file_encoding_strategy="base64")
 
 
 def bad_field():

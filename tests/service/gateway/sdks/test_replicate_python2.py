@@ -71,8 +71,9 @@ def test_predictions(check: Check) -> None:
     assert check("version") == "succeeded"
 
 
-def test_a_file_in_the_input_is_seen(check: Check) -> None:
-    assert check("file") == [f"image_base64 {hashlib.sha256(CONTENT).hexdigest()}"]
+@pytest.mark.parametrize("way", ["file", "file_as_base64"])
+def test_a_file_in_the_input_is_seen(check: Check, way: str) -> None:
+    assert check(way) == [f"image_base64 {hashlib.sha256(CONTENT).hexdigest()}"]
 
 
 def test_a_bad_field(check: Check) -> None:

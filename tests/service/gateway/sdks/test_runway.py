@@ -69,6 +69,17 @@ def test_each_state_is_the_class_that_the_sdk_has_for_it(client: RunwayML) -> No
     assert (kind_of(done), done.cost.credits) == ("Succeeded", 0)
 
 
+def test_tasks_that_failed_and_that_were_cancelled_elsewhere(client: RunwayML, stand: Stand) -> None:
+    """The gateway's own API shows and cancels what came in by any dialect."""
+    task_id = client.image_to_video.create(**{**ARGUMENTS, "prompt_text": "hang"}).id
+    with stand.client(prefix="/api/v1") as own:
+        assert own.delete(f"/videos/{task_id}").status_code == 204
+    cancelled = ended(client, task_id)
+    assert (kind_of(cancelled), cancelled.status, cancelled.cost.credits) == ("Cancelled", "CANCELLED", 0)
+    failed = ended(client, client.image_to_video.create(**{**ARGUMENTS, "prompt_text": "fail NO_OUTPUT"}).id)
+    assert (kind_of(failed), failed.failure_code, failed.cost.credits) == ("Failed", "INTERNAL.BAD_OUTPUT", 0)
+
+
 def test_a_list_of_key_frames_equals_a_string(client: RunwayML) -> None:
     frames = [{"uri": PICTURE, "position": "first"}]
     task_id = client.image_to_video.create(**{**ARGUMENTS, "prompt_image": frames}).id

@@ -75,6 +75,11 @@ def test_a_failure_is_a_task_failed_error(runway: Check) -> None:
     assert said["task"]["failureCode"] == "ASSET.INVALID"
 
 
+def test_a_task_that_was_cancelled_elsewhere_ends_the_wait(runway: Check) -> None:
+    said = runway("cancelled")
+    assert (said["isTaskFailed"], said["message"], said["task"]["status"]) == (True, "Task cancelled", "CANCELLED")
+
+
 def test_a_deleted_task_is_gone_and_whoever_waits_is_told(runway: Check) -> None:
     assert [(said["isNotFound"], said["status"]) for said in runway("deletes")] == [(True, 404)] * 2
 
