@@ -4,14 +4,11 @@ The contract is `providers.md` section 8. Fields come as a form or as JSON; a fo
 """
 
 import asyncio
-import base64
-import json
 import re
 from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -27,6 +24,7 @@ from ..draft import Draft
 from ..http import caller_of, json_object, read_body, submit_of
 from ..picture_field import picture_field
 from ..refusal import Refusal
+from .openai_form import fields_of
 
 NAME = "openai"
 PREFIX = "/openai/v1"
@@ -35,7 +33,6 @@ FPS = 16
 POLL_AFTER = {"openai-poll-after-ms": "1000"}
 EXPOSED_HEADERS = tuple(POLL_AFTER)
 MAX_LISTED = 10_000
-MAX_REFERENCE_BYTES = 20 * 1024 * 1024
 STATES = {
     "throttled": "queued",
     "queued": "queued",
@@ -89,8 +86,9 @@ class Remix(BaseModel):
 
 def parse(body: dict[str, Any], models: dict[str, tuple[str, str]]) -> Draft:
     """`input_reference` is a text by now, see `fields_of`. Raises JobError."""
+    sent = {name: value for name, value in body.items() if value is not None}
     try:
-        form = VideoForm.model_validate({name: value for name, value in body.items() if value not in (None, "")})
+        form = VideoForm.model_validate({name: value for name, value in sent.items() if value != ""})
     except ValidationError as error:
         raise body_fault(error, VideoForm) from None
     workflow = _workflow(form, models)
@@ -116,7 +114,7 @@ def parse(body: dict[str, Any], models: dict[str, tuple[str, str]]) -> Draft:
     return Draft(
         request,
         model=form.model,
-        warnings=(*unknown_fields(body, VideoForm), *warnings),
+        warnings=(*unknown_fields(sent, VideoForm), *warnings),
         retention_s=RETENTION_S,
         extras={"prompt": form.prompt, "seconds": str(form.seconds)},
     )
@@ -185,60 +183,6 @@ def reject(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
 
 FIELDS = {"image_base64": "input_reference", "image_url": "input_reference", "image": "input_reference"}
 FIELDS |= {"length": "seconds", "width": "size", "height": "size"}
-
-
-FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-REFERENCES = ("input_reference", "image_reference")  # OpenAI's name, vLLM-Omni's
-
-
-async def fields_of(request: Request) -> tuple[dict[str, Any], bytes]:
-    """The body's fields, a picture as data URI or URL under `input_reference`, and what the body is known again by."""
-    kind = request.headers.get("content-type", "")
-    if not kind.lower().startswith(FORMS):
-        body = await read_body(request)
-        return _with_reference(json_object(body)), body
-    async with request.form(max_files=1, max_fields=100, max_part_size=2_000_000) as form:
-        given = [
-            (name, value if isinstance(value, str) else await _uploaded(name, value))
-            for name, value in form.multi_items()
-        ]
-    fields = _with_reference(_nested(given))
-    return fields, json.dumps(fields, sort_keys=True).encode()
-
-
-async def _uploaded(name: str, part: UploadFile) -> str:
-    """The picture of a part as a data URI, of any other part nothing."""
-    if name not in REFERENCES:
-        return ""
-    content = await part.read(MAX_REFERENCE_BYTES + 1)
-    if len(content) > MAX_REFERENCE_BYTES:
-        raise JobError("IMAGE_TOO_LARGE", f"{name} must be at most 20 MiB", name)
-    return "data:image/png;base64," + base64.b64encode(content).decode("ascii") if content else ""
-
-
-def _nested(form: list[tuple[str, str]]) -> dict[str, Any]:
-    """`input_reference[image_url]` of a form is an object's key."""
-    fields: dict[str, Any] = {}
-    for name, value in form:
-        found = re.fullmatch(r"(input_reference|image_reference)\[(\w+)\]", name)
-        if found and not isinstance(fields.get(found[1]), str):
-            fields.setdefault(found[1], {})[found[2]] = value
-        else:
-            fields[name] = value
-    return fields
-
-
-def _with_reference(body: dict[str, Any]) -> dict[str, Any]:
-    """The body with its picture, text or an object with image_url, as text under `input_reference`."""
-    fields = {name: value for name, value in body.items() if name not in REFERENCES}
-    value = next((body[name] for name in REFERENCES if body.get(name)), None)
-    if isinstance(value, dict):
-        value = value.get("image_url") or value.get("url")
-        if isinstance(value, dict):
-            value = value.get("url")
-    if value is not None and not isinstance(value, str):
-        raise JobError("INVALID_TYPE", "input_reference must be a file, or an object with image_url", "input_reference")
-    return fields | ({"input_reference": value} if value else {})
 
 
 def routes(desk: Desk) -> APIRouter:
