@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .environment import ROOT, environment, short_hash
-from .processes import DevError, become, last, output_of, say
+from .environment import ROOT, environment
+from .npm_packages import has_npm, installed_packages
+from .processes import DevError, become, output_of, say
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -50,23 +51,13 @@ def test(options: argparse.Namespace) -> None:
 
 def check_javascript(caches: Path) -> None:
     """The types of js/, by TypeScript, which is installed once in the cache; said and skipped where there is no npm."""
-    if not shutil.which("npm"):
+    if not has_npm():
         say("There is no npm, so the types of js/ are not checked.")
         return
     say("Types of js/: tsc")
     project = ROOT / "tools" / "js_check"
-    lock = project / "package-lock.json"
-    installed = caches / f"js-{short_hash(lock.read_text())}"
-    if not (installed / "node_modules" / ".bin" / "tsc").exists():
-        installed.mkdir(exist_ok=True)
-        for path in (lock, project / "package.json"):
-            shutil.copy(path, installed)
-        code, errors = output_of(
-            ["npm", "ci", "--silent", "--no-audit", "--no-fund", "--prefix", installed], timeout_s=600
-        )
-        if code:
-            raise DevError(f"TypeScript cannot be installed: {last(errors)}")
-    code, _ = output_of([installed / "node_modules" / ".bin" / "tsc", "--project", project], timeout_s=300)
+    tsc = installed_packages(project, caches, "js") / "node_modules" / ".bin" / "tsc"
+    code, _ = output_of([tsc, "--project", project], timeout_s=300)
     if code:
         raise DevError("Types of js/: tsc found something, above.")
 

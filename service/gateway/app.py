@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import hmac
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -79,7 +80,8 @@ class Gateway:
             settings.expander_language,
             settings.expander_sees_pictures,
         )
-        adapt = at_toy_size if settings.toy_size else lambda draft: draft
+        toy_size = functools.partial(at_toy_size, max_frames=settings.toy_frames)
+        adapt = toy_size if settings.toy_size else lambda draft: draft
         self.desk = Desk(
             self.engine,
             self.board,

@@ -1,4 +1,4 @@
-"""What a page of another origin may do: CORS for the dialects whose clients also run in browsers."""
+"""What a page of another origin may do: CORS for the dialects, whose clients also run in browsers."""
 
 import re
 from collections.abc import Callable, Sequence

@@ -26,6 +26,7 @@ from .keys import Caller
 from .refusal import Refusal
 
 MAX_BODY_BYTES = 120_000_000
+EXPOSED_HEADERS = ("x-request-id", "retry-after")  # what a page may read of every answer
 RETRY_HEADERS = ("x-stainless-retry-count", "x-retry-count")
 
 
@@ -71,8 +72,8 @@ def dialect_app(dialect: Any, desk: Desk, **options: Any) -> FastAPI:
         field = str(first["loc"][-1]) if first["loc"] else None
         return answer(Failure(code="INVALID_VALUE", sentence=f"{field}: {first['msg'].lower()}", field=field), request)
 
-    if hasattr(dialect, "EXPOSED_HEADERS"):
-        app.add_middleware(CrossOrigin, exposed_headers=dialect.EXPOSED_HEADERS, is_open=lambda: desk.is_open)
+    exposed = (*EXPOSED_HEADERS, *getattr(dialect, "EXPOSED_HEADERS", ()))
+    app.add_middleware(CrossOrigin, exposed_headers=exposed, is_open=lambda: desk.is_open)
     return app
 
 

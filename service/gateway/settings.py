@@ -9,6 +9,7 @@ from ..environment_settings import FROM_JSON, Hosts
 from ..media.addresses import TrustedHosts
 from ..tasks.heartbeats import BEAT_S, SILENT_S
 from ..tasks.shared_settings import SharedSettings
+from .toy_size import MAX_FRAMES
 
 
 class GatewaySettings(SharedSettings):
@@ -44,6 +45,9 @@ class GatewaySettings(SharedSettings):
     max_upload_mb: int = Field(200, ge=1, alias="WAN_RELAY_MAX_UPLOAD_MB", description="one uploaded file")
     toy_size: bool = Field(
         False, alias="WAN_RELAY_TOY_SIZE", description="render every request at the toy family's size"
+    )
+    toy_frames: int = Field(
+        MAX_FRAMES, ge=5, alias="WAN_RELAY_TOY_FRAMES", description="frames of such a video at most, of the form 4n+1"
     )
     models: Annotated[dict[str, tuple[str, str]], FROM_JSON] = Field(
         {},

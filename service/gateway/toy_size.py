@@ -12,15 +12,15 @@ SIDE = 16
 SIDE_5B = 32
 
 
-def at_toy_size(draft: Draft) -> Draft:
-    """The same aspect in at most 240 x 160 pixels and 33 frames, with a warning that says so."""
+def at_toy_size(draft: Draft, max_frames: int = MAX_FRAMES) -> Draft:
+    """The same aspect in at most 240 x 160 pixels and 33 frames, or fewer, with a warning that says so."""
     request = draft.request
     width, height = asked_size(request)
     length = asked_length(request)
     scale = min(1.0, (MAX_PIXELS / (width * height)) ** 0.5)
     side = SIDE_5B if request.workflow == "wan22_ti2v_5b" else SIDE
     size = [max(64, int(pixels * scale) // side * side) for pixels in (width, height)]
-    frames = min(length, MAX_FRAMES)
+    frames = min(length, max_frames)
     if (*size, frames) == (width, height, length):
         return draft
     wire = request.to_wire()

@@ -1,4 +1,7 @@
-"""Each request from its first byte to its answer's last: its id, its place in the figures, its line in the journal."""
+"""Each request from its first byte to its answer's last: its id, its place in the figures, its line in the journal.
+
+The id is in the answer too, as `x-request-id`: what a client quotes is found in the journal.
+"""
 
 import time
 import uuid
@@ -33,6 +36,7 @@ class Visits:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
             await send(message)
 
         try:

@@ -81,7 +81,7 @@ LAYERS: dict[str, set[str]] = {
 ANYTHING = ("bench", "tests")
 # What runs before anything is installed.
 SET_UP = {"tools.command_line", "tools.arguments", "tools.checks", "tools.environment", "tools.processes"}
-SET_UP |= {"tools.demo_workflow", "tools.toy_workflows"}
+SET_UP |= {"tools.demo_workflow", "tools.npm_packages", "tools.toy_workflows"}
 # Folders that run outside ComfyUI's environment, and what they must do without.
 WITHOUT_TORCH = ("service", "tools")
 TORCH_SIDE = {"torch", "comfy", "comfy_api", "folder_paths", "nodes", "numpy"}

@@ -23,7 +23,7 @@ from ..desk import Desk
 from ..draft import Draft
 from ..http import base_url, caller_of, json_object, read_body, submit_of
 from ..picture_field import picture_field
-from ..refusal import Refusal, no_such_task
+from ..refusal import Refusal
 
 NAME = "modelverse"
 PREFIX = "/modelverse/v1"
@@ -200,9 +200,7 @@ def routes(desk: Desk) -> APIRouter:
         caller = caller_of(request, desk)
         if not task_id:
             raise Refusal("MISSING_FIELD", "task_id is needed in the query", "task_id")
-        task = await desk.get(task_id, caller)
-        if task.order.dialect != NAME:
-            raise no_such_task(task_id)
+        task = await desk.get_own(task_id, caller, NAME)
         return JSONResponse(render(task, desk.video_url(task, base_url(request)), _request_id(request)))
 
     return router

@@ -4,14 +4,11 @@ The contract is `providers.md` section 8. Fields come as a form or as JSON; a fo
 """
 
 import asyncio
-import base64
-import json
 import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -21,20 +18,21 @@ from ...contract.scalars import Flag, Name, Prompt, Real, Text, Whole
 from ...contract.video_request import parse_request
 from ...media.stills import spritesheet, thumbnail
 from ...tasks.task import Task
-from ..body_fault import body_fault
+from ..body_fault import body_fault, unknown_fields
 from ..desk import Desk
 from ..draft import Draft
 from ..http import caller_of, json_object, read_body, submit_of
 from ..picture_field import picture_field
 from ..refusal import Refusal
+from .openai_form import fields_of
 
 NAME = "openai"
 PREFIX = "/openai/v1"
 RETENTION_S = 24 * 3600.0
 FPS = 16
 POLL_AFTER = {"openai-poll-after-ms": "1000"}
+EXPOSED_HEADERS = tuple(POLL_AFTER)
 MAX_LISTED = 10_000
-MAX_REFERENCE_BYTES = 20 * 1024 * 1024
 STATES = {
     "throttled": "queued",
     "queued": "queued",
@@ -63,7 +61,9 @@ FormFlag = Annotated[Flag, BeforeValidator(_flag_of_a_form)]
 
 
 class VideoForm(BaseModel):
-    """What a client may send; the second half are vLLM-Omni's and SGLang's own."""
+    """What a client may send; the second half are vLLM-Omni's and SGLang's own. Extra fields are ignored, and named in
+    a warning.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -88,10 +88,17 @@ class VideoForm(BaseModel):
     frame_interpolation_exp: Whole = Field(1, ge=1, le=3, description="doublings of the frames")
 
 
+class Remix(BaseModel):
+    """The body of a remix."""
+
+    prompt: Prompt
+
+
 def parse(body: dict[str, Any], models: dict[str, tuple[str, str]]) -> Draft:
-    """`input_reference` is a text by now, see `reference_of`. Raises JobError."""
+    """`input_reference` is a text by now, see `fields_of`. Raises JobError."""
+    sent = {name: value for name, value in body.items() if value is not None}
     try:
-        form = VideoForm.model_validate({name: value for name, value in body.items() if value not in (None, "")})
+        form = VideoForm.model_validate({name: value for name, value in sent.items() if value != ""})
     except ValidationError as error:
         raise body_fault(error, VideoForm) from None
     workflow = _workflow(form, models)
@@ -119,7 +126,7 @@ def parse(body: dict[str, Any], models: dict[str, tuple[str, str]]) -> Draft:
     return Draft(
         request,
         model=form.model,
-        warnings=tuple(warnings),
+        warnings=(*unknown_fields(sent, VideoForm), *warnings),
         retention_s=RETENTION_S,
         extras={"prompt": form.prompt, "seconds": str(form.seconds)},
     )
@@ -150,7 +157,7 @@ def _size(form: VideoForm) -> dict[str, Any]:
 
 
 def render(task: Task) -> dict[str, Any]:
-    """The video object."""
+    """The video object; `warnings` is the one field that is the gateway's own."""
     answer, request = task.outcome.answer, task.order.request
     width, height = (answer.width, answer.height) if answer else (request.get("width"), request.get("height"))
     failure = task.outcome.failure
@@ -171,6 +178,7 @@ def render(task: Task) -> dict[str, Any]:
         "prompt": task.order.extras.get("prompt", ""),
         "remixed_from_video_id": task.order.extras.get("remixed_from"),
         "error": {"code": failure.code.lower(), "message": failure.sentence} if failure else None,
+        "warnings": list(task.warnings),
     }
 
 
@@ -187,51 +195,6 @@ def reject(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
 
 FIELDS = {"image_base64": "input_reference", "image_url": "input_reference", "image": "input_reference"}
 FIELDS |= {"length": "seconds", "width": "size", "height": "size", "interpolation_factor": "frame_interpolation_exp"}
-
-
-FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-
-
-async def fields_of(request: Request) -> tuple[dict[str, Any], bytes]:
-    """The body's fields, a picture as data URI or URL under `input_reference`, and what the body is known again by."""
-    kind = request.headers.get("content-type", "")
-    if not kind.lower().startswith(FORMS):
-        body = await read_body(request)
-        fields = json_object(body)
-        return {**fields, "input_reference": await reference_of(fields)}, body
-    async with request.form(max_files=1, max_fields=100, max_part_size=2_000_000) as form:
-        given = {name: value for name, value in form.multi_items() if not isinstance(value, UploadFile)}
-        uploaded = next((value for _, value in form.multi_items() if isinstance(value, UploadFile)), None)
-        content = await uploaded.read(MAX_REFERENCE_BYTES + 1) if uploaded else None
-    if content is not None and len(content) > MAX_REFERENCE_BYTES:
-        raise JobError("IMAGE_TOO_LARGE", "input_reference must be at most 20 MiB", "input_reference")
-    fields = dict(given)
-    fields["input_reference"] = data_uri(content) if content else await reference_of(_nested(given))
-    return fields, json.dumps(fields, sort_keys=True).encode()
-
-
-def data_uri(content: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
-
-
-def _nested(form: dict[str, Any]) -> dict[str, Any]:
-    """`input_reference[image_url]` of a form is an object's key."""
-    nested = {
-        found[1]: value for name, value in form.items() if (found := re.fullmatch(r"input_reference\[(\w+)\]", name))
-    }
-    return {**form, "input_reference": nested} if nested else form
-
-
-async def reference_of(fields: dict[str, Any]) -> str | None:
-    """The picture of a body's `input_reference` (text, or an object with image_url) or `image_reference`."""
-    value = fields.get("input_reference") or fields.get("image_reference")
-    if isinstance(value, dict):
-        value = value.get("image_url") or value.get("url")
-        if isinstance(value, dict):
-            value = value.get("url")
-    if value is None or isinstance(value, str):
-        return value
-    raise JobError("INVALID_TYPE", "input_reference must be a file, or an object with image_url", "input_reference")
 
 
 def routes(desk: Desk) -> APIRouter:
@@ -269,16 +232,18 @@ def routes(desk: Desk) -> APIRouter:
 
     @router.get("/{video_id}")
     async def one(request: Request, video_id: str) -> Response:
-        return JSONResponse(render(await desk.get(video_id, caller_of(request, desk))), headers=POLL_AFTER)
+        return JSONResponse(render(await desk.get_own(video_id, caller_of(request, desk), NAME)), headers=POLL_AFTER)
 
     @router.delete("/{video_id}")
     async def delete(request: Request, video_id: str) -> Response:
-        await desk.delete(video_id, caller_of(request, desk))
+        caller = caller_of(request, desk)
+        await desk.get_own(video_id, caller, NAME)
+        await desk.delete(video_id, caller)
         return JSONResponse({"id": video_id, "object": "video.deleted", "deleted": True})
 
     @router.get("/{video_id}/content")
     async def content(request: Request, video_id: str) -> Response:
-        task = await desk.get(video_id, caller_of(request, desk))
+        task = await desk.get_own(video_id, caller_of(request, desk), NAME)
         variant = request.query_params.get("variant", "video")
         if variant not in ("video", "thumbnail", "spritesheet"):
             raise Refusal("INVALID_VALUE", "variant must be video, thumbnail or spritesheet", "variant")
@@ -295,16 +260,19 @@ def routes(desk: Desk) -> APIRouter:
     @router.post("/{video_id}/remix")
     async def remix(request: Request, video_id: str) -> Response:
         caller = caller_of(request, desk)
-        task = await desk.get(video_id, caller)
+        task = await desk.get_own(video_id, caller, NAME)
         body = await read_body(request, 1_000_000)
-        prompt = json_object(body).get("prompt")
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise Refusal("MISSING_FIELD", "prompt is needed", "prompt")
+        fields = json_object(body)
+        try:
+            prompt = Remix.model_validate(fields).prompt
+        except ValidationError as error:
+            raise body_fault(error, Remix) from None
         wire = {**task.order.request, "prompt": prompt, **await desk.pictures(task)}
-        request_again, _ = parse_request(wire)
+        request_again, warnings = parse_request(wire)
         draft = Draft(
             request_again,
             model=task.order.model,
+            warnings=(*unknown_fields(fields, Remix), *warnings),
             retention_s=RETENTION_S,
             extras={**task.order.extras, "prompt": prompt, "remixed_from": task.id},
         )

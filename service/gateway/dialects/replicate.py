@@ -37,7 +37,6 @@ PREFIX = "/replicate"
 API = "/replicate/v1"
 RETENTION_S = 3600.0
 WEBHOOK_PAUSES_S = (5.0, 30.0, 120.0, 600.0)
-EXPOSED_HEADERS = ("retry-after",)
 MAX_WAIT_S = 60.0
 MARGIN_S = 0.25  # the clients stop reading half a second after the time that they asked for
 STREAM_S = 24 * 3600.0

@@ -258,13 +258,12 @@ def routes(desk: Desk) -> APIRouter:
     async def job_of(request: Request, endpoint: str, job_id: str) -> Task:
         caller = caller_of(request, desk)
         try:
-            task = await desk.get(job_id.removeprefix(SYNC), caller)
+            task = await desk.get_own(job_id.removeprefix(SYNC), caller, NAME)
         except Refusal as refusal:
             if refusal.code != "NOT_FOUND":
                 raise
             raise Refusal("NOT_FOUND", "job not found") from None
-        is_here = task.order.dialect == NAME and task.order.extras["endpoint"] == endpoint
-        if not is_here or task.is_removed(time.time()):
+        if task.order.extras["endpoint"] != endpoint or task.is_removed(time.time()):
             raise Refusal("NOT_FOUND", "job not found")
         return task
 

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from ...contract.failure import Failure
 from ...contract.scalars import text
-from ...contract.video_request import VideoRequest
+from ...contract.video_request import parse_request
 from ...tasks.task import Task
 from ..desk import Desk
 from ..draft import Draft
@@ -104,13 +104,13 @@ class ImageToVideo(TextToVideo):
 
 def parse(body: dict[str, Any], files_url: str, models: Callable[[str], tuple[str, str] | None]) -> Draft:
     """Of image_to_video. `files_url` is where the gateway serves its files, in place of `runway://`; `models` are the
-    workflows of a model's name, for a picture and for words. Raises InvalidBody.
+    workflows of a model's name, for a picture and for words. Raises InvalidBody, JobError.
     """
     return _draft(_checked(ImageToVideo, body), files_url, models)
 
 
 def parse_text(body: dict[str, Any], models: Callable[[str], tuple[str, str] | None]) -> Draft:
-    """Of text_to_video. Raises InvalidBody."""
+    """Of text_to_video. Raises InvalidBody, JobError."""
     return _draft(_checked(TextToVideo, body), "", models)
 
 
@@ -139,9 +139,8 @@ def _draft(order: TextToVideo, files_url: str, models: Callable[[str], tuple[str
         "seed": order.seed,
         **_pictures(frames, files_url),
     }
-    return Draft(
-        VideoRequest.model_validate(wire), model=order.model, warnings=tuple(warnings), retention_s=RETENTION_S
-    )
+    request, more = parse_request(wire)
+    return Draft(request, model=order.model, warnings=(*warnings, *more), retention_s=RETENTION_S)
 
 
 def _size(order: TextToVideo) -> dict[str, Any]:
@@ -215,7 +214,9 @@ def _shown(name: str) -> str:
 
 
 def render(task: Task, video_url: str | None) -> dict[str, Any]:
-    """The task object; which of the SDK's classes it becomes hangs on `estimatedCost` and `cost`."""
+    """The task object; which of the SDK's classes it becomes hangs on `estimatedCost` and `cost`. `warnings` is the one
+    field that is the gateway's own.
+    """
     shown: dict[str, Any] = {
         "id": task.id,
         "createdAt": datetime.fromtimestamp(task.created_at_s, UTC)
@@ -230,6 +231,7 @@ def render(task: Task, video_url: str | None) -> dict[str, Any]:
             "cancelled": "CANCELLED",
         }[task.state],
     }
+    shown["warnings"] = list(task.warnings)
     shown["cost" if task.is_final else "estimatedCost"] = {"credits": 0}
     if task.state == "running":
         shown["progress"] = round(task.progress.progress, 3) if task.progress else 0.0
@@ -295,13 +297,14 @@ def routes(desk: Desk) -> APIRouter:
     async def task(request: Request, task_id: str) -> Response:
         caller = caller_of(request, desk)
         check_version(request)
-        found = await desk.get(task_id, caller)
+        found = await desk.get_own(task_id, caller, NAME)
         return JSONResponse(render(found, desk.video_url(found, base_url(request))))
 
     @router.delete("/tasks/{task_id}")
     async def delete(request: Request, task_id: str) -> Response:
         caller = caller_of(request, desk)
         check_version(request)
+        await desk.get_own(task_id, caller, NAME)
         await desk.delete(task_id, caller)
         return Response(status_code=204)
 

@@ -1,12 +1,14 @@
-"""Gateways with fast executors, a PostgreSQL server and a webhook's receiver for the tests of a module."""
+"""Gateways with fast executors, a PostgreSQL server, a webhook's receiver and the providers' JavaScript SDKs."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from wan_relay.tests.service.gateway.node_scripts import Node, sdk_packages
 from wan_relay.tests.service.gateway.postgres import Postgres
 from wan_relay.tests.service.gateway.stand import Stand
 from wan_relay.tests.service.gateway.webhook_receiver import Receiver
+from wan_relay.tools.npm_packages import has_npm
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +49,11 @@ def receiver() -> Iterator[Receiver]:
     receiver = Receiver()
     yield receiver
     receiver.close()
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
+    """The SDKs are installed once, in the cache."""
+    if not has_npm():
+        pytest.skip("there is no npm, so the JavaScript SDKs are not tried")
+    return Node(sdk_packages(), tmp_path_factory.mktemp("node"))

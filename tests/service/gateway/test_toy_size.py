@@ -49,3 +49,10 @@ def test_everything_else_stays() -> None:
     draft = toy(seed=3, steps=7, shift=3.0, resolution="480p", end_image_url="https://example.com/a.png")
     assert (draft.request.seed, draft.request.steps, draft.request.shift) == (3, 7, 3.0)
     assert draft.request.end_image == ("end_image_url", "https://example.com/a.png")
+
+
+def test_it_can_be_shorter_still() -> None:
+    draft = Draft(VideoRequest.model_validate({"prompt": "x", "image_base64": "AAAA", "width": 64, "height": 64}))
+    shorter = at_toy_size(draft, max_frames=9)
+    assert (shorter.request.width, shorter.request.height, shorter.request.length) == (64, 64, 9)
+    assert shorter.warnings == ("this gateway renders at toy size: 64x64 and 9 frames in place of 64x64 and 81",)

@@ -1,18 +1,15 @@
-"""The providers' JavaScript SDKs."""
+"""A gateway that needs a key, for what all dialects answer before there is a task."""
 
-import os
-import shutil
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-from wan_relay.tests.service.gateway.node_packages import Node, installed_packages
+from wan_relay.tests.service.gateway.stand import Stand
 
 
 @pytest.fixture(scope="package")
-def node() -> Node:
-    """Installs what is missing; skipped where there is no npm."""
-    if not shutil.which("npm"):
-        pytest.skip("there is no npm")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wan-relay"
-    cache.mkdir(parents=True, exist_ok=True)
-    return Node(installed_packages(cache))
+def keyed_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """The key is `sesame`, and nobody renders."""
+    stand = Stand(tmp_path_factory.mktemp("keyed"))
+    stand.start_gateway("--api-key", "sesame")
+    yield stand
+    stand.close()

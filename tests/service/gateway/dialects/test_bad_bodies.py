@@ -12,7 +12,7 @@ import httpx
 import pytest
 from wan_relay.service.gateway.board import Board
 from wan_relay.service.gateway.desk import Desk
-from wan_relay.service.gateway.dialects import cerebrium, modelverse, runpod
+from wan_relay.service.gateway.dialects import cerebrium, fal, modelverse, openai, replicate, runpod, runway
 from wan_relay.service.gateway.files import FileLinks
 from wan_relay.service.gateway.http import RETRY_HEADERS, dialect_app
 from wan_relay.service.gateway.keys import ANYBODY
@@ -51,7 +51,43 @@ GOOD: dict[str, tuple[Any, str, dict[str, Any], tuple[int, ...]]] = {
         },
         (200, 400),
     ),
+    "fal": (
+        fal,
+        "/queue/fal-ai/wan/v2.2-a14b/image-to-video",
+        {"prompt": "x", "image_url": PICTURE, "num_frames": 17, "shift": 5.0, "resolution": "480p", "seed": 1},
+        (200, 422),
+    ),
+    "replicate": (
+        replicate,
+        "/v1/models/wan-video/wan-2.2-i2v-fast/predictions",
+        {
+            "input": {"prompt": "x", "image": PICTURE, "num_frames": 81, "go_fast": True, "seed": 1},
+            "webhook": "http://x.example",
+            "webhook_events_filter": ["completed"],
+        },
+        (201, 400, 422),
+    ),
+    "runway": (
+        runway,
+        "/v1/image_to_video",
+        {
+            "model": "gen4_turbo",
+            "promptImage": [{"uri": PICTURE, "position": "first"}],
+            "promptText": "x",
+            "ratio": "1280:720",
+            "duration": 5,
+            "contentModeration": {"publicFigureThreshold": "auto"},
+        },
+        (200, 400),
+    ),
+    "openai": (
+        openai,
+        "/videos",
+        {"prompt": "x", "input_reference": {"image_url": PICTURE}, "size": "64x64", "seconds": "4", "seed": 1},
+        (200, 400),
+    ),
 }
+VERSION = {"X-Runway-Version": "2024-11-06"}  # which all but Runway ignore
 
 
 class ListQueue:
@@ -97,7 +133,7 @@ def test_every_body_is_taken_or_refused_in_a_sentence(
         keys,
         expander,
         models={},
-        secret=lambda name: name.encode(),
+        secret=lambda name: name.encode().ljust(32),
         max_upload_bytes=1_000_000,
     )
     chance = random.Random(2)
@@ -105,7 +141,7 @@ def test_every_body_is_taken_or_refused_in_a_sentence(
 
     async def play() -> None:
         transport = httpx.ASGITransport(dialect_app(dialect, desk))
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=VERSION) as client:
             for number, sent in enumerate(bodies(good, 2000, seed=3)):
                 content = json.dumps(sent).encode()
                 if number % 5 == 0:

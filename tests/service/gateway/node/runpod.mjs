@@ -1,31 +1,38 @@
-// One of runpod-sdk's calls after another: argv holds the base URL, the key, the endpoint and the calls as JSON,
-// [[method, ...arguments], …]. "$id" in an argument is the id that the last answer had. Prints what each gave.
-import { createRequire } from "node:module"
-import { pathToFileURL } from "node:url"
+// runpod-sdk: `node runpod.mjs CHECK` prints what was seen as JSON. URL and KEY are environment variables; CALLS are
+// [[method, ...arguments], …], where "$id" in an argument is the id that the last answer had.
 
-const require = createRequire(process.env.NODE_PACKAGES + "/package.json")
-const { default: runpodSdk } = await import(pathToFileURL(require.resolve("runpod-sdk")))
-const [baseUrl, key, name, calls] = process.argv.slice(2)
-const endpoint = runpodSdk(key, { baseUrl }).endpoint(name)
-const told = []
-let id
-let polls = 0 // the SDK prints a line for each answer of status-sync
-const print = console.log
-console.log = () => polls++
-for (const [method, ...values] of JSON.parse(calls)) {
-  const filled = values.map((value) => (value === "$id" ? id : value))
-  try {
-    let answer = endpoint[method](...filled)
-    if (method === "stream") {
-      const chunks = []
-      for await (const chunk of answer) chunks.push(chunk)
-      answer = chunks
-    }
-    answer = await answer
-    id = answer.id ?? id
-    told.push(answer)
-  } catch (error) {
-    told.push({ thrown: error.message, status: error.response?.status, data: error.response?.data })
-  }
+import runpodSdk from "runpod-sdk";
+
+const { URL: BASE, KEY = "anything", CALLS = "[]" } = process.env;
+const endpoint = runpodSdk(KEY, { baseUrl: `${BASE}/runpod/v2` }).endpoint("ep");
+const print = console.log;
+let polls = 0;
+console.log = () => polls++; // the SDK prints a line for each answer of status-sync
+
+async function chunksOf(stream) {
+  const chunks = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return chunks;
 }
-print("TOLD " + JSON.stringify([...told, polls]))
+
+const checks = {
+  /** What each call gave, or threw, and then how often status-sync was asked. */
+  async calls() {
+    const told = [];
+    let id;
+    for (const [method, ...values] of JSON.parse(CALLS)) {
+      const filled = values.map((value) => (value === "$id" ? id : value));
+      try {
+        const answer = endpoint[method](...filled);
+        told.push(method === "stream" ? await chunksOf(answer) : await answer);
+        id = told.at(-1).id ?? id;
+      } catch (error) {
+        told.push({ thrown: error.message, status: error.response?.status, data: error.response?.data });
+      }
+    }
+    return [...told, polls];
+  },
+};
+
+print(JSON.stringify(await checks[process.argv[2]]()));
+process.exit(); // the SDK leaves a timer behind for a call that failed, as long as its timeout

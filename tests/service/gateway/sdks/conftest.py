@@ -1,14 +1,7 @@
-"""The official SDKs, unmodified: Python's from the test environment, npm's installed once into the cache."""
+"""Gateways for the official SDKs: one for all, one that speaks HTTPS, one that needs a key."""
 
-import fcntl
-import hashlib
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from dbos import DBOSClient, DBOSPortableJSONSerializer
@@ -17,55 +10,6 @@ from wan_relay.service.tasks.database import database_url, own_engine
 from wan_relay.service.tasks.names import APPLICATION, RENDER_WORKFLOW
 from wan_relay.tests.service.gateway.sdks.slow_expander import SlowExpander
 from wan_relay.tests.service.gateway.stand import Stand
-
-NODE = Path(__file__).parent / "node"
-INSTALL_S = 600
-RUN_S = 120
-
-
-@pytest.fixture(scope="package")
-def node_modules() -> Path:
-    """The packages of node/package-lock.json."""
-    if not shutil.which("npm") or not shutil.which("node"):
-        pytest.skip("there is no npm, so the JavaScript SDKs are not tried")
-    lock = (NODE / "package-lock.json").read_bytes()
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "wan-relay"
-    folder = cache / f"sdks-{hashlib.sha256(lock).hexdigest()[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # another run of the tests may install them at the same time
-        if not (folder / "done").exists():
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(NODE / name, folder)
-            command = ["npm", "ci", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder)]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S)
-            if done.returncode:
-                pytest.skip(f"the JavaScript SDKs cannot be installed: {done.stderr.strip()[-300:]}")
-            (folder / "done").touch()
-    return folder / "node_modules"
-
-
-@pytest.fixture
-def node(node_modules: Path, tmp_path: Path) -> Callable[..., Any]:
-    """`node("fal.mjs", "check", **variables)`: what one check of a script prints as JSON."""
-
-    def run(script: str, check: str, **variables: str) -> Any:
-        folder = tmp_path / "node"
-        if not folder.exists():
-            folder.mkdir()
-            (folder / "node_modules").symlink_to(node_modules)
-        shutil.copy(NODE / script, folder)
-        done = subprocess.run(
-            ["node", str(folder / script), check],
-            env=os.environ | variables,
-            capture_output=True,
-            text=True,
-            timeout=RUN_S,
-        )
-        assert done.returncode == 0, f"{script} {check}: {done.stderr[-3000:]}"
-        return json.loads(done.stdout.strip().splitlines()[-1])
-
-    return run
 
 
 @pytest.fixture(scope="package")
@@ -107,6 +51,25 @@ def keyed_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedStand
     keys = Keys(own_engine(database_url(stand.variables["WAN_RELAY_DATABASE"])))
     stand.once_a_minute = keys.add("once a minute", KeyLimits(per_minute=1))
     stand.start_gateway("--api-key", "sesame")
+    yield stand
+    stand.close()
+
+
+class LimitedStand(Stand):
+    """Its key may have one task running."""
+
+    one_at_a_time = ""
+
+
+@pytest.fixture(scope="package")
+def limited_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LimitedStand]:
+    """A gateway with two executors."""
+    stand = LimitedStand(tmp_path_factory.mktemp("limited"))
+    keys = Keys(own_engine(database_url(stand.variables["WAN_RELAY_DATABASE"])))
+    stand.one_at_a_time = keys.add("team", KeyLimits(running=1))
+    stand.start_executor()
+    stand.start_executor("fast-2")
+    stand.start_gateway()
     yield stand
     stand.close()
 

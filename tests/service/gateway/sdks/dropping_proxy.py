@@ -1,4 +1,5 @@
 """A proxy that hands a POST on and hangs up, on both sides, before the answer can come back: a connection that breaks.
+Or it answers 503 in the gateway's place, as a load balancer does whose patience ends.
 
 The first POST is well under way when it does, so its submit must be slow. Of the later ones the last byte and the end
 of the connection arrive together, since the answer to a repeat is quick, and one handed over counts as delivered.
@@ -11,12 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 MORE = getattr(socket, "MSG_MORE", 0)
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
 
 class DroppingProxy:
-    """The first `drops` POSTs are lost that way; everything else goes through."""
+    """The answers to the first `drops` POSTs are lost that way; everything else goes through. `instead` is what the
+    client gets in their place.
+    """
 
-    def __init__(self, port: int, drops: int, pause_s: float) -> None:
+    def __init__(self, port: int, drops: int, pause_s: float, instead: bytes) -> None:
+        self._instead = instead
         self._target = ("127.0.0.1", port)
         self._pause_s = pause_s
         self._drops = drops
@@ -43,7 +48,12 @@ class DroppingProxy:
             while request := _message(client):
                 drop = self._drop_of(request)
                 with socket.create_connection(self._target) as gateway:
-                    gateway.sendall(request, MORE if drop > 1 else 0)
+                    gateway.sendall(request, MORE if drop > 1 and not self._instead else 0)
+                    if drop and self._instead:
+                        if not _message(gateway):
+                            return
+                        client.sendall(self._instead)
+                        continue
                     if drop:
                         time.sleep(self._pause_s if drop == 1 else 0)
                         return
@@ -62,8 +72,8 @@ class DroppingProxy:
 
 
 @contextmanager
-def dropping(port: int, drops: int, pause_s: float) -> Iterator[DroppingProxy]:
-    proxy = DroppingProxy(port, drops, pause_s)
+def dropping(port: int, drops: int, pause_s: float = 0, instead: bytes = b"") -> Iterator[DroppingProxy]:
+    proxy = DroppingProxy(port, drops, pause_s, instead)
     yield proxy
     proxy.close()
 

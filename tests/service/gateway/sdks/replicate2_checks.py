@@ -47,11 +47,15 @@ def version():
     return ended(client.predictions.create(version=model.latest_version.id, input=wish("version"))).status
 
 
-def file():
+def file(**options):
     content = io.BytesIO(bytes.fromhex(os.environ["CONTENT"]))
     content.name = "photo.png"
-    prediction = ended(client.predictions.create(version=FAST, input=wish("look", image=content)))
+    prediction = ended(client.predictions.create(version=FAST, input=wish("look", image=content), **options))
     return [line for line in prediction.logs.split("\n") if line.startswith("image_base64")]
+
+
+def file_as_base64():
+    return file(file_encoding_strategy="base64")
 
 
 def bad_field():
@@ -73,6 +77,27 @@ def wrong_key():
         client.predictions.list()
     except replicate.AuthenticationError as error:
         return error.status_code
+
+
+def submit():
+    return ended(
+        client.models.predictions.create(
+            model_owner="wan-video", model_name="wan-2.2-i2v-fast", input=wish(os.environ["WORDS"])
+        )
+    ).status
+
+
+def output():
+    return client.run(FAST, input=wish("file")).read()[4:8].decode()
+
+
+def secret():
+    return client.webhooks.default.secret.get().key
+
+
+def shown():
+    prediction = client.predictions.get(prediction_id=os.environ["ID"])
+    return [prediction.status, prediction.output, prediction.data_removed]
 
 
 print(json.dumps(globals()[sys.argv[1]]()))

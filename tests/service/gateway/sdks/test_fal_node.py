@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from wan_relay.tests.service.gateway.node_scripts import Node
 from wan_relay.tests.service.gateway.sdks.dropping_proxy import dropping
 from wan_relay.tests.service.gateway.sdks.slow_expander import ANSWER_S, SlowExpander
 from wan_relay.tests.service.gateway.stand import PICTURE, Stand
@@ -17,7 +18,7 @@ Check = Callable[..., Any]
 
 
 @pytest.fixture
-def fal(node: Callable[..., Any], stand: Stand) -> Check:
+def fal(node: Node, stand: Stand) -> Check:
     def check(name: str, **variables: str) -> Any:
         return node("fal.mjs", name, **{"URL": stand.url, "PICTURE": PICTURE, **variables})
 
@@ -109,31 +110,6 @@ def test_a_connection_that_breaks_makes_one_job(
     assert said["prompt"] == f"{words}, at length"
     assert tasks(words) == ["SUCCESS"]
     assert expander.prompts.count(words) == 1
-
-
-PREFLIGHT = {
-    "Access-Control-Request-Method": "POST",
-    "Access-Control-Request-Headers": "authorization,content-type,x-fal-target-url,x-fal-queue-priority",
-}
-
-
-@pytest.mark.parametrize("path", ["/fal/proxy", f"/fal/queue/{WAN}"])
-def test_a_browser_may_call(keyed_stand: Stand, path: str) -> None:
-    """Where a key is needed, from any page."""
-    origin = {"Origin": "https://app.example.com"}
-    answer = httpx.options(keyed_stand.url + path, headers=origin | PREFLIGHT)
-    assert answer.status_code == 200
-    assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
-    assert "x-fal-target-url" in answer.headers["access-control-allow-headers"]
-    refused = httpx.post(keyed_stand.url + f"/fal/queue/{WAN}", headers=origin, json={})
-    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, "https://app.example.com")
-    assert "x-fal-request-id" in refused.headers["access-control-expose-headers"]
-
-
-def test_a_foreign_page_does_not_use_a_gateway_without_a_key(stand: Stand) -> None:
-    for origin, is_let_in in (("https://app.example.com", False), ("http://localhost:3000", True)):
-        answer = httpx.options(f"{stand.url}/fal/queue/{WAN}", headers={"Origin": origin} | PREFLIGHT)
-        assert ("access-control-allow-origin" in answer.headers) is is_let_in
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fal_client.client import FalClientHTTPError, FalClientTimeoutError
 from wan_relay.tests.service.gateway.sdks.dropping_proxy import dropping
 from wan_relay.tests.service.gateway.sdks.slow_expander import ANSWER_S, SlowExpander
-from wan_relay.tests.service.gateway.sdks.webhook_receiver import receiving
 from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.webhook_receiver import receiving
 
 WAN = "fal-ai/wan/v2.2-a14b/image-to-video"
 TEXT = "fal-ai/wan/v2.2-a14b/text-to-video"
@@ -259,7 +259,7 @@ def test_two_equal_wishes_are_two_jobs(fal: fal_client.SyncClient) -> None:
 def test_a_webhook_verifies_by_the_gateways_own_keys(
     fal: fal_client.SyncClient, stand: Stand, prompt: str, status: str
 ) -> None:
-    with receiving(answers=(500,)) as receiver:
+    with receiving(500, 200) as receiver:
         handle = fal.submit(WAN, wish(prompt), webhook_url=f"{receiver.url}/hook?a=b")
         wait_until(lambda: len(receiver.calls) > 0)
         [call] = receiver.calls[:1]

@@ -1,7 +1,7 @@
 """The OpenAI Videos dialect through the official Python SDK, unmodified: the rows of providers.md 12."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -10,6 +10,7 @@ import pytest
 from openai import OpenAI
 from PIL import Image
 from wan_relay.service.gateway.dialects.openai import parse
+from wan_relay.tests.service.gateway.sdks.dropping_proxy import UNAVAILABLE, dropping
 from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
 from wan_relay.tests.service.worker.conftest import png
 
@@ -135,10 +136,68 @@ def test_the_sdk_raises_a_bad_request(client: OpenAI) -> None:
     assert caught.value.param == "size"
 
 
-def test_fields_of_other_servers_reach_the_job(client: OpenAI) -> None:
+def test_fields_of_other_servers_reach_the_job(client: OpenAI, stand: Stand) -> None:
+    """As vLLM-Omni's clients send them; what the job became is shown by the gateway's own API."""
     extra = {"num_frames": 33, "fps": 12, "seed": 7, "guidance_scale": 2.0, "guidance_scale_2": 3.0, "flow_shift": 4.0}
-    video = client.videos.create(prompt="hello", input_reference=photo(), extra_body=extra)
-    assert wait_until(lambda: client.videos.retrieve(video.id).status == "completed")
+    video = made(client, extra_body=extra)
+    assert video.status == "completed"
+    with stand.client(prefix="/api/v1") as api:
+        found = api.get(f"/videos/{video.id}").json()
+    assert (found["seed"], found["video"]["num_frames"], found["video"]["fps"]) == (7, 33, 12)
+    said = {name: found["settings"][name] for name in ("shift", "high_noise_cfg", "low_noise_cfg")}
+    assert said == {"shift": 4.0, "high_noise_cfg": 3.0, "low_noise_cfg": 2.0}
+
+
+def test_what_is_not_known_is_said_in_the_video(client: OpenAI, raw: httpx.Client) -> None:
+    video: Any = client.videos.create(
+        prompt="hello", input_reference=photo(), extra_body={"quality": "high", "a": {"b": 1}}
+    )
+    expected = ["field quality is not known and was ignored", "field a[b] is not known and was ignored"]
+    later: Any = client.videos.retrieve(video.id)
+    assert video.warnings == later.warnings == expected
+    as_json = raw.post("/videos", json={"prompt": "hello", "image_reference": {"image_url": PICTURE}, "n": 2}).json()
+    assert as_json["warnings"] == ["field n is not known and was ignored"]
+    audio = ("a.wav", b"RIFF", "audio/wav")
+    with_file = raw.post("/videos", data={"prompt": "words alone"}, files={"audio": audio}).json()
+    assert with_file["warnings"] == ["field audio is not known and was ignored"]
+    assert wait_until(lambda: client.videos.retrieve(with_file["id"]).status == "completed")
+    remix = raw.post(f"/videos/{with_file['id']}/remix", json={"prompt": "again", "style": 1}).json()
+    assert remix["warnings"] == ["field style is not known and was ignored"]
+
+
+def test_a_video_of_another_dialect_is_none_of_this(client: OpenAI, stand: Stand) -> None:
+    body = {"model": "gen4_turbo", "promptImage": PICTURE, "promptText": "x", "ratio": "1280:720", "duration": 5}
+    with stand.client(prefix="/runway/v1") as other:
+        other.headers["X-Runway-Version"] = "2024-11-06"
+        task_id = other.post("/image_to_video", json=body).json()["id"]
+        calls = (client.videos.retrieve, client.videos.delete, client.videos.download_content)
+        for call in calls:
+            with pytest.raises(openai.NotFoundError):
+                call(task_id)
+        with pytest.raises(openai.NotFoundError):
+            client.videos.remix(task_id, prompt="x")
+        assert other.get(f"/tasks/{task_id}").status_code == 200
+
+
+def test_an_error_has_the_requests_id(client: OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.videos.retrieve("nothing")
+    assert len(caught.value.request_id or "") == 36
+
+
+@pytest.mark.parametrize("instead", [b"", UNAVAILABLE], ids=["broken", "503"])
+def test_a_connection_that_breaks_makes_one_job(
+    stand: Stand, tasks: Callable[[str], list[str]], instead: bytes
+) -> None:
+    words = f"broken connection of python's openai {instead[9:12].decode()}"
+    with (
+        dropping(stand.port, drops=2, instead=instead) as proxy,
+        OpenAI(api_key="any", base_url=f"http://127.0.0.1:{proxy.port}/openai/v1") as client,
+    ):
+        video = client.videos.create(prompt=words, input_reference=photo())
+        assert proxy.posts == 3
+        assert wait_until(lambda: client.videos.retrieve(video.id).status == "completed")
+    assert tasks(words) == ["SUCCESS"]
 
 
 @pytest.mark.parametrize(
@@ -169,11 +228,9 @@ def test_a_video_that_is_not_ready_has_no_content(client: OpenAI) -> None:
     client.videos.delete(video.id)
 
 
-def test_a_wrong_key(make_stand: Any) -> None:
-    stand: Stand = make_stand(WAN_RELAY_API_KEYS="sesame")
-    stand.start_gateway()
+def test_a_wrong_key(keyed_stand: Stand) -> None:
     with (
-        OpenAI(api_key="wrong", base_url=f"{stand.url}/openai/v1") as client,
+        OpenAI(api_key="wrong", base_url=f"{keyed_stand.url}/openai/v1") as client,
         pytest.raises(openai.AuthenticationError) as caught,
     ):
         client.videos.list()

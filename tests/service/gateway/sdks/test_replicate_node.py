@@ -8,18 +8,19 @@ from typing import Any
 
 import httpx
 import pytest
+from wan_relay.tests.service.gateway.node_scripts import Node
 from wan_relay.tests.service.gateway.sdks.conftest import KeyedStand
 from wan_relay.tests.service.gateway.sdks.dropping_proxy import dropping
 from wan_relay.tests.service.gateway.sdks.slow_expander import ANSWER_S, SlowExpander
-from wan_relay.tests.service.gateway.sdks.webhook_receiver import receiving
 from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.webhook_receiver import receiving
 
 FAST = "wan-video/wan-2.2-i2v-fast"
 Check = Callable[..., Any]
 
 
 @pytest.fixture
-def replicate(node: Callable[..., Any], stand: Stand) -> Check:
+def replicate(node: Node, stand: Stand) -> Check:
     def check(name: str, **variables: str) -> Any:
         return node("replicate.mjs", name, **{"URL": stand.url, "PICTURE": PICTURE, **variables})
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from replicate.exceptions import ModelError, ReplicateError
 from replicate.helpers import FileOutput
 from replicate.webhook import InvalidSignatureError, Webhooks
 from wan_relay.service.gateway.dialects.replicate_inputs import MODELS
-from wan_relay.tests.service.gateway.sdks.webhook_receiver import receiving
+from wan_relay.tests.service.gateway.sdks.dropping_proxy import dropping
 from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.webhook_receiver import receiving
 
 BASE = "wan-video/wan-2.2-i2v-a14b"
 FAST = "wan-video/wan-2.2-i2v-fast"
@@ -247,6 +248,17 @@ def test_the_base_address_with_v1_too(stand: Stand) -> None:
     client = Client(base_url=f"{stand.url}/replicate/v1", api_token="anything")
     assert client.run(FAST, input=wish("twice v1")).startswith("http")
     assert httpx.get(f"{stand.url}/replicate/predictions").status_code == 200
+
+
+def test_a_connection_that_breaks_makes_one_job(stand: Stand, tasks: Callable[[str], list[str]]) -> None:
+    """This client never repeats a submit."""
+    words = "broken connection of replicate 1.x"
+    with dropping(stand.port, drops=1, pause_s=0.2) as proxy:
+        client = Client(base_url=f"http://127.0.0.1:{proxy.port}/replicate", api_token="anything")
+        with pytest.raises(httpx.TransportError):
+            client.run(FAST, input=wish(words))
+        assert proxy.posts == 1
+    wait_until(lambda: tasks(words) == ["SUCCESS"])
 
 
 def test_cancel_after(client: Client, stand: Stand) -> None:

@@ -1,12 +1,14 @@
 """Runway's dialect through the official Python SDK, unmodified: the rows of providers.md 12."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 import runwayml
 from runwayml import RunwayML, TaskFailedError
+from wan_relay.tests.service.gateway.sdks.conftest import LimitedStand
+from wan_relay.tests.service.gateway.sdks.dropping_proxy import UNAVAILABLE, dropping
 from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
 from wan_relay.tests.service.worker.conftest import png
 
@@ -67,6 +69,17 @@ def test_each_state_is_the_class_that_the_sdk_has_for_it(client: RunwayML) -> No
     assert (kind_of(done), done.cost.credits) == ("Succeeded", 0)
 
 
+def test_tasks_that_failed_and_that_were_cancelled_elsewhere(client: RunwayML, stand: Stand) -> None:
+    """The gateway's own API shows and cancels what came in by any dialect."""
+    task_id = client.image_to_video.create(**{**ARGUMENTS, "prompt_text": "hang"}).id
+    with stand.client(prefix="/api/v1") as own:
+        assert own.delete(f"/videos/{task_id}").status_code == 204
+    cancelled = ended(client, task_id)
+    assert (kind_of(cancelled), cancelled.status, cancelled.cost.credits) == ("Cancelled", "CANCELLED", 0)
+    failed = ended(client, client.image_to_video.create(**{**ARGUMENTS, "prompt_text": "fail NO_OUTPUT"}).id)
+    assert (kind_of(failed), failed.failure_code, failed.cost.credits) == ("Failed", "INTERNAL.BAD_OUTPUT", 0)
+
+
 def test_a_list_of_key_frames_equals_a_string(client: RunwayML) -> None:
     frames = [{"uri": PICTURE, "position": "first"}]
     task_id = client.image_to_video.create(**{**ARGUMENTS, "prompt_image": frames}).id
@@ -97,6 +110,7 @@ def test_a_ratio_that_is_none_names_its_field(client: RunwayML) -> None:
         ({"promptImage": "ftp://example.com/a.png"}, ["promptImage", 0, "uri"]),
         ({"promptImage": []}, ["promptImage"]),
         ({"promptText": ""}, ["promptText"]),
+        ({"promptText": " "}, ["promptText"]),
         ({"promptText": "x" * 1001}, ["promptText"]),
         ({"promptText": "😀" * 501}, ["promptText"]),
         ({"duration": 11}, ["duration"]),
@@ -166,20 +180,50 @@ def test_nothing_is_found_in_its_words(raw: httpx.Client) -> None:
     assert set(raw.get("/nothing").json()) == {"error"}
 
 
-def test_over_its_limit_a_key_is_throttled_and_later_runs(make_stand: Any) -> None:
-    stand: Stand = make_stand()
-    key = stand.run("service.gateway", "keys", "add", "team", "--running", "1").stdout.strip()
-    stand.start_executor()
-    stand.start_executor("fast-2")
-    stand.start_gateway()
-    with RunwayML(api_key=key, base_url=f"{stand.url}/runway") as client:
+def test_over_its_limit_a_key_is_throttled_and_later_runs(limited_stand: LimitedStand) -> None:
+    with RunwayML(api_key=limited_stand.one_at_a_time, base_url=f"{limited_stand.url}/runway") as client:
         first = client.image_to_video.create(**{**ARGUMENTS, "prompt_text": "slow 3"}).id
         second = client.image_to_video.create(**ARGUMENTS).id
         assert client.tasks.retrieve(second).status == "THROTTLED"
         assert ended(client, first).status == "SUCCEEDED"
         assert ended(client, second).status == "SUCCEEDED"
+
+
+def test_a_wrong_key(keyed_stand: Stand) -> None:
     with (
-        RunwayML(api_key="wrong", base_url=f"{stand.url}/runway") as stranger,
+        RunwayML(api_key="wrong", base_url=f"{keyed_stand.url}/runway") as stranger,
         pytest.raises(runwayml.AuthenticationError),
     ):
-        stranger.tasks.retrieve(first)
+        stranger.tasks.retrieve("00000000-0000-4000-8000-000000000000")
+
+
+def test_what_is_not_honoured_is_said_in_the_task(client: RunwayML) -> None:
+    """In a field that the SDK does not know, in each of its classes."""
+    task_id = client.image_to_video.create(**ARGUMENTS, extra_body={"watermark": True}).id
+    assert client.tasks.retrieve(task_id).to_dict()["warnings"] == ["this gateway adds no watermark"]
+    done = ended(client, task_id)
+    assert (kind_of(done), done.warnings) == ("Succeeded", ["this gateway adds no watermark"])
+
+
+def test_a_task_of_another_dialect_is_none_of_this(client: RunwayML, stand: Stand) -> None:
+    with stand.client(prefix="/openai/v1") as other:
+        video_id = other.post("/videos", json={"prompt": "slow 2"}).json()["id"]
+        for call in (client.tasks.retrieve, client.tasks.delete):
+            with pytest.raises(runwayml.NotFoundError):
+                call(video_id)
+        assert other.get(f"/videos/{video_id}").status_code == 200
+
+
+@pytest.mark.parametrize("instead", [b"", UNAVAILABLE], ids=["broken", "503"])
+def test_a_connection_that_breaks_makes_one_job(
+    stand: Stand, tasks: Callable[[str], list[str]], instead: bytes
+) -> None:
+    words = f"broken connection of runwayml {instead[9:12].decode()}"
+    with (
+        dropping(stand.port, drops=2, instead=instead) as proxy,
+        RunwayML(api_key="any", base_url=f"http://127.0.0.1:{proxy.port}/runway") as client,
+    ):
+        task_id = client.image_to_video.create(**{**ARGUMENTS, "prompt_text": words}).id
+        assert proxy.posts == 3
+        assert ended(client, task_id).status == "SUCCEEDED"
+    assert tasks(words) == ["SUCCESS"]
