@@ -25,7 +25,7 @@ COLUMNS: list[tuple[str, str, int, list[str]]] = [
         "Models",
         "#3f789e",
         400,
-        ["WanRelay_LoadExperts", "WanRelay_ApplyLoraPair", "WanRelay_ApplyNag", "VAELoader", NOTE],
+        ["WanRelay_LoadExperts", "WanRelay_ApplyLoraPair", "WanRelay_ApplyNag", "VAELoader"],
     ),
     ("Prompt and images", "#8a6d3b", 340, ["WanRelay_EncodePrompts", "LoadImage"]),
     ("Size and length", "#5a7a4a", 320, ["WanRelay_PrepareLatent"]),
@@ -33,7 +33,7 @@ COLUMNS: list[tuple[str, str, int, list[str]]] = [
     ("Video", "#6a5a8c", 340, ["VAEDecode", "WanRelay_InterpolateFrames", "WanRelay_SaveVideo"]),
 ]
 HEIGHTS = {"WanRelay_EncodePrompts": 300, "LoadImage": 300, "WanRelay_SaveVideo": 480, "WanRelay_Sample": 640}
-NOTE_HEIGHT = 420
+ABOVE_NOTE, NOTE_HEIGHT = "Size and length", 360
 
 # What the editor's app mode asks for, in this order, where the graph has it.
 APP_INPUTS = {
@@ -48,7 +48,6 @@ def lay_out(graph: dict[str, Any], name: str) -> dict[str, Any]:
     """The same graph with its nodes in columns, a group around each column, the note, and a form for app mode."""
     files = [value for node in graph["nodes"] for value in node.get("widgets_values", []) if value in DOWNLOADS]
     note_id = max(node["id"] for node in graph["nodes"]) + 1
-    graph["nodes"].append(note(note_id, note_of(name, files)))
     groups: list[dict[str, Any]] = []
     x = 0
     for title, colour, width, types in COLUMNS:
@@ -58,8 +57,11 @@ def lay_out(graph: dict[str, Any], name: str) -> dict[str, Any]:
             height = max(node["size"][1], HEIGHTS.get(node["type"], 0))
             node["pos"], node["size"] = [x, y], [width, height]
             y += height + GAP
-        bounds = [x - GROUP_PADDING, -TITLE_HEIGHT - 60, width + 2 * GROUP_PADDING, y - GAP + TITLE_HEIGHT + 140]
+        bounds = [x - GROUP_PADDING, -TITLE_HEIGHT - 60, width + 2 * GROUP_PADDING, y - GAP + TITLE_HEIGHT + 90]
         groups.append({"id": len(groups) + 1, "title": title, "bounding": bounds, "color": colour, "font_size": 24})
+        if title == ABOVE_NOTE:
+            below = bounds[1] + bounds[3] + 2 * TITLE_HEIGHT
+            graph["nodes"].append(note(note_id, note_of(name, files), [x, below], [width, NOTE_HEIGHT]))
         x += width + 2 * GROUP_PADDING + COLUMN_GAP
     for node in graph["nodes"]:
         if node["type"] == NOTE:
@@ -95,13 +97,13 @@ def app_form(nodes: list[dict[str, Any]]) -> dict[str, Any]:
     return {"inputs": inputs, "outputs": [node["id"] for node in nodes if node["type"] == "WanRelay_SaveVideo"]}
 
 
-def note(number: int, text: str) -> dict[str, Any]:
+def note(number: int, text: str, position: list[float], size: list[int]) -> dict[str, Any]:
     return {
         "id": number,
         "type": NOTE,
         "title": "Which files go where",
-        "pos": [0, 0],
-        "size": [0, NOTE_HEIGHT],
+        "pos": position,
+        "size": size,
         "flags": {},
         "order": 0,
         "mode": 0,
