@@ -96,7 +96,20 @@ class Settings(EnvironmentSettings):
         10, gt=0, alias="WAN_RELAY_ASYNC_RESULT_MB", description="the platform's cap on a /run answer"
     )
     lean_boot: bool = Field(
-        True, alias="WAN_RELAY_LEAN_BOOT", description="start ComfyUI without what no bundled workflow asks for"
+        True,
+        alias="WAN_RELAY_LEAN_BOOT",
+        description="start ComfyUI without what no bundled workflow asks for, until a workflow needs it",
+    )
+    takes_graphs: bool = Field(
+        True, alias="WAN_RELAY_GRAPHS", description="run workflows that come with a request, as API-format JSON"
+    )
+    graph_nodes: str = Field(
+        "*",
+        alias="WAN_RELAY_GRAPH_NODES",
+        description="node classes in them: `WanRelay_*, VAE*` are all, `*, !CheckpointSave` all but one",
+    )
+    graph_models: str = Field(
+        "*", alias="WAN_RELAY_GRAPH_MODELS", description="model file names in them, as such a list"
     )
     read_ahead: bool = Field(True, alias="WAN_RELAY_READ_AHEAD", description="read model files while ComfyUI boots")
 
@@ -123,6 +136,16 @@ class Settings(EnvironmentSettings):
     @property
     def temp_directory(self) -> Path:
         return self.run_directory / "temp"
+
+    @property
+    def own_workflows(self) -> Path:
+        """The operator's exported workflows."""
+        return self.volume / "workflows"
+
+    @property
+    def shared_input(self) -> Path:
+        """Pictures that a workflow may name besides the job's own."""
+        return self.volume / "input"
 
     @property
     def image_limits(self) -> ImageLimits:

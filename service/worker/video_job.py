@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import aiohttp
@@ -24,8 +24,9 @@ from .settings import Settings
 from .workflow import LOAD, SAMPLE, Plan, build_plan
 
 Images = tuple[PlainImage | None, PlainImage | None]
-# (video, answer without it, seconds that are left of the job) -> the answer as it goes out. Raises JobError.
-Deliver = Callable[[Video, VideoAnswer, float], Awaitable[VideoAnswer]]
+# (files, answer without them, seconds that are left of the job) -> the answer as it goes out. Raises JobError.
+# The files of a bundled workflow are one video.
+Deliver = Callable[[Sequence[Video], VideoAnswer, float], Awaitable[VideoAnswer]]
 
 
 class VideoJob:
@@ -70,12 +71,20 @@ class VideoJob:
         check_disk(self._settings)
         images = await self._images_while_booting()
         plan, outputs = await self._sampled(images)
-        video = await asyncio.to_thread(find_video, outputs, self._settings.output_directory)
+        files = await asyncio.to_thread(self._files, outputs)
         self._note("total_s", self._started)
         warnings = [*self._warnings, *(sentence for image in images if image for sentence in image.warnings)]
-        answer = describe_video(video, outputs, plan, self._request, warnings, self._timings)
+        answer = self._described(files, outputs, plan, warnings)
         self._follower.stage("saving")
-        return await self._deliver(video, answer, self._deadline - time.monotonic())
+        return await self._deliver(files, answer, self._deadline - time.monotonic())
+
+    def _files(self, outputs: dict[str, Any]) -> Sequence[Video]:
+        return [find_video(outputs, self._settings.output_directory)]
+
+    def _described(
+        self, files: Sequence[Video], outputs: dict[str, Any], plan: Plan, warnings: list[str]
+    ) -> VideoAnswer:
+        return describe_video(files[0], outputs, plan, self._request, warnings, self._timings)
 
     async def _images_while_booting(self) -> Images:
         """A bad image is known, and answered, long before a cold ComfyUI is up."""
@@ -113,9 +122,8 @@ class VideoJob:
         await self._process.wait_ready()
         self._follower.stage("loading")
         self._note("ready_s", self._started)
-        start, end = [await self._upload(image) if image else None for image in images]
         token = uuid.uuid4().hex
-        plan = build_plan(self._request, self._seed, start, end, f"{OWN_NAME}{token}/video", self._settings)
+        plan = await self._planned(images, f"{OWN_NAME}{token}")
         run = Run(self._session, self._process, plan.graph, await self._follow(plan))
         self._runs.append((run, token))
         queued = time.monotonic()
@@ -123,19 +131,18 @@ class VideoJob:
         self._note("comfyui_s", queued)
         return plan, entry.get("outputs") or {}
 
+    async def _planned(self, images: Images, folder: str) -> Plan:
+        """`folder` is the job's own, in ComfyUI's output folder."""
+        start, end = [await self._upload(image) if image else None for image in images]
+        return build_plan(self._request, self._seed, start, end, f"{folder}/video", self._settings)
+
     async def _upload(self, image: PlainImage) -> str:
         self._uploaded.append(image.name)
         return await upload(self._session, self._process, image)
 
     async def _follow(self, plan: Plan) -> OnProgress:
         sampler, low_noise = plan.node_id(SAMPLE), plan.value(LOAD, "low_noise")
-        inputs, opening_steps = plan.graph[sampler]["inputs"], plan.opening_steps
-        if "low_noise" not in inputs:
-            switch_step = None
-        elif inputs["switch"] == "step":
-            switch_step = max(inputs["switch_step"], opening_steps)
-        else:
-            switch_step = await planned_switch(self._session, self._process, inputs, opening_steps)
+        opening_steps, switch_step = plan.opening_steps, await self._switch_step(plan)
 
         def on_progress(node_id: str, step: int, steps: int) -> None:
             if node_id == sampler:
@@ -145,6 +152,15 @@ class VideoJob:
                 self._on_high_noise(self._request.workflow, low_noise)
 
         return on_progress
+
+    async def _switch_step(self, plan: Plan) -> int | None:
+        """The first low-noise step; None for a single model, or where the pack does not say."""
+        inputs, opening_steps = plan.graph[plan.node_id(SAMPLE)]["inputs"], plan.opening_steps
+        if "low_noise" not in inputs:
+            return None
+        if inputs["switch"] == "step":
+            return max(inputs["switch_step"], opening_steps)
+        return await planned_switch(self._session, self._process, inputs, opening_steps)
 
     def _note(self, name: str, since: float) -> None:
         self._timings[name] = rounded(time.monotonic() - since)

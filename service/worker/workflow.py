@@ -86,8 +86,14 @@ def build_plan(
     ComfyUI's cache with a file that an earlier job has removed. Raises JobError for a size over the budget.
     """
     plan = Plan(copy.deepcopy(_load(settings.workflows, request.workflow)))
+    _set_images(plan.graph, start_name, end_name)
+    fill_plan(plan, request, seed, prefix, settings)
+    return plan
+
+
+def fill_plan(plan: Plan, request: VideoRequest, seed: int, prefix: str, settings: Settings) -> None:
+    """`build_plan` but for the images. The graph has one node each of ENCODE, PREPARE, LOAD, SAMPLE and SAVE."""
     graph = plan.graph
-    _set_images(graph, start_name, end_name)
     _set_opening_leg(graph, request)
     _set_nag(graph, request)
     values = _values(request, plan)
@@ -101,7 +107,6 @@ def build_plan(
     plan.warnings += _negative_warnings(request, plan)
     add_loras(graph, find_node(graph, SAMPLE), request.loras or ())
     _check_budget(plan, settings.max_video_pixels)
-    return plan
 
 
 def _values(request: VideoRequest, plan: Plan) -> dict[str, Any]:
@@ -228,7 +233,8 @@ def use_model_files(graph: Graph, settings: Settings) -> None:
     for class_type, input_name in MODEL_INPUTS:
         for key in _matching(graph, class_type):
             inputs = graph[key]["inputs"]
-            inputs[input_name] = names.get(inputs[input_name], inputs[input_name])
+            if isinstance(inputs.get(input_name), str):
+                inputs[input_name] = names.get(inputs[input_name], inputs[input_name])
 
 
 def file_names(settings: Settings) -> dict[str, str]:
