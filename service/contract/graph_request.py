@@ -1,5 +1,6 @@
 """What may come beside a workflow of the client's own: named pictures, and the fields of a video request."""
 
+import json
 import re
 from typing import Annotated, Any
 
@@ -69,3 +70,18 @@ class GraphFields(VideoRequest):
 
     def _images_suit_workflow(self) -> None:
         pass
+
+
+def from_text(raw: Any) -> Any:
+    """A whole input, or its `workflow`, that came as JSON text; anything else as it is."""
+    if isinstance(raw, str) and raw.lstrip().startswith("{"):
+        try:
+            return json.loads(raw)
+        except (ValueError, RecursionError):
+            return raw
+    return raw
+
+
+def brings_graph(raw: Any) -> bool:
+    """Whether an input has a workflow of its own."""
+    return isinstance(raw, dict) and isinstance(from_text(raw.get("workflow")), dict)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from ..contract.errors import JobError
-from ..contract.graph_request import GraphFields
+from ..contract.graph_request import GraphFields, from_text
 from ..contract.video_request import WorkflowName, parse_fields
 from ..media.volume_file import read_from_volume
 from .exported_graph import check_allowed, read_graph
@@ -25,16 +25,6 @@ class GraphRequest:
     name: str | None
     fields: GraphFields
     warnings: list[str]
-
-
-def from_text(raw: Any) -> Any:
-    """A whole input, or its `workflow`, that came as JSON text; anything else as it is."""
-    if isinstance(raw, str) and raw.lstrip().startswith("{"):
-        try:
-            return json.loads(raw)
-        except (ValueError, RecursionError):
-            return raw
-    return raw
 
 
 def read_graph_request(raw: dict[str, Any], settings: Settings) -> GraphRequest | None:

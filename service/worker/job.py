@@ -10,13 +10,14 @@ from typing import Any
 
 from ..contract.errors import JobError
 from ..contract.graph_answer import GraphAnswer
+from ..contract.graph_request import from_text
 from ..contract.video_answer import VideoAnswer
 from ..contract.video_request import WORKFLOW_IMAGES, VideoRequest, is_ping, parse_request
 from .comfyui.client import ask
 from .comfyui.process import PACK, ComfyGoneError, ComfyProcess, http_session
 from .delivery import deliver
 from .graph_job import GraphJob
-from .graph_request import GraphRequest, from_text, own_workflows, read_graph_request
+from .graph_request import GraphRequest, own_workflows, read_graph_request
 from .output_files import OutputFile
 from .progress_updates import Follower, ProgressUpdates
 from .read_ahead import ReadAhead, find_model, model_roots

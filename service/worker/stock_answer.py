@@ -73,7 +73,8 @@ async def _uploaded(
             links.append(await upload_video(bucket, key, file.content, file.mime_type, left_s))
     except Exception as error:
         reason = str(error) if isinstance(error, UploadFailed) else type(error).__name__
-        return links, f"the bucket did not take {files[len(links)].filename}: {reason}"
+        file = files[len(links)]
+        return links, f"the bucket did not take {'the video' if file.is_video else file.filename}: {reason}"
     return links, None
 
 

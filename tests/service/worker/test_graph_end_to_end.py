@@ -1,4 +1,4 @@
-"""Workflows of a client's own over the real ComfyUI with the toy family: as RunPod's stock worker takes them, and more."""
+"""Workflows of a client's own over the real ComfyUI with the toy family: as RunPod's stock worker takes them."""
 
 import base64
 import copy
@@ -42,19 +42,21 @@ def exported(name: str) -> dict[str, Any]:
 
 
 def of_core_nodes() -> dict[str, Any]:
-    """The two-expert graph of core's nodes alone, which saves a video and the frames, and previews some."""
+    """A two-expert graph of core's nodes but for the prompts, which saves a video and the frames, and previews them."""
     high, low = ("toy_wan2.2_i2v_high_noise_4step.safetensors", "toy_wan2.2_i2v_low_noise_4step.safetensors")
     sampler = {"steps": 2, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "noise_seed": 7}
     sampler |= {"positive": ["6", 0], "negative": ["6", 1]}
     nodes: dict[str, tuple[str, dict[str, Any]]] = {
         "1": ("UNETLoader", {"unet_name": high, "weight_dtype": "default"}),
         "2": ("UNETLoader", {"unet_name": low, "weight_dtype": "default"}),
-        "3": ("CLIPLoader", {"clip_name": "toy_umt5.safetensors", "type": "wan"}),
         "4": ("VAELoader", {"vae_name": "toy_wan_2.1_vae.safetensors"}),
-        "5": ("CLIPTextEncode", {"text": "pan left", "clip": ["3", 0]}),
+        "5": (
+            "WanRelay_EncodePrompts",
+            {"text_encoder": "toy_umt5.safetensors", "prompt": "pan left", "negative_prompt": "", "type": "wan"},
+        ),
         "6": (
             "WanImageToVideo",
-            {"width": 64, "height": 64, "length": 5, "batch_size": 1, "positive": ["5", 0], "negative": ["5", 0]}
+            {"width": 64, "height": 64, "length": 5, "batch_size": 1, "positive": ["5", 0], "negative": ["5", 1]}
             | {"vae": ["4", 0], "start_image": ["7", 0]},
         ),
         "7": ("LoadImage", {"image": "example.png"}),
@@ -113,7 +115,7 @@ def test_exported_graph_as_it_is(endpoint):
             2,
             5,
         ]
-        assert answer["warnings"] == []
+        assert answer["warnings"] == ["start_image of 96x72 loses 24.7% of its width to fill 64x64."]
         assert endpoint.left_files() == []
 
 
@@ -176,12 +178,10 @@ def test_fields_fill_a_graph_of_ours(endpoint):
 
 
 def test_field_without_its_node(endpoint):
-    request = {"workflow": of_core_nodes(), "image_base64": IMAGE, "prompt": "zoom in", "shrink": True}
+    request = {"workflow": of_core_nodes(), "image_base64": IMAGE, "prompt": "zoom in", "crf": 10}
     answer = run(endpoint, request)
-    assert answer["warnings"] == ["prompt fills no node of this workflow, so it was ignored"]
-    assert refusal(endpoint, request | {"strict": True}) == (
-        "UNKNOWN_FIELD: prompt fills no node of this workflow (prompt)"
-    )
+    assert answer["warnings"] == ["crf fills no node of this workflow, so it was ignored"]
+    assert refusal(endpoint, request | {"strict": True}) == ("UNKNOWN_FIELD: crf fills no node of this workflow (crf)")
 
 
 def broken(node_id: str, **inputs: Any) -> dict[str, Any]:
@@ -198,10 +198,10 @@ def broken(node_id: str, **inputs: Any) -> dict[str, Any]:
             "MODEL_MISSING: flux1-dev-fp8.safetensors is not on this worker (node UNETLoader 1, input unet_name)",
         ),
         (
-            broken("1", unet_name="toy_wan2.2_i2v_high_noise_4step.safetensor.gguf", weight_dtype="none")
-            | {"99": {"class_type": "SaveImage", "inputs": {"images": ["10", 0]}}},
-            "MODEL_MISSING: toy_wan2.2_i2v_high_noise_4step.safetensor.gguf is not on this worker, where the closest name "
-            "is toy_wan2.2_i2v_high_noise_4step.safetensors (node UNETLoader 1, input unet_name); and 2 more faults",
+            broken("1", unet_name="toy_wan2.2_i2v_high_noise_4step.sft")
+            | {"99": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x"}}},
+            "MODEL_MISSING: toy_wan2.2_i2v_high_noise_4step.sft is not on this worker, where the closest name is "
+            "toy_wan2.2_i2v_high_noise_4step.safetensors (node UNETLoader 1, input unet_name); and 1 more fault",
         ),
         (
             broken("8", sampler_name="bogus"),
@@ -218,7 +218,8 @@ def broken(node_id: str, **inputs: Any) -> dict[str, Any]:
         ),
         (
             broken("7", image="gone.png"),
-            "FILE_NOT_FOUND: gone.png is neither one of images nor in the volume's input folder (node LoadImage 7) (image)",
+            "FILE_NOT_FOUND: gone.png is neither one of images nor in the volume's input folder (node LoadImage 7) "
+            "(image)",
         ),
         (
             broken("12", filename_prefix="../../elsewhere"),

@@ -123,7 +123,8 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
         (
             "VAEDecode",
             fault("return_type_mismatch", "vae", "vae, received_type(X)", "Return type mismatch between linked nodes"),
-            "INVALID_INPUT: Return type mismatch between linked nodes: vae, received_type(X) (node VAE Decode, input vae)",
+            "INVALID_INPUT: Return type mismatch between linked nodes: vae, received_type(X) "
+            "(node VAE Decode, input vae)",
         ),
     ],
 )
