@@ -37,7 +37,9 @@ CODES: dict[str, Code] = {
     "BLOCKED_URL": Code(422, "The URL leads to a host that is not public and not trusted, or carries a password."),
     "DOWNLOAD_FAILED": Code(422, "The server of the URL did not answer with a file.", is_retryable=True),
     "DOWNLOAD_TIMEOUT": Code(422, "The download took longer than its deadline.", is_retryable=True),
-    "INVALID_PATH": Code(422, "The path leads out of the network volume or the job's folders, or is not a regular file."),
+    "INVALID_PATH": Code(
+        422, "The path leads out of the network volume or the job's folders, or is not a regular file."
+    ),
     "FILE_NOT_FOUND": Code(422, "There is no such file on the network volume."),
     "MODEL_MISSING": Code(500, "A model file that the workflow names is not on this worker."),
     "MODEL_REFUSED": Code(500, "A model file is there, but is not what the workflow needs."),

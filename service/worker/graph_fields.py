@@ -39,6 +39,7 @@ _PLAIN: dict[str, dict[str, type | tuple[type, ...]]] = {
     LOAD: {"low_noise": str},
     PREPARE: {"width": int, "height": int, "length": int, "sizing": str, "fit": str},
     SAMPLE: {
+        "seed": (int, list),
         "steps": int,
         "switch": str,
         "switch_step": int,
@@ -83,7 +84,12 @@ def fill_graph(plan: Plan, fields: GraphFields, images: Mapping[str, str], setti
         seed = draw_seed(fields) if "seed" in fields.model_fields_set else plan.value(SAMPLE, "seed")
         prefix = plan.value(SAVE, "filename_prefix")
         family = {"workflow": "wan22_ti2v_5b"} if plan.value(LOAD, "low_noise") == "none" else {}
-        fill_plan(plan, fields.model_copy(update=family), seed, prefix, settings)
+        try:
+            fill_plan(plan, fields.model_copy(update=family), seed, prefix, settings)
+        except (LookupError, TypeError, ValueError):
+            raise JobError(
+                "CONFLICT", "the fields do not fit this workflow, whose nodes are linked otherwise"
+            ) from None
     else:
         use_model_files(plan.graph, settings)
         unused += _fill_one_by_one(plan.graph, fields)

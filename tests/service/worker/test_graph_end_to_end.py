@@ -12,11 +12,26 @@ from typing import Any
 import pytest
 import requests
 from PIL import Image
+from wan_relay.service.worker.comfyui.process import PACK
 from wan_relay.tests.service.worker.test_end_to_end import IMAGE, ROOT, Endpoint, frames_of, running_endpoint
 from wan_relay.tools.toy_workflows import with_toy_files
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(400)]
 API = ROOT / "workflows" / "api"
+# Saves where it likes, under a key of its own, and has no prefix that could be moved.
+ANOTHER_PACK = """
+import os, folder_paths
+from PIL import Image
+class AnotherSaver:
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"images": ("IMAGE",)}})
+    RETURN_TYPES, FUNCTION, OUTPUT_NODE, CATEGORY = (), "save", True, "test"
+    def save(self, images):
+        folder = os.path.join(folder_paths.get_output_directory(), "elsewhere")
+        os.makedirs(folder, exist_ok=True)
+        Image.new("RGB", (images.shape[2], images.shape[1])).save(os.path.join(folder, "x.gif"))
+        return {"ui": {"gifs": [{"filename": "x.gif", "subfolder": "elsewhere", "type": "output"}]}}
+NODE_CLASS_MAPPINGS = {"AnotherSaver": AnotherSaver}
+"""
 PICTURE = {"name": "example.png", "image": f"data:image/jpeg;base64,{IMAGE}"}
 
 
@@ -28,7 +43,12 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory, toy_models: Path) -> Iter
     (volume / "input").mkdir()
     (volume / "workflows" / "my flow.json").write_text(json.dumps(exported("wan22_i2v_4step")))
     (volume / "input" / "of_the_volume.jpg").write_bytes(base64.b64decode(IMAGE))
-    with running_endpoint(folder, toy_models, WAN_RELAY_VOLUME=str(volume)) as running:
+    packs = folder / "base" / "custom_nodes"
+    packs.mkdir(parents=True)
+    (packs / PACK).symlink_to(ROOT)
+    (packs / "another_pack.py").write_text(ANOTHER_PACK)
+    variables = {"WAN_RELAY_VOLUME": str(volume), "COMFYUI_BASE": str(folder / "base")}
+    with running_endpoint(folder, toy_models, **variables) as running:
         yield running
 
 
@@ -139,6 +159,17 @@ def test_graph_of_core_nodes(endpoint):
         frame = answer["images"][names.index("frame_00003_.png")]
         with Image.open(io.BytesIO(base64.b64decode(frame["data"]))) as picture:
             assert (picture.format, picture.size) == ("PNG", (64, 64))
+        assert endpoint.left_files() == []
+
+
+def test_node_of_another_pack(endpoint):
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "of_the_volume.jpg"}},
+        "2": {"class_type": "AnotherSaver", "inputs": {"images": ["1", 0]}},
+    }
+    for _ in range(2):
+        [item] = run(endpoint, {"workflow": graph})["images"]
+        assert (item["filename"], base64.b64decode(item["data"])[:3]) == ("x.gif", b"GIF")
         assert endpoint.left_files() == []
 
 

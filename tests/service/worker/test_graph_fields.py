@@ -85,6 +85,15 @@ def test_seed_is_the_graphs_own_or_drawn():
     assert len({filled(graph, seed=-1).value(SAMPLE, "seed") for _ in range(3)}) == 3
 
 
+def test_fields_that_the_graphs_links_do_not_take():
+    graph = bundled()
+    del graph["6"]["inputs"]["negative"]
+    with pytest.raises(JobError, match="CONFLICT: the fields do not fit this workflow"):
+        filled(graph, nag_scale=11)
+    del graph["6"]["inputs"]["seed"]
+    assert not is_like_ours(graph)
+
+
 def test_size_of_a_5b_graph():
     plan = filled(bundled("wan22_ti2v_5b"), resolution="720p", aspect_ratio="16:9")
     assert (plan.value(PREPARE, "width"), plan.value(PREPARE, "height")) == (1280, 704)
