@@ -150,3 +150,67 @@ def test_failure_of_an_unknown_node_with_an_endless_message():
     assert sentence.startswith("EXECUTION_FAILED: long long")
     assert len(sentence) < 700
     assert str(failed_execution({}, GRAPH)) == "EXECUTION_FAILED: no reason given (node unknown)"
+
+
+FOREIGN = {
+    "1": {"class_type": "UNETLoader", "inputs": {}, "_meta": {"title": "High"}},
+    "2": {"class_type": "KSampler", "inputs": {"width": ["1", 0], "height": 64, "length": 5}, "_meta": {"title": "KS"}},
+}
+
+
+def refused_foreign(*given: tuple[str, dict[str, Any]]) -> str:
+    errors: dict[str, Any] = {}
+    for node_id, each in given:
+        class_type = FOREIGN[node_id]["class_type"]
+        errors.setdefault(node_id, {"errors": [], "class_type": class_type})["errors"].append(each)
+    return str(refused_prompt({"error": {"type": "x"}, "node_errors": errors}, FOREIGN))
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            fault("value_not_in_list", "unet_name", "d", received_value="a/b.safetensor.GGUF", input_config=None),
+            "MODEL_MISSING: a/b.safetensor.GGUF is not on this worker (node High, input unet_name)",
+        ),
+        (
+            fault(
+                "value_not_in_list",
+                "unet_name",
+                "d",
+                received_value="wan_high.safetensors",
+                input_config=["COMBO", {"options": ["wan_low_1.sft", "x/wan_high.safetensors", 5]}],
+            ),
+            "MODEL_MISSING: wan_high.safetensors is not on this worker, where the closest name is "
+            "x/wan_high.safetensors (node High, input unet_name)",
+        ),
+        (
+            fault("value_not_in_list", "weight_dtype", "d", received_value="fp3"),
+            "INVALID_VALUE: weight_dtype must be one that this worker's ComfyUI knows, got fp3 "
+            "(node High, input weight_dtype)",
+        ),
+        (
+            fault("value_smaller_than_min", "steps", "steps", "Value 0 smaller than min of 1"),
+            "OUT_OF_RANGE: Value 0 smaller than min of 1 (node High, input steps)",
+        ),
+        (
+            fault("required_input_missing", "model", "model", "Required input is missing"),
+            "INVALID_INPUT: Required input is missing (node High, input model)",
+        ),
+    ],
+)
+def test_refusal_of_a_node_of_the_clients_own(given, sentence):
+    assert refused_foreign(("1", given)) == sentence
+
+
+def test_first_of_several_refusals_says_how_many_more():
+    missing = fault("required_input_missing", "model", "model", "Required input is missing")
+    first = "INVALID_INPUT: Required input is missing (node High, input model)"
+    assert refused_foreign(("1", missing), ("2", missing)) == f"{first}; and 1 more fault"
+    assert refused_foreign(("1", missing), ("1", missing), ("2", missing)) == f"{first}; and 2 more faults"
+
+
+def test_size_that_comes_over_a_link_is_not_named():
+    message = {"node_id": "2", "exception_type": "torch.OutOfMemoryError", "exception_message": "x"}
+    expected = "OUT_OF_MEMORY: this job does not fit the GPU; lower the size or the length (node KS)"
+    assert str(failed_execution(message, FOREIGN)) == expected
