@@ -214,6 +214,18 @@ def use_images(graph: Graph, own_names: Mapping[str, str]) -> set[str]:
     return used
 
 
+def reachable(graph: Graph, facts: Mapping[str, NodeFacts]) -> set[str]:
+    """Ids of the output nodes and of all that they are linked to: what ComfyUI looks at, and runs."""
+    found: set[str] = set()
+    waiting = [node_id for node_id, node in graph.items() if facts[node["class_type"]].is_output]
+    while waiting:
+        node_id = waiting.pop()
+        if node_id in graph and node_id not in found:
+            found.add(node_id)
+            waiting += [value[0] for value in graph[node_id]["inputs"].values() if is_link(value)]
+    return found
+
+
 @dataclass(frozen=True)
 class NamedFile:
     """A file of ComfyUI's input folder that a node names."""
@@ -225,10 +237,12 @@ class NamedFile:
 
 
 def named_files(graph: Graph, facts: Mapping[str, NodeFacts], own_names: Iterable[str]) -> list[NamedFile]:
-    """Those that are not the job's own."""
-    own = set(own_names)
+    """Those that are not the job's own, of nodes that run."""
+    own, running = set(own_names), reachable(graph, facts)
     found = []
     for node_id, node in graph.items():
+        if node_id not in running:
+            continue
         known = facts[node["class_type"]]
         for name in sorted(known.pictures | known.other_files):
             value = node["inputs"].get(name)

@@ -8,7 +8,6 @@ import av
 
 from ..contract.graph_answer import GraphAnswer
 from ..contract.video_answer import Timings
-from .graph_fields import is_like_ours
 from .graph_request import GraphRequest
 from .output_files import OutputFile
 from .result import describe_video
@@ -22,15 +21,16 @@ def describe_files(
     outputs: dict[str, Any],
     plan: Plan,
     request: GraphRequest,
+    is_ours: bool,
     warnings: Sequence[str],
     timings: dict[str, float | None],
 ) -> GraphAnswer:
-    """The answer but for the files themselves: as of a bundled workflow where this one is built like one, else by the
-    first video itself.
+    """The answer but for the files themselves: as of a bundled workflow where this one is built like one (`is_ours`),
+    else by the first video itself.
     """
     video = first_video(files)
     name = request.name or FROM_REQUEST
-    if video is not None and is_like_ours(plan.graph):
+    if video is not None and is_ours:
         described = describe_video(video, outputs, plan, request.fields, warnings, timings)
         values = {field: getattr(described, field) for field in described.model_fields_set} | {"workflow": name}
         return GraphAnswer(images=[], **values)

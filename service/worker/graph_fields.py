@@ -73,14 +73,15 @@ def nodes_of(graph: Graph, class_type: str, title: str | None = None) -> list[st
     ]
 
 
-def fill_graph(plan: Plan, fields: GraphFields, images: Mapping[str, str], settings: Settings) -> None:
-    """`images` are names in ComfyUI's input folder, by "start_image" and "end_image".
+def fill_graph(plan: Plan, fields: GraphFields, images: Mapping[str, str], settings: Settings) -> bool:
+    """Whether the graph was like ours. `images` are names in ComfyUI's input folder, by "start_image" and "end_image".
 
     Adds to the plan's warnings. Raises JobError: for a value that the rules refuse, a size over the budget, and, where
     the request is strict, for a field that fills nothing.
     """
     unused = [name for name, file in images.items() if not _set_image(plan.graph, name, file)]
-    if is_like_ours(plan.graph):
+    is_ours = is_like_ours(plan.graph)
+    if is_ours:
         seed = draw_seed(fields) if "seed" in fields.model_fields_set else plan.value(SAMPLE, "seed")
         prefix = plan.value(SAVE, "filename_prefix")
         family = {"workflow": "wan22_ti2v_5b"} if plan.value(LOAD, "low_noise") == "none" else {}
@@ -97,6 +98,7 @@ def fill_graph(plan: Plan, fields: GraphFields, images: Mapping[str, str], setti
     if unused and fields.strict:
         raise JobError("UNKNOWN_FIELD", f"{unused[0]} fills no node of this workflow", unused[0])
     plan.warnings += [f"{name} fills no node of this workflow, so it was ignored" for name in unused]
+    return is_ours
 
 
 def _fill_one_by_one(graph: Graph, fields: GraphFields) -> list[str]:

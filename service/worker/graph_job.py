@@ -25,7 +25,7 @@ from .exported_graph import (
     use_images,
 )
 from .graph_answer import describe_files
-from .graph_fields import fill_graph, is_like_ours
+from .graph_fields import fill_graph
 from .graph_request import GraphRequest
 from .output_files import OutputFile, find_files
 from .own_files import OWN_NAME, content_of, remove
@@ -41,6 +41,7 @@ class GraphJob(VideoJob):
         super().__init__(graph_request.fields, graph_request.warnings, *arguments, **options)
         self._graph_request = graph_request
         self._pictures: list[PlainImage] = []
+        self._is_ours = False
         settings = self._settings
         self._folders = (settings.input_directory, settings.output_directory, settings.temp_directory)
         self._there_before = content_of(self._folders)
@@ -63,23 +64,21 @@ class GraphJob(VideoJob):
         return ends.result()
 
     async def _planned(self, images: Images, folder: str) -> Plan:
-        plan = Plan(
-            {node_id: node | {"inputs": dict(node["inputs"])} for node_id, node in self._graph_request.graph.items()}
-        )
+        fields = self._graph_request.fields
+        plan = Plan({key: node | {"inputs": dict(node["inputs"])} for key, node in self._graph_request.graph.items()})
         ends = {name: image for name, image in zip(("start_image", "end_image"), images, strict=True) if image}
-        fill_graph(plan, self._graph_request.fields, {name: image.name for name, image in ends.items()}, self._settings)
-        given = {
-            one.name: picture.name
-            for one, picture in zip(self._graph_request.fields.images, self._pictures, strict=True)
-        }
+        end_names = {name: image.name for name, image in ends.items()}
+        self._is_ours = fill_graph(plan, fields, end_names, self._settings)
+        given = {one.name: picture.name for one, picture in zip(fields.images, self._pictures, strict=True)}
         unused = given.keys() - use_images(plan.graph, given)
         plan.warnings += [f"images: {name} is named by no node of the workflow" for name in sorted(unused)]
         facts = await self._facts(plan.graph)
         check_paths(plan.graph, facts)
         own = [*ends.values(), *self._pictures]
         for file in named_files(plan.graph, facts, [picture.name for picture in own]):
-            own.append(picture := await self._from_the_volume(plan.graph, file))
+            picture = await self._from_the_volume(plan.graph, file)
             plan.graph[file.node_id]["inputs"][file.input_name] = picture.name
+            own.append(picture)
         for picture in own:
             await self._upload(picture)
         move_outputs(plan.graph, facts, folder)
@@ -118,7 +117,7 @@ class GraphJob(VideoJob):
     async def _follow(self, plan: Plan) -> OnProgress:
         """The steps of any node, under its title; of Sample also by their expert."""
         sampler, switch_step, opening_steps = "", None, 0
-        if is_like_ours(plan.graph):
+        if self._is_ours:
             sampler, opening_steps = plan.node_id(SAMPLE), plan.opening_steps
             switch_step = await self._switch_step(plan)
 
@@ -140,7 +139,7 @@ class GraphJob(VideoJob):
         self, files: Sequence[Video], outputs: dict[str, Any], plan: Plan, warnings: list[str]
     ) -> VideoAnswer:
         saved = [file for file in files if isinstance(file, OutputFile)]
-        return describe_files(saved, outputs, plan, self._graph_request, warnings, self._timings)
+        return describe_files(saved, outputs, plan, self._graph_request, self._is_ours, warnings, self._timings)
 
     async def clean_up(self) -> None:
         """Also what a node wrote beside the job's own folder."""

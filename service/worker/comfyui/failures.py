@@ -49,25 +49,26 @@ def _refused_input(graph: Graph, node_id: str, class_type: str, fault: dict[str,
     name = str(extra.get("input_name", ""))
     field = INPUT_FIELDS.get((class_type, name))
     title = node_title(graph, node_id)
+    place = f"node {title}, input {name}"
     kind, details = str(fault.get("type", "")), str(fault.get("details", ""))
     if kind == "custom_validation_failed":
         sentence = (details.partition(" - ")[2] or details).rstrip(".")
         of_files = class_type in (LOAD, LORAS) or (class_type, name) in MODEL_INPUTS
         if of_files and (absent := _ABSENT_FILE.search(sentence)):
-            return _absent_model(absent[1], absent[2], title)
+            return _absent_model(absent[1], absent[2], place)
         if class_type in (LOAD, LORAS):
             return JobError("MODEL_REFUSED", f"{sentence} (node {title})")
         return JobError("INVALID_VALUE", f"{sentence} (node {title})", _named_field(sentence) or field)
     if kind == "value_not_in_list" and (class_type, name) in MODEL_INPUTS:
         file = str(extra.get("received_value"))
-        return _absent_model(file, _closest(file, extra), title)
+        return _absent_model(file, _closest(file, extra), place)
     if kind == "value_not_in_list" and field:
         sentence = f"{field} must be one that this worker's ComfyUI knows, got {str(extra.get('received_value'))[:40]}"
         return JobError("INVALID_VALUE", sentence, field)
     if kind in ("value_smaller_than_min", "value_bigger_than_max") and field:
         return JobError("OUT_OF_RANGE", f"{fault.get('message')} (node {title})", field)
     if name and not field and (class_type, name) not in MODEL_INPUTS:
-        return _refused_foreign_input(fault, kind, details, f"node {title}, input {name}")
+        return _refused_foreign_input(fault, kind, details, place)
     return JobError("INVALID_INPUT", f"{fault.get('message')}: {details} (node {title})", field)
 
 
@@ -76,7 +77,7 @@ def _refused_foreign_input(fault: dict[str, Any], kind: str, details: str, place
     extra = fault.get("extra_info") or {}
     got = str(extra.get("received_value"))
     if kind == "value_not_in_list" and MODEL_FILE.search(got):
-        return _absent_model(got, _closest(got, extra), place=place)
+        return _absent_model(got, _closest(got, extra), place)
     if kind == "value_not_in_list":
         name = extra.get("input_name")
         return JobError(
@@ -97,9 +98,9 @@ def _closest(file: str, extra: dict[str, Any]) -> str | None:
     return next(iter(get_close_matches(file.replace("\\", "/"), names, 1, 0.8)), None)
 
 
-def _absent_model(file: str, closest: str | None, title: str = "", place: str = "") -> JobError:
+def _absent_model(file: str, closest: str | None, place: str) -> JobError:
     hint = f", where the closest name is {closest}" if closest else ""
-    return JobError("MODEL_MISSING", f"{file} is not on this worker{hint} ({place or f'node {title}'})")
+    return JobError("MODEL_MISSING", f"{file} is not on this worker{hint} ({place})")
 
 
 def failed_execution(message: dict[str, Any], graph: Graph) -> JobError:

@@ -16,6 +16,7 @@ from wan_relay.service.worker.exported_graph import (
     leads_out,
     move_outputs,
     named_files,
+    reachable,
     read_graph,
     use_images,
 )
@@ -223,7 +224,10 @@ def test_pictures_of_the_job_and_those_of_the_volume():
         d=("LoadVideo", {"file": "d.mp4"}),
         e=("LoadImage", {"image": ["c", 0]}),
         f=("LoadVideo", {"file": "none"}),
+        g=("SaveImage", {"a": ["a", 0], "b": ["b", 0], "d": ["d", 0], "e": ["e", 0], "f": ["f", 0], "gone": ["x", 0]}),
+        unlinked=("LoadImage", {"image": "gone.png", "loop": ["unlinked", 0]}),
     )
+    assert reachable(made, FACTS) == set("abcdefg")
     assert use_images(made, {"a.png": "own_1.png", "unused.png": "own_2.png"}) == {"a.png"}
     assert made["a"]["inputs"] == {"image": "own_1.png"}
     assert made["c"]["inputs"] == {"picture": "own_1.png", "text": "a.png is nice"}

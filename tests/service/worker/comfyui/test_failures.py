@@ -27,14 +27,14 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
         (
             "VAELoader",
             fault("value_not_in_list", "vae_name", "vae_name: 'v' not in ['a']", received_value="sub/v.safetensors"),
-            "MODEL_MISSING: sub/v.safetensors is not on this worker (node VAE)",
+            "MODEL_MISSING: sub/v.safetensors is not on this worker (node VAE, input vae_name)",
         ),
         (
             "WanRelay_LoadExperts",
             fault(
                 "custom_validation_failed", "high_noise", "high_noise - high_noise: 'n.safetensors' not in ['a', 'b']"
             ),
-            "MODEL_MISSING: n.safetensors is not on this worker (node Wan Relay: Load Experts)",
+            "MODEL_MISSING: n.safetensors is not on this worker (node Wan Relay: Load Experts, input high_noise)",
         ),
         (
             "VAELoader",
@@ -46,7 +46,7 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
                 received_value="sub\\wan_2.1_vae.safetensors",
             ),
             "MODEL_MISSING: sub\\wan_2.1_vae.safetensors is not on this worker, where the closest name is "
-            "sub/wan_2.1_vae.safetensors (node VAE)",
+            "sub/wan_2.1_vae.safetensors (node VAE, input vae_name)",
         ),
         (
             "VAELoader",
@@ -57,7 +57,7 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
                 input_config=None,
                 received_value="wan_2.1_vae",
             ),
-            "MODEL_MISSING: wan_2.1_vae is not on this worker (node VAE)",
+            "MODEL_MISSING: wan_2.1_vae is not on this worker (node VAE, input vae_name)",
         ),
         (
             "WanRelay_EncodePrompts",
@@ -66,7 +66,8 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
                 "text_encoder",
                 "text_encoder - text_encoder: 'nope.safetensors' not in ['toy.safetensors']",
             ),
-            "MODEL_MISSING: nope.safetensors is not on this worker (node Wan Relay: Encode Prompts)",
+            "MODEL_MISSING: nope.safetensors is not on this worker "
+            "(node Wan Relay: Encode Prompts, input text_encoder)",
         ),
         (
             "WanRelay_LoadExperts",
@@ -75,7 +76,7 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
                 "low_noise",
                 "low_noise - low_noise: 'n.safetensors' not in (list of length 21)",
             ),
-            "MODEL_MISSING: n.safetensors is not on this worker (node Wan Relay: Load Experts)",
+            "MODEL_MISSING: n.safetensors is not on this worker (node Wan Relay: Load Experts, input low_noise)",
         ),
         (
             "WanRelay_LoadExperts",
@@ -86,7 +87,7 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
                 "'wan22/low.sft'",
             ),
             "MODEL_MISSING: wan22\\low.sft is not on this worker, where the closest name is wan22/low.sft "
-            "(node Wan Relay: Load Experts)",
+            "(node Wan Relay: Load Experts, input low_noise)",
         ),
         (
             "WanRelay_LoadExperts",
@@ -96,7 +97,7 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
                 "high_noise - high_noise: 'n.sft' not in ['m.sft']; the closest name there is 'm.sft'",
             ),
             "MODEL_MISSING: n.sft is not on this worker, where the closest name is m.sft "
-            "(node Wan Relay: Load Experts)",
+            "(node Wan Relay: Load Experts, input high_noise)",
         ),
         (
             "WanRelay_LoadExperts",
