@@ -147,5 +147,7 @@ class GraphJob(VideoJob):
         await asyncio.to_thread(self._remove_new)
 
     def _remove_new(self) -> None:
+        for _, token in self._runs:
+            remove(self._settings.base_directory / "datasets" / f"{OWN_NAME}{token}")
         for path in sorted(content_of(self._folders) - self._there_before, reverse=True):
             remove(path)

@@ -187,10 +187,11 @@ def test_paths_in_every_kind_of_value():
         b=("LoadImage", {"image": "photo.png [output]"}),
         c=("LoadVideo", {"file": "photo.mp4[temp] "}),
         d=("LoadVideo", {"file": "/x", "more": "/y"}),
+        e=("SaveImage", {"folder_name": "set", "filename_prefix": ["a", 0]}),
     )
     first = "INVALID_PATH: other must not lead out of the job's folders (node Text)"
-    assert refusal(check_paths, bad, FACTS) == f"{first}; and 4 more faults"
-    for kept in "abcd":
+    assert refusal(check_paths, bad, FACTS) == f"{first}; and 5 more faults"
+    for kept in "abcde":
         assert refusal(check_paths, {kept: bad[kept]}, FACTS).startswith("INVALID_PATH: ")
 
 

@@ -173,6 +173,22 @@ def test_node_of_another_pack(endpoint):
         assert endpoint.left_files() == []
 
 
+def test_node_that_saves_elsewhere(endpoint):
+    """Core's own writes into a datasets folder, beside ComfyUI's output folder."""
+    words = {"text_encoder": "toy_umt5.safetensors", "prompt": "pan left", "negative_prompt": "", "type": "wan"}
+    saved = {"latents": ["1", 0], "conditioning": ["2", 0], "folder_name": "mine", "shard_size": 10}
+    graph = {
+        "1": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "2": {"class_type": "WanRelay_EncodePrompts", "inputs": words},
+        "3": {"class_type": "SaveTrainingDataset", "inputs": saved},
+    }
+    expected = "NO_OUTPUT: ComfyUI finished, but none of its nodes gave anything out"
+    assert refusal(endpoint, {"workflow": graph}) == expected
+    datasets = endpoint.folder / "base" / "datasets"
+    assert datasets.is_dir()
+    assert list(datasets.iterdir()) == []
+
+
 def test_bundled_workflows_still_run_on_the_whole_comfyui(endpoint):
     assert endpoint.video()["seed"] == 3
 

@@ -7,6 +7,7 @@ import json
 import pytest
 from PIL import Image
 from wan_relay.service.worker.graph_request import own_workflows, read_graph_request
+from wan_relay.service.worker.progress_updates import ProgressUpdates
 from wan_relay.tests.service.worker.conftest import png
 
 WORKFLOW_KEYS = {"images", "video", "workflow", "seed", "warnings", "timings"}
@@ -180,3 +181,19 @@ def test_ping_lists_the_operators_workflows(bench, volume):
     (volume / "workflows" / "mine.json").write_text("{}")
     [answer] = bench.answer({"id": "1", "input": {"action": "ping"}})
     assert answer["own_workflows"] == ["mine"]
+
+
+@pytest.mark.parametrize(("now", "slept"), [(10.2, 0.3), (11.0, 0.0)])
+def test_last_update_is_given_time_to_arrive(monkeypatch, now, slept):
+    """An update travels in a thread of its own, and one that overtakes the answer would take its place."""
+    clock, waits = iter([10.0, now]), []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    updates = ProgressUpdates(lambda _: None, lambda: next(clock))
+    updates.step(1, 4, None, node="Upscale")
+    with asyncio.Runner() as runner:
+        runner.run(updates.quiet())
+    assert waits == [pytest.approx(slept)]
