@@ -22,6 +22,7 @@ _GPU_FAULTS = (
 )
 # How the pack's loaders say that a file is not in any models folder, and which one is called nearly so.
 _ABSENT_FILE = re.compile(r"'([^']+)' not in [\[(].*?(?:; the closest name there is '([^']+)')?$")
+_NAMED_INPUT = re.compile(r"([a-z_0-9.]+): ")
 _DISK_FAULTS = ("no space left on device", "errno 28", "read-only file system", "disk quota exceeded")
 
 
@@ -35,12 +36,13 @@ def refused_prompt(body: dict[str, Any], graph: Graph) -> JobError:
             "NODE_MISSING", f"this worker's ComfyUI has no node {extra.get('class_type') or 'of that class'}"
         )
     faults = [
-        (node_id, str(node.get("class_type", "")), fault)
+        _refused_input(graph, node_id, str(node.get("class_type", "")), fault)
         for node_id, node in (body.get("node_errors") or {}).items()
         for fault in node.get("errors") or ()
     ]
     if faults:
-        return counted(_refused_input(graph, *faults[0]), len(faults) - 1)
+        # What a node's own check says comes once for each of its inputs.
+        return counted(faults[0], len({fault.sentence for fault in faults}) - 1)
     return JobError("INVALID_INPUT", f"ComfyUI refused the workflow: {error.get('message') or 'no reason given'}")
 
 
@@ -55,7 +57,8 @@ def _refused_input(graph: Graph, node_id: str, class_type: str, fault: dict[str,
         sentence = (details.partition(" - ")[2] or details).rstrip(".")
         of_files = class_type in (LOAD, LORAS) or (class_type, name) in MODEL_INPUTS
         if of_files and (absent := _ABSENT_FILE.search(sentence)):
-            return _absent_model(absent[1], absent[2], place)
+            named = _NAMED_INPUT.match(sentence)
+            return _absent_model(absent[1], absent[2], f"node {title}, input {named[1] if named else name}")
         if class_type in (LOAD, LORAS):
             return JobError("MODEL_REFUSED", f"{sentence} (node {title})")
         return JobError("INVALID_VALUE", f"{sentence} (node {title})", _named_field(sentence) or field)

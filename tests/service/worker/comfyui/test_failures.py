@@ -206,9 +206,19 @@ def test_refusal_of_a_node_of_the_clients_own(given, sentence):
 
 def test_first_of_several_refusals_says_how_many_more():
     missing = fault("required_input_missing", "model", "model", "Required input is missing")
+    another = fault("required_input_missing", "vae", "vae", "Required input is missing")
     first = "INVALID_INPUT: Required input is missing (node High, input model)"
     assert refused_foreign(("1", missing), ("2", missing)) == f"{first}; and 1 more fault"
-    assert refused_foreign(("1", missing), ("1", missing), ("2", missing)) == f"{first}; and 2 more faults"
+    assert refused_foreign(("1", missing), ("1", another), ("2", missing)) == f"{first}; and 2 more faults"
+
+
+def test_check_of_a_whole_node_counts_once():
+    """ComfyUI tells of it under each input that the check looks at."""
+    said = "high_noise: 'n.safetensors' not in ['a']"
+    faults = [fault("custom_validation_failed", name, f"{name} - {said}") for name in ("low_noise", "high_noise")]
+    assert refused("WanRelay_LoadExperts", *faults) == (
+        "MODEL_MISSING: n.safetensors is not on this worker (node Wan Relay: Load Experts, input high_noise)"
+    )
 
 
 def test_size_that_comes_over_a_link_is_not_named():
