@@ -42,7 +42,9 @@ CODES: dict[str, Code] = {
     "DOWNLOAD_FAILED": Code(422, "The server of the URL did not answer with a file.", is_retryable=True),
     "DOWNLOAD_TIMEOUT": Code(422, "The download took longer than its deadline.", is_retryable=True),
     "INVALID_LORA": Code(422, "What a LoRA's URL leads to is no safetensors file, or too large."),
-    "INVALID_PATH": Code(422, "The path is not inside the network volume, or is not a regular file."),
+    "INVALID_PATH": Code(
+        422, "The path leads out of the network volume or the job's folders, or is not a regular file."
+    ),
     "FILE_NOT_FOUND": Code(422, "There is no such file on the network volume."),
     "MODEL_MISSING": Code(500, "A model file that the workflow names is not on this worker."),
     "MODEL_REFUSED": Code(500, "A model file is there, but is not what the workflow needs."),
@@ -58,7 +60,7 @@ CODES: dict[str, Code] = {
     ),
     "INTERRUPTED": Code(503, "Somebody interrupted the job inside ComfyUI.", is_retryable=True),
     "TIMEOUT": Code(504, "The job ran longer than the worker's deadline."),
-    "NO_OUTPUT": Code(500, "ComfyUI finished without a video."),
+    "NO_OUTPUT": Code(500, "ComfyUI finished without a video, or without a file that its nodes told of."),
     "RESULT_TOO_LARGE": Code(500, "The video does not fit the platform's answer, and no bucket is configured."),
     "UPLOAD_FAILED": Code(502, "The bucket did not take the video, and the answer cannot carry it.", is_retryable=True),
     "DISK_FULL": Code(503, "The worker's disk is full; the worker is replaced.", is_retryable=True),

@@ -24,19 +24,24 @@ class Progress(BaseModel):
     expert: Expert | None = Field(
         default=None, description="whose step it was, of a pair: `opening`, `high_noise` or `low_noise`"
     )
+    node: str | None = Field(
+        default=None, description="title of the node whose steps these are, of a workflow of the client's own"
+    )
     seconds_left: float | None = Field(
         default=None, description="what the steps that are left will take, at the pace of those that are done"
     )
 
     @classmethod
-    def of_step(cls, step: int, steps: int, switch_step: int | None, opening_steps: int = 0) -> Self:
+    def of_step(
+        cls, step: int, steps: int, switch_step: int | None, opening_steps: int = 0, node: str | None = None
+    ) -> Self:
         """`step` of `steps` is done; `switch_step` is the first low-noise one, None for a single model."""
         expert: Expert | None = None
         if step <= opening_steps:
             expert = "opening"
         elif switch_step is not None:
             expert = "high_noise" if step <= switch_step else "low_noise"
-        return cls(step=step, steps=steps, progress=round(step / steps, 3), expert=expert)
+        return cls(step=step, steps=steps, progress=round(step / steps, 3), expert=expert, node=node)
 
     def to_wire(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude_none=True)

@@ -8,7 +8,7 @@ defaults written here are those of `wan22_i2v_4step`.
 import difflib
 import secrets
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -137,8 +137,8 @@ class VideoRequest(BaseModel):
 
     @model_validator(mode="after")
     def _fields_agree(self) -> "VideoRequest":
-        if not self.prompt.strip():
-            raise PydanticCustomError("MISSING_FIELD", "prompt must not be blank", {"field": "prompt"})
+        self._prompt_says_something()
+        self._one_form_of_each_image()
         self._images_suit_workflow()
         sent = self.model_fields_set
         for one, others in (("resolution", {"width", "height", "sizing"}), ("duration", {"length"})):
@@ -154,26 +154,35 @@ class VideoRequest(BaseModel):
                 _conflict(f"{name} needs interpolation beside it", name)
         return self
 
-    def _images_suit_workflow(self) -> None:
+    def _prompt_says_something(self) -> None:
+        if not self.prompt.strip():
+            raise PydanticCustomError("MISSING_FIELD", "prompt must not be blank", {"field": "prompt"})
+
+    def _one_form_of_each_image(self) -> None:
         for prefix in ("", "end_"):
             given = [name for name in image_fields(prefix) if getattr(self, name) is not None]
             if len(given) > 1:
                 _conflict(f"give exactly one of {', '.join(image_fields(prefix))}; got {' and '.join(given)}", given[0])
+
+    def _images_suit_workflow(self) -> None:
         start, end = self.start_image is not None, self.end_image is not None
         need = WORKFLOW_IMAGES[self.workflow]
         if self.loop:
             if need in ("none", "optional"):
                 _conflict(f"loop needs a workflow that takes an end image, and {self.workflow} takes none", "loop")
-            if self.end_image:
-                _conflict(f"loop and {self.end_image[0]} exclude each other: a loop ends with its start image", "loop")
-            if not start:
-                _missing("one of " + ", ".join(image_fields("")), "image")
+            self._loop_has_a_start_image()
             return
         if need == "none" and (start or end):
             _conflict(f"workflow {self.workflow} takes no image", "workflow")
         if need == "both" and not end:
             _missing("one of " + ", ".join(image_fields("end_")), "end_image")
         if (need == "both" and not start) or (need == "one" and not start and not end):
+            _missing("one of " + ", ".join(image_fields("")), "image")
+
+    def _loop_has_a_start_image(self) -> None:
+        if self.end_image:
+            _conflict(f"loop and {self.end_image[0]} exclude each other: a loop ends with its start image", "loop")
+        if not self.start_image:
             _missing("one of " + ", ".join(image_fields("")), "image")
 
     def to_wire(self) -> dict[str, Any]:
@@ -198,6 +207,9 @@ class VideoRequest(BaseModel):
         return next(
             ((name, value) for name in image_fields(prefix) if (value := getattr(self, name)) is not None), None
         )
+
+
+Request = TypeVar("Request", bound=VideoRequest)
 
 
 def image_fields(prefix: str) -> tuple[str, str, str]:
@@ -226,19 +238,24 @@ def is_ping(raw: object) -> bool:
 
 def parse_request(raw: dict[str, Any]) -> tuple[VideoRequest, list[str]]:
     """The validated request and the warnings about fields that were ignored. Raises JobError."""
-    known = {name: raw[name] for name in VideoRequest.model_fields if raw.get(name) is not None}
+    return parse_fields(raw, VideoRequest)
+
+
+def parse_fields(raw: dict[str, Any], model: type[Request]) -> tuple[Request, list[str]]:
+    """`parse_request` for one of its variants."""
+    known = {name: raw[name] for name in model.model_fields if raw.get(name) is not None}
     for prefix in ("", "end_"):
         for name in image_fields(prefix):
             if known.get(name) == "":
                 del known[name]
     if isinstance(known.get("prompt"), str) and not known["prompt"].strip():
         del known["prompt"]
-    fields = {*VideoRequest.model_fields, "action"}
+    fields = {*model.model_fields, "action"}
     unknown = [_shown(key) for key in islice((key for key in raw if key not in fields), MAX_UNKNOWN_SHOWN)]
     if unknown and known.get("strict") is True:
         raise JobError("UNKNOWN_FIELD", _unknown_field(unknown[0], "is not known"), unknown[0])
     try:
-        request = VideoRequest.model_validate(known)
+        request = model.model_validate(known)
     except ValidationError as error:
         raise _job_error(error) from None
     warnings = [_unknown_field(name, "is not known and was ignored") for name in unknown]

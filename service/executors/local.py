@@ -9,6 +9,7 @@ import asyncio
 import fcntl
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -60,7 +61,8 @@ class LocalBackend:
             narrator.log("pictures read")
         kept: list[Video] = []
 
-        async def into_the_store(video: SavedVideo, answer: VideoAnswer, left_s: float) -> VideoAnswer:
+        async def into_the_store(files: Sequence[SavedVideo], answer: VideoAnswer, left_s: float) -> VideoAnswer:
+            [video] = files
             # Half of the time is more than any store needs that will answer at all.
             limit_s = left_s / 2
             way = (self._store, task_id, begun, video.suffix, lambda: video.content, video.mime_type, limit_s)

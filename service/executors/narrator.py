@@ -46,8 +46,10 @@ class Narrator:
         step = steps if is_sampled else 0
         self._show(Progress(stage=stage, step=step, steps=steps, progress=float(is_sampled)))
 
-    def step(self, step: int, steps: int, switch_step: int | None, opening_steps: int = 0) -> None:
-        self.heard(Progress.of_step(step, steps, switch_step, opening_steps))
+    def step(
+        self, step: int, steps: int, switch_step: int | None, opening_steps: int = 0, node: str | None = None
+    ) -> None:
+        self.heard(Progress.of_step(step, steps, switch_step, opening_steps, node))
 
     def heard(self, progress: Progress) -> None:
         """A step of the sampler. The same one again says nothing."""

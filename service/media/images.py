@@ -24,12 +24,14 @@ class ImageLimits:
     trusted_hosts: TrustedHosts
 
 
-async def load_image(field: str, value: str, limits: ImageLimits) -> PlainImage:
-    """The image that a request field names. Raises JobError with that field."""
-    limit = limits.max_bytes
-    if field.endswith("base64") or (field.endswith("url") and value.lstrip()[:5].lower() == "data:"):
+async def load_image(field: str, value: str, limits: ImageLimits, form: str | None = None) -> PlainImage:
+    """The image that a request field names; `form` says what `value` is where the field's name does not end in
+    base64, url or path. Raises JobError with that field.
+    """
+    limit, form = limits.max_bytes, form or field
+    if form.endswith("base64") or (form.endswith("url") and value.lstrip()[:5].lower() == "data:"):
         content = await asyncio.to_thread(decode_base64, value, limit, field)
-    elif field.endswith("url"):
+    elif form.endswith("url"):
         content = await fetch(value, limit, limits.download_timeout_s, field, limits.trusted_hosts)
     else:
         content = await asyncio.to_thread(read_from_volume, value, limits.volume, limit, field)

@@ -59,17 +59,24 @@ async def deliver(
         if smaller is not None:
             return smaller
     if upload_error:
-        raise JobError("UPLOAD_FAILED", f"{upload_error}, and {_megabytes(inline_size)} is too large for the answer")
+        raise JobError("UPLOAD_FAILED", f"{upload_error}, and {megabytes(inline_size)} is too large for the answer")
+    raise too_large(inline_size, budget)
+
+
+def too_large(size: int, budget: int) -> JobError:
     sentence = (
-        f"the answer would be {_megabytes(inline_size)} and this call carries {_megabytes(budget)}; "
+        f"the answer would be {megabytes(size)} and this call carries {megabytes(budget)}; "
         "lower the size or the length, raise crf, or configure a bucket"
     )
-    raise JobError("RESULT_TOO_LARGE", sentence)
+    return JobError("RESULT_TOO_LARGE", sentence)
+
+
+def re_encoded(size: int) -> str:
+    return f"the video was re-encoded from {megabytes(size)} to fit the answer; its quality is lower"
 
 
 async def _shrunk(video: Video, answer: VideoAnswer, budget: int) -> VideoAnswer | None:
-    note = f"the video was re-encoded from {_megabytes(len(video.content))} to fit the answer; its quality is lower"
-    answer = answer.with_warning(note)
+    answer = answer.with_warning(re_encoded(len(video.content)))
     room = (budget - _inline_size(b"", answer)) * 3 // 4
     smaller = await asyncio.to_thread(shrink_video, video.content, video.suffix, room)
     if smaller is None or _inline_size(smaller, answer) > budget:
@@ -86,5 +93,5 @@ def _inline_size(content: bytes, answer: VideoAnswer) -> int:
     return answer_size(_with_video(answer, b"")) + 4 * ((len(content) + 2) // 3)
 
 
-def _megabytes(size: int) -> str:
+def megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"

@@ -4,19 +4,26 @@ import asyncio
 import sys
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from ..contract.errors import JobError
+from ..contract.graph_answer import GraphAnswer
+from ..contract.graph_request import from_text
 from ..contract.video_answer import VideoAnswer
 from ..contract.video_request import WORKFLOW_IMAGES, VideoRequest, is_ping, parse_request
 from .comfyui.client import ask
 from .comfyui.process import PACK, ComfyGoneError, ComfyProcess, http_session
 from .delivery import deliver
+from .graph_job import GraphJob
+from .graph_request import GraphRequest, own_workflows, read_graph_request
+from .output_files import OutputFile
 from .progress_updates import Follower, ProgressUpdates
 from .read_ahead import ReadAhead, find_model, model_roots
 from .saved_video import Video
 from .settings import Settings
+from .stock_answer import deliver_files
 from .video_job import Deliver, VideoJob, rounded
 from .workflow import SAMPLE, ModelFile, model_files
 
@@ -73,14 +80,20 @@ class Worker:
 
     async def _answer(self, job: PlatformJob) -> Answer:
         started = time.monotonic()
-        raw = job.get("input")
+        raw = from_text(job.get("input"))
         if is_ping(raw):
             async with self._turn:
                 return await self._ping()
         assert isinstance(raw, dict)
-        request, warnings = parse_request(raw)
         updates = ProgressUpdates(lambda progress: self._send_progress(job, progress.to_wire()))
         job_id = str(job.get("id", ""))
+        graph_request = read_graph_request(raw, self.settings)
+        if graph_request is not None:
+            way_out = self._in_stock_shape(graph_request, job_id, job.get("s3Config"))
+            answer = await self.run_graph(graph_request, job_id, updates, way_out, started)
+            await updates.quiet()
+            return answer.to_wire()
+        request, warnings = parse_request(raw)
         way_out = self._to_the_platform(request, job_id, job.get("s3Config"))
         return (await self.make_video(request, warnings, job_id, updates, way_out, started)).to_wire()
 
@@ -94,10 +107,20 @@ class Worker:
         started: float,
     ) -> VideoAnswer:
         """One job, when its turn comes; nothing is left of it, whatever came of it. Raises JobError."""
+        first = partial(VideoJob, request, warnings)
+        return await self._in_turn(first, job_id, follower, way_out, started)
+
+    async def run_graph(
+        self, request: GraphRequest, job_id: str, follower: Follower, way_out: Deliver, started: float
+    ) -> VideoAnswer:
+        """`make_video` for a workflow that is not one of the bundled."""
+        return await self._in_turn(partial(GraphJob, request), job_id, follower, way_out, started)
+
+    async def _in_turn(
+        self, make: Callable[..., VideoJob], job_id: str, follower: Follower, way_out: Deliver, started: float
+    ) -> VideoAnswer:
         async with self._turn, http_session() as session:
-            work = VideoJob(
-                request,
-                warnings,
+            work = make(
                 job_id,
                 self.settings,
                 self.process,
@@ -122,10 +145,23 @@ class Worker:
         settings = self.settings
         budget, bucket = settings.result_budget(job_id), settings.bucket(s3_config)
 
-        async def way_out(video: Video, answer: VideoAnswer, left_s: float) -> VideoAnswer:
+        async def way_out(files: Sequence[Video], answer: VideoAnswer, left_s: float) -> VideoAnswer:
             # Half of what is left stays for the other ways, should the bucket not answer.
             upload_timeout_s = min(settings.upload_timeout_s, left_s / 2)
-            return await deliver(video, answer, request, budget, bucket, job_id, upload_timeout_s)
+            return await deliver(files[0], answer, request, budget, bucket, job_id, upload_timeout_s)
+
+        return way_out
+
+    def _in_stock_shape(self, request: GraphRequest, job_id: str, s3_config: Any) -> Deliver:
+        settings = self.settings
+        budget, bucket = settings.result_budget(job_id), settings.bucket(s3_config)
+
+        async def way_out(files: Sequence[Video], answer: VideoAnswer, left_s: float) -> VideoAnswer:
+            assert isinstance(answer, GraphAnswer)
+            saved = [file for file in files if isinstance(file, OutputFile)]
+            upload_timeout_s = min(settings.upload_timeout_s, left_s / 2)
+            named = request.name is not None
+            return await deliver_files(saved, answer, request.fields, named, budget, bucket, job_id, upload_timeout_s)
 
         return way_out
 
@@ -160,6 +196,7 @@ class Worker:
         return {
             "status": "ready",
             "comfyui_version": stats["system"].get("comfyui_version"),
+            "own_workflows": own_workflows(self.settings),
             "workflows": {name: "ready" if not files else {"missing": files} for name, files in missing.items()},
             "timings": {"boot_s": rounded(self.process.boot_s), "total_s": rounded(time.monotonic() - started)},
         }

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..contract.errors import JobError
@@ -25,6 +26,11 @@ def remove_leftovers(settings: Settings) -> None:
     for folder in (settings.input_directory, settings.output_directory):
         for path in folder.glob(f"{OWN_NAME}*"):
             remove(path)
+
+
+def content_of(folders: Iterable[Path]) -> set[Path]:
+    """All that lies in these folders, at any depth; taken twice, the difference is what a job left."""
+    return {path for folder in folders if folder.is_dir() for path in folder.rglob("*")}
 
 
 def remove(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Who hears of a job while it runs, and what the platform hears of it."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Protocol
 from ..contract.progress import Progress, Stage
 
 EVERY_S = 2.0
+QUIET_S = 0.5
 
 
 class Follower(Protocol):
@@ -16,8 +18,12 @@ class Follower(Protocol):
     def stage(self, stage: Stage) -> None:
         """A stage begins; sampling begins with its first step."""
 
-    def step(self, step: int, steps: int, switch_step: int | None, opening_steps: int = 0) -> None:
-        """`step` of `steps` is done; `switch_step` is the first low-noise one, None for a single model."""
+    def step(
+        self, step: int, steps: int, switch_step: int | None, opening_steps: int = 0, node: str | None = None
+    ) -> None:
+        """`step` of `steps` is done; `switch_step` is the first low-noise one, None for a single model; `node` is the
+        title of the node, in a workflow of the client's own.
+        """
 
 
 class ProgressUpdates:
@@ -34,10 +40,16 @@ class ProgressUpdates:
     def stage(self, stage: Stage) -> None:
         pass
 
-    def step(self, step: int, steps: int, switch_step: int | None, opening_steps: int = 0) -> None:
+    def step(
+        self, step: int, steps: int, switch_step: int | None, opening_steps: int = 0, node: str | None = None
+    ) -> None:
         now = self._clock()
         if step >= steps or now - self._last < EVERY_S:
             return
         self._last = now
         with contextlib.suppress(Exception):
-            self._send(Progress.of_step(step, steps, switch_step, opening_steps))
+            self._send(Progress.of_step(step, steps, switch_step, opening_steps, node))
+
+    async def quiet(self) -> None:
+        """Returns when the last update has had its time to arrive."""
+        await asyncio.sleep(max(0.0, self._last + QUIET_S - self._clock()))

@@ -35,11 +35,12 @@ def find_video(outputs: dict[str, Any], output_directory: Path) -> Video:
                 name, suffix = str(item.get("filename", "")), Path(str(item.get("filename", ""))).suffix.lower()
                 path = os.path.realpath(os.path.join(root, str(item.get("subfolder", "")), name))
                 if suffix in MIME_TYPES and os.path.commonpath((root, path)) == root:
-                    return Video(_read(path), suffix, item)
+                    return Video(read_video(path), suffix, item)
     raise JobError("NO_OUTPUT", "ComfyUI finished, but none of its nodes saved a video")
 
 
-def _read(path: str) -> bytes:
+def read_video(path: str) -> bytes:
+    """Raises JobError NO_OUTPUT for what is missing, empty or no video."""
     try:
         content = Path(path).read_bytes()
     except OSError:

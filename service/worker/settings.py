@@ -136,7 +136,20 @@ class Settings(EnvironmentSettings):
         10, gt=0, alias="WAN_RELAY_ASYNC_RESULT_MB", description="the platform's cap on a /run answer"
     )
     lean_boot: bool = Field(
-        True, alias="WAN_RELAY_LEAN_BOOT", description="start ComfyUI without what no bundled workflow asks for"
+        True,
+        alias="WAN_RELAY_LEAN_BOOT",
+        description="start ComfyUI without what no bundled workflow asks for, until a workflow needs it",
+    )
+    takes_graphs: bool = Field(
+        True, alias="WAN_RELAY_GRAPHS", description="run workflows that come with a request, as API-format JSON"
+    )
+    graph_nodes: str = Field(
+        "*",
+        alias="WAN_RELAY_GRAPH_NODES",
+        description="node classes in them: `WanRelay_*, VAE*` are all, `*, !CheckpointSave` all but one",
+    )
+    graph_models: str = Field(
+        "*", alias="WAN_RELAY_GRAPH_MODELS", description="model file names in them, as such a list"
     )
     read_ahead: bool = Field(True, alias="WAN_RELAY_READ_AHEAD", description="read model files while ComfyUI boots")
 
@@ -168,6 +181,16 @@ class Settings(EnvironmentSettings):
     def url_loras_config(self) -> Path:
         """The extra_model_paths.yaml that shows ComfyUI the downloaded LoRAs."""
         return self.run_directory / "url_loras.yaml"
+
+    @property
+    def own_workflows(self) -> Path:
+        """The operator's exported workflows."""
+        return self.volume / "workflows"
+
+    @property
+    def shared_input(self) -> Path:
+        """Pictures that a workflow may name besides the job's own."""
+        return self.volume / "input"
 
     @property
     def image_limits(self) -> ImageLimits:

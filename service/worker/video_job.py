@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import aiohttp
@@ -16,6 +16,7 @@ from ..media.images import load_image
 from ..media.plain_image import PlainImage
 from .comfyui.client import OnProgress, Run, free_memory, planned_switch, upload
 from .comfyui.process import ComfyGoneError, ComfyProcess
+from .interpolation import InterpolationModel
 from .interpolation_model import find_interpolation_model
 from .own_files import OWN_NAME, check_disk, remove, remove_leftovers
 from .progress_updates import Follower
@@ -28,8 +29,9 @@ from .url_loras.job_loras import JobLoras
 from .workflow import LOAD, SAMPLE, Plan, build_plan
 
 Images = tuple[PlainImage | None, PlainImage | None]
-# (video, answer without it, seconds that are left of the job) -> the answer as it goes out. Raises JobError.
-Deliver = Callable[[Video, VideoAnswer, float], Awaitable[VideoAnswer]]
+# (files, answer without them, seconds that are left of the job) -> the answer as it goes out. Raises JobError.
+# The files of a bundled workflow are one video.
+Deliver = Callable[[Sequence[Video], VideoAnswer, float], Awaitable[VideoAnswer]]
 
 
 class VideoJob:
@@ -78,14 +80,22 @@ class VideoJob:
         check_disk(self._settings)
         images = await self._files_while_booting()
         plan, outputs = await self._sampled(images)
-        video = await asyncio.to_thread(find_video, outputs, self._settings.output_directory)
+        files = await asyncio.to_thread(self._files, outputs)
         self._note("total_s", self._started)
         warnings = [*self._warnings, *(sentence for image in images if image for sentence in image.warnings)]
         warnings += self._loras.warnings
-        answer = describe_video(video, outputs, plan, self._request, warnings, self._timings)
+        answer = self._described(files, outputs, plan, warnings)
         answer = answer.model_copy(update={"warnings": [self._loras.in_words(warning) for warning in answer.warnings]})
         self._follower.stage("saving")
-        return await self._deliver(video, answer, self._deadline - time.monotonic())
+        return await self._deliver(files, answer, self._deadline - time.monotonic())
+
+    def _files(self, outputs: dict[str, Any]) -> Sequence[Video]:
+        return [find_video(outputs, self._settings.output_directory)]
+
+    def _described(
+        self, files: Sequence[Video], outputs: dict[str, Any], plan: Plan, warnings: list[str]
+    ) -> VideoAnswer:
+        return describe_video(files[0], outputs, plan, self._request, warnings, self._timings)
 
     async def _files_while_booting(self) -> Images:
         """The images, while the LoRAs come too. A bad file is known, and answered, long before a cold ComfyUI is up."""
@@ -128,13 +138,8 @@ class VideoJob:
         await self._process.wait_ready()
         self._follower.stage("loading")
         self._note("ready_s", self._started)
-        start, end = [await self._upload(image) if image else None for image in images]
-        end = start if self._request.loop else end
         token = uuid.uuid4().hex
-        request = self._request.model_copy(update={"loras": self._loras.named}) if self._loras.loras else self._request
-        prefix = f"{OWN_NAME}{token}/video"
-        model = await asyncio.to_thread(find_interpolation_model, self._request.interpolation, self._settings)
-        plan = build_plan(request, self._seed, start, end, prefix, self._settings, model)
+        plan = await self._planned(images, f"{OWN_NAME}{token}")
         run = Run(self._session, self._process, plan.graph, await self._follow(plan))
         self._runs.append((run, token))
         queued = time.monotonic()
@@ -142,19 +147,24 @@ class VideoJob:
         self._note("comfyui_s", queued)
         return plan, entry.get("outputs") or {}
 
+    async def _planned(self, images: Images, folder: str) -> Plan:
+        """`folder` is the job's own, in ComfyUI's output folder."""
+        start, end = [await self._upload(image) if image else None for image in images]
+        end = start if self._request.loop else end
+        request = self._loras.with_file_names(self._request)
+        model = await self._interpolation_model()
+        return build_plan(request, self._seed, start, end, f"{folder}/video", self._settings, model)
+
+    async def _interpolation_model(self) -> InterpolationModel | None:
+        return await asyncio.to_thread(find_interpolation_model, self._request.interpolation, self._settings)
+
     async def _upload(self, image: PlainImage) -> str:
         self._uploaded.append(image.name)
         return await upload(self._session, self._process, image)
 
     async def _follow(self, plan: Plan) -> OnProgress:
         sampler, low_noise = plan.node_id(SAMPLE), plan.value(LOAD, "low_noise")
-        inputs, opening_steps = plan.graph[sampler]["inputs"], plan.opening_steps
-        if "low_noise" not in inputs:
-            switch_step = None
-        elif inputs["switch"] == "step":
-            switch_step = max(inputs["switch_step"], opening_steps)
-        else:
-            switch_step = await planned_switch(self._session, self._process, inputs, opening_steps)
+        opening_steps, switch_step = plan.opening_steps, await self._switch_step(plan)
 
         def on_progress(node_id: str, step: int, steps: int) -> None:
             if node_id == sampler:
@@ -164,6 +174,15 @@ class VideoJob:
                 self._on_high_noise(self._request.workflow, low_noise)
 
         return on_progress
+
+    async def _switch_step(self, plan: Plan) -> int | None:
+        """The first low-noise step; None for a single model, or where the pack does not say."""
+        inputs, opening_steps = plan.graph[plan.node_id(SAMPLE)]["inputs"], plan.opening_steps
+        if "low_noise" not in inputs:
+            return None
+        if inputs["switch"] == "step":
+            return max(inputs["switch_step"], opening_steps)
+        return await planned_switch(self._session, self._process, inputs, opening_steps)
 
     def _note(self, name: str, since: float) -> None:
         self._timings[name] = rounded(time.monotonic() - since)

@@ -101,8 +101,21 @@ def build_plan(
     ComfyUI's cache with a file that an earlier job has removed. Raises JobError for a size over the budget.
     """
     plan = Plan(copy.deepcopy(_load(settings.workflows, request.workflow)))
+    _set_images(plan.graph, start_name, end_name)
+    fill_plan(plan, request, seed, prefix, settings, interpolation_model)
+    return plan
+
+
+def fill_plan(
+    plan: Plan,
+    request: VideoRequest,
+    seed: int,
+    prefix: str,
+    settings: Settings,
+    interpolation_model: InterpolationModel | None = None,
+) -> None:
+    """`build_plan` but for the images. The graph has one node each of ENCODE, PREPARE, LOAD, SAMPLE and SAVE."""
     graph = plan.graph
-    _set_images(graph, start_name, end_name)
     _set_opening_leg(graph, request)
     _set_nag(graph, request)
     values = _values(request, plan)
@@ -117,7 +130,6 @@ def build_plan(
     add_loras(graph, find_node(graph, SAMPLE), request.loras or ())
     plan.warnings += add_interpolation(graph, find_node(graph, SAVE), request, interpolation_model)
     _check_budget(plan, request, settings)
-    return plan
 
 
 def _values(request: VideoRequest, plan: Plan) -> dict[str, Any]:
@@ -251,7 +263,8 @@ def use_model_files(graph: Graph, settings: Settings) -> None:
     for class_type, input_name in MODEL_INPUTS:
         for key in _matching(graph, class_type):
             inputs = graph[key]["inputs"]
-            inputs[input_name] = names.get(inputs[input_name], inputs[input_name])
+            if isinstance(inputs.get(input_name), str):
+                inputs[input_name] = names.get(inputs[input_name], inputs[input_name])
 
 
 def file_names(settings: Settings) -> dict[str, str]:

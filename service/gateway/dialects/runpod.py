@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse
 
 from ...contract.errors import JobError
 from ...contract.failure import Failure
+from ...contract.graph_request import brings_graph
 from ...contract.progress import Progress
 from ...contract.scalars import Flag, Whole
 from ...contract.video_request import is_ping, parse_request
@@ -51,6 +52,7 @@ STATUS: dict[TaskState, str] = {
     "failed": "FAILED",
     "cancelled": "CANCELLED",
 }
+NO_GRAPHS = "workflow must be a bundled one's name here; a workflow of your own is for a worker's own RunPod endpoint"
 NO_S3 = "s3Config is not taken here: a large video comes as video_url, from the gateway's own store"
 
 
@@ -89,6 +91,8 @@ def parse(body: dict[str, Any], endpoint: str, sync_wait_s: float | None = None)
     webhook = Webhook(url=webhook_url(order.webhook, "webhook")) if order.webhook not in (None, "") else None
     if is_ping(raw):
         return None
+    if brings_graph(raw):
+        raise JobError("INVALID_VALUE", NO_GRAPHS, "workflow")
     request, warnings = parse_request(raw)
     policy = order.policy
     ttl_s = policy.ttl / 1000 if policy.ttl else TTL_S

@@ -9,13 +9,15 @@ import asyncio
 import contextlib
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
 from ...contract.errors import JobError
 from ...media.plain_image import PlainImage
+from ..exported_graph import NodeFacts
 from ..workflow import Graph
 from .failures import failed_execution, refused_prompt
 from .process import ComfyGoneError, ComfyProcess, ComfySilentError
@@ -191,6 +193,19 @@ async def upload(session: aiohttp.ClientSession, process: ComfyProcess, image: P
     if status != 200 or not isinstance(body, dict) or not body.get("name"):
         raise JobError("DISK_FULL", "ComfyUI could not store the image", refresh_worker=True)
     return str(body["name"])
+
+
+async def class_facts(
+    session: aiohttp.ClientSession, process: ComfyProcess, classes: Iterable[str]
+) -> dict[str, NodeFacts]:
+    """By class, those that ComfyUI has."""
+    found = {}
+    for class_type in sorted(set(classes)):
+        _, body = await ask(session, process, "GET", f"/object_info/{quote(class_type, safe='')}")
+        info = body.get(class_type) if isinstance(body, dict) else None
+        if isinstance(info, dict):
+            found[class_type] = NodeFacts.of(info)
+    return found
 
 
 async def planned_switch(

@@ -54,6 +54,7 @@ class ComfyProcess:
         self.port = settings.comfyui_port
         self.starts = 0
         self._is_lean = settings.lean_boot
+        self._is_whole = not settings.lean_boot
         self._was_silent = False
 
     @property
@@ -73,8 +74,22 @@ class ComfyProcess:
         """Seconds from the start to the first answer, once known."""
         return self._ready_s
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has, or is getting, core's extra nodes and every installed pack."""
+        return self._is_whole
+
+    def start_whole(self) -> None:
+        """A new start with all that is installed, for good; what was loaded is lost. Returns at once."""
+        self.kill()
+        self._is_lean, self._is_whole = False, True
+        self.start()
+
     def command(self) -> list[str]:
-        """Only what the bundled workflows need: this pack alone, no API nodes, no database file, no previews."""
+        """Only what the bundled workflows need: this pack alone, no API nodes, no database file, no previews.
+
+        Once it is whole, every pack.
+        """
         s = self._settings
         launcher = ["-P", str(LEAN_BOOT)] if self._is_lean else []
         command = [s.comfyui_python, "-u", *launcher, str(s.comfyui_path / "main.py"), "--listen", "127.0.0.1"]
@@ -82,8 +97,9 @@ class ComfyProcess:
         command += ["--input-directory", str(s.input_directory), "--output-directory", str(s.output_directory)]
         command += ["--temp-directory", str(s.run_directory), "--user-directory", str(s.run_directory / "user")]
         command += ["--database-url", "sqlite:///:memory:", "--disable-auto-launch", "--dont-print-server"]
-        command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK, "--disable-api-nodes"]
-        command += ["--disable-metadata", "--preview-method", "none"]
+        if not self._is_whole:
+            command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK]
+        command += ["--disable-api-nodes", "--disable-metadata", "--preview-method", "none"]
         # An image is uploaded as PNG: at most 3 bytes a pixel and a little.
         command += ["--max-upload-size", str(4 * s.max_image_megapixels)]
         if s.models_directory:

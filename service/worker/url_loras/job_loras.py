@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from ...contract.errors import JobError
 from ...contract.lora_request import LoraRequest, is_url, lora_urls
+from ...contract.video_request import Request
 from .access import FIELD, LoraAccess, refuse_hosts
 from .cache import CacheFault, Entry, HeldFile, LoraCache
 from .download import ServerAway, Source, download
@@ -97,6 +98,10 @@ class JobLoras:
             return self._held[file].path.name if file is not None and is_url(file) else file
 
         return tuple(lora.model_copy(update={"high": name(lora.high), "low": name(lora.low)}) for lora in self.loras)
+
+    def with_file_names(self, request: Request) -> Request:
+        """The job's request with its LoRAs by those names."""
+        return request.model_copy(update={"loras": self.named}) if self.loras else request
 
     def in_words(self, sentence: str) -> str:
         """With the names that the files have at their URLs in place of the cache's own."""

@@ -44,6 +44,10 @@ def make_mp4(frames: int = 5, size: int = 64, noise: int = 0, seed: int = 1) -> 
     return out.getvalue()
 
 
+# Once with a bundled workflow, once with the same as a client's own.
+BOTH_FORMS = pytest.mark.parametrize("make_bench", ["bundled", "graph"], indirect=True)
+
+
 @dataclass
 class Bench:
     """A worker, its folder, and what the fake ComfyUI is to do."""
@@ -52,6 +56,7 @@ class Bench:
     settings: Settings
     worker: Worker
     progress: list[dict[str, Any]]
+    form: str = "bundled"
 
     @property
     def run_folder(self) -> Path:
@@ -82,8 +87,17 @@ class Bench:
         return pid is not None and psutil.Process(pid).status() == psutil.STATUS_STOPPED
 
     def job(self, job_id: str = "sync-1", **fields: Any) -> dict[str, Any]:
+        """For a bundled workflow, or, on a bench of that form, with the same as an exported graph."""
+        if self.form == "graph":
+            return self.graph_job(job_id, **fields)
         image = base64.b64encode(png()).decode()
         return {"id": job_id, "input": {"prompt": "a cat", "image_base64": image, "width": 64, "height": 64, **fields}}
+
+    def graph_job(self, job_id: str = "sync-1", **fields: Any) -> dict[str, Any]:
+        graph = json.loads((self.settings.workflows / "wan22_i2v_4step.json").read_text())
+        graph["5"]["inputs"] |= {"width": 64, "height": 64}
+        images = [{"name": "example.png", "image": base64.b64encode(png()).decode()}]
+        return {"id": job_id, "input": {"workflow": graph, "images": images, **fields}}
 
     def left_files(self) -> list[str]:
         """Files of jobs that are still there."""
@@ -107,7 +121,8 @@ class Bench:
 
 
 @pytest.fixture
-def make_bench(tmp_path: Path) -> Iterator[Any]:
+def make_bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Its parameter is the form of the bench's jobs; see `BOTH_FORMS`."""
     benches: list[Bench] = []
 
     def make(**variables: Any) -> Bench:
@@ -127,6 +142,7 @@ def make_bench(tmp_path: Path) -> Iterator[Any]:
         settings = Settings.from_environment({name: str(value) for name, value in (defaults | variables).items()})
         progress: list[dict[str, Any]] = []
         bench = Bench(folder, settings, Worker(settings, lambda _, update: progress.append(update)), progress)
+        bench.form = getattr(request, "param", "bundled")
         bench.configure()
         benches.append(bench)
         return bench

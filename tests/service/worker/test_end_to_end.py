@@ -1,6 +1,7 @@
 """The guide's client against the platform, over the real ComfyUI with the toy family."""
 
 import base64
+import contextlib
 import hashlib
 import io
 import json
@@ -31,7 +32,10 @@ class Endpoint:
         self.folder, self.log, self.base_url = folder, log, base_url
 
     def submit(self, **fields: Any) -> str:
-        body = {"input": {"prompt": "a cup of coffee", "image_base64": IMAGE, **SMALL, **fields}}
+        return self.submit_input({"prompt": "a cup of coffee", "image_base64": IMAGE, **SMALL, **fields})
+
+    def submit_input(self, given: Any) -> str:
+        body = {"input": given}
         return requests.post(f"{self.base_url}/run", json=body, timeout=60).json()["id"]
 
     def wait(self, job_id: str, limit_s: float = 200) -> dict[str, Any]:
@@ -82,7 +86,12 @@ IMAGE = base64.b64encode(_out.getvalue()).decode()
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory, toy_models: Path) -> Iterator[Endpoint]:
-    folder = tmp_path_factory.mktemp("endpoint")
+    with running_endpoint(tmp_path_factory.mktemp("endpoint"), toy_models) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def running_endpoint(folder: Path, toy_models: Path, **more: str) -> Iterator[Endpoint]:
     (folder / "models" / "frame_interpolation").mkdir(parents=True)
     for models in toy_models.iterdir():
         (folder / "models" / models.name).symlink_to(models)
@@ -96,6 +105,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory, toy_models: Path) -> Iter
         "OMP_NUM_THREADS": "1",
         "WAN_RELAY_LORA_HOSTS": "127.0.0.1",
         "WAN_RELAY_TRUSTED_HOSTS": "127.0.0.1",
+        **more,
     }
     log = folder / "log.txt"
     with log.open("wb") as out:

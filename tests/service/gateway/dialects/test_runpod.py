@@ -159,6 +159,11 @@ def test_a_ping_is_no_job(raw: dict[str, Any]) -> None:
             "INVALID_URL: webhook must be an http or https URL (webhook)",
         ),
         (
+            {"input": {"workflow": {"1": {"class_type": "LoadImage", "inputs": {}}}, "images": []}},
+            "INVALID_VALUE: workflow must be a bundled one's name here; a workflow of your own is for a worker's own "
+            "RunPod endpoint (workflow)",
+        ),
+        (
             {"input": SEEDS_INPUT, "s3Config": {"accessId": "s3cret", "accessSecret": "s3cret"}},
             "INVALID_VALUE: s3Config is not taken here: a large video comes as video_url, from the gateway's own store"
             " (s3Config)",

@@ -37,9 +37,12 @@ def refusal(answer: Any) -> str:
 def test_the_closest_of_many_is_named() -> None:
     listed = {"VAELoader": {"input": {"required": {"vae_name": [FILES]}}}}
     closest = "where the closest name is wan_2.1_vae.safetensors"
-    assert refusal(listed) == f"MODEL_MISSING: wan_2.1_vae.safetensor is not on this worker, {closest} (node VAE)"
+    assert (
+        refusal(listed)
+        == f"MODEL_MISSING: wan_2.1_vae.safetensor is not on this worker, {closest} (node VAE, input vae_name)"
+    )
 
 
 @pytest.mark.parametrize("answer", [None, [], {}, {"VAELoader": None}, {"VAELoader": {"input": {}}}])
 def test_without_a_list_the_name_is_told(answer: Any) -> None:
-    assert refusal(answer) == "MODEL_MISSING: wan_2.1_vae.safetensor is not on this worker (node VAE)"
+    assert refusal(answer) == "MODEL_MISSING: wan_2.1_vae.safetensor is not on this worker (node VAE, input vae_name)"

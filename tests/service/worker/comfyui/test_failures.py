@@ -27,14 +27,14 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
         (
             "VAELoader",
             fault("value_not_in_list", "vae_name", "vae_name: 'v' not in ['a']", received_value="sub/v.safetensors"),
-            "MODEL_MISSING: sub/v.safetensors is not on this worker (node VAE)",
+            "MODEL_MISSING: sub/v.safetensors is not on this worker (node VAE, input vae_name)",
         ),
         (
             "WanRelay_LoadExperts",
             fault(
                 "custom_validation_failed", "high_noise", "high_noise - high_noise: 'n.safetensors' not in ['a', 'b']"
             ),
-            "MODEL_MISSING: n.safetensors is not on this worker (node Wan Relay: Load Experts)",
+            "MODEL_MISSING: n.safetensors is not on this worker (node Wan Relay: Load Experts, input high_noise)",
         ),
         (
             "VAELoader",
@@ -46,7 +46,7 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
                 received_value="sub\\wan_2.1_vae.safetensors",
             ),
             "MODEL_MISSING: sub\\wan_2.1_vae.safetensors is not on this worker, where the closest name is "
-            "sub/wan_2.1_vae.safetensors (node VAE)",
+            "sub/wan_2.1_vae.safetensors (node VAE, input vae_name)",
         ),
         (
             "VAELoader",
@@ -57,7 +57,7 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
                 input_config=None,
                 received_value="wan_2.1_vae",
             ),
-            "MODEL_MISSING: wan_2.1_vae is not on this worker (node VAE)",
+            "MODEL_MISSING: wan_2.1_vae is not on this worker (node VAE, input vae_name)",
         ),
         (
             "WanRelay_EncodePrompts",
@@ -66,7 +66,8 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
                 "text_encoder",
                 "text_encoder - text_encoder: 'nope.safetensors' not in ['toy.safetensors']",
             ),
-            "MODEL_MISSING: nope.safetensors is not on this worker (node Wan Relay: Encode Prompts)",
+            "MODEL_MISSING: nope.safetensors is not on this worker "
+            "(node Wan Relay: Encode Prompts, input text_encoder)",
         ),
         (
             "WanRelay_LoadExperts",
@@ -75,7 +76,7 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
                 "low_noise",
                 "low_noise - low_noise: 'n.safetensors' not in (list of length 21)",
             ),
-            "MODEL_MISSING: n.safetensors is not on this worker (node Wan Relay: Load Experts)",
+            "MODEL_MISSING: n.safetensors is not on this worker (node Wan Relay: Load Experts, input low_noise)",
         ),
         (
             "WanRelay_LoadExperts",
@@ -86,7 +87,7 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
                 "'wan22/low.sft'",
             ),
             "MODEL_MISSING: wan22\\low.sft is not on this worker, where the closest name is wan22/low.sft "
-            "(node Wan Relay: Load Experts)",
+            "(node Wan Relay: Load Experts, input low_noise)",
         ),
         (
             "WanRelay_LoadExperts",
@@ -96,7 +97,7 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
                 "high_noise - high_noise: 'n.sft' not in ['m.sft']; the closest name there is 'm.sft'",
             ),
             "MODEL_MISSING: n.sft is not on this worker, where the closest name is m.sft "
-            "(node Wan Relay: Load Experts)",
+            "(node Wan Relay: Load Experts, input high_noise)",
         ),
         (
             "WanRelay_LoadExperts",
@@ -123,7 +124,8 @@ def fault(kind: str, name: str, details: str, message: str = "m", **extra: Any) 
         (
             "VAEDecode",
             fault("return_type_mismatch", "vae", "vae, received_type(X)", "Return type mismatch between linked nodes"),
-            "INVALID_INPUT: Return type mismatch between linked nodes: vae, received_type(X) (node VAE Decode)",
+            "INVALID_INPUT: Return type mismatch between linked nodes: vae, received_type(X) "
+            "(node VAE Decode, input vae)",
         ),
     ],
 )
@@ -149,3 +151,77 @@ def test_failure_of_an_unknown_node_with_an_endless_message():
     assert sentence.startswith("EXECUTION_FAILED: long long")
     assert len(sentence) < 700
     assert str(failed_execution({}, GRAPH)) == "EXECUTION_FAILED: no reason given (node unknown)"
+
+
+FOREIGN = {
+    "1": {"class_type": "UNETLoader", "inputs": {}, "_meta": {"title": "High"}},
+    "2": {"class_type": "KSampler", "inputs": {"width": ["1", 0], "height": 64, "length": 5}, "_meta": {"title": "KS"}},
+}
+
+
+def refused_foreign(*given: tuple[str, dict[str, Any]]) -> str:
+    errors: dict[str, Any] = {}
+    for node_id, each in given:
+        class_type = FOREIGN[node_id]["class_type"]
+        errors.setdefault(node_id, {"errors": [], "class_type": class_type})["errors"].append(each)
+    return str(refused_prompt({"error": {"type": "x"}, "node_errors": errors}, FOREIGN))
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            fault("value_not_in_list", "unet_name", "d", received_value="a/b.safetensor.GGUF", input_config=None),
+            "MODEL_MISSING: a/b.safetensor.GGUF is not on this worker (node High, input unet_name)",
+        ),
+        (
+            fault(
+                "value_not_in_list",
+                "unet_name",
+                "d",
+                received_value="wan_high.safetensors",
+                input_config=["COMBO", {"options": ["wan_low_1.sft", "x/wan_high.safetensors", 5]}],
+            ),
+            "MODEL_MISSING: wan_high.safetensors is not on this worker, where the closest name is "
+            "x/wan_high.safetensors (node High, input unet_name)",
+        ),
+        (
+            fault("value_not_in_list", "weight_dtype", "d", received_value="fp3"),
+            "INVALID_VALUE: weight_dtype must be one that this worker's ComfyUI knows, got fp3 "
+            "(node High, input weight_dtype)",
+        ),
+        (
+            fault("value_smaller_than_min", "steps", "steps", "Value 0 smaller than min of 1"),
+            "OUT_OF_RANGE: Value 0 smaller than min of 1 (node High, input steps)",
+        ),
+        (
+            fault("required_input_missing", "model", "model", "Required input is missing"),
+            "INVALID_INPUT: Required input is missing (node High, input model)",
+        ),
+    ],
+)
+def test_refusal_of_a_node_of_the_clients_own(given, sentence):
+    assert refused_foreign(("1", given)) == sentence
+
+
+def test_first_of_several_refusals_says_how_many_more():
+    missing = fault("required_input_missing", "model", "model", "Required input is missing")
+    another = fault("required_input_missing", "vae", "vae", "Required input is missing")
+    first = "INVALID_INPUT: Required input is missing (node High, input model)"
+    assert refused_foreign(("1", missing), ("2", missing)) == f"{first}; and 1 more fault"
+    assert refused_foreign(("1", missing), ("1", another), ("2", missing)) == f"{first}; and 2 more faults"
+
+
+def test_check_of_a_whole_node_counts_once():
+    """ComfyUI tells of it under each input that the check looks at."""
+    said = "high_noise: 'n.safetensors' not in ['a']"
+    faults = [fault("custom_validation_failed", name, f"{name} - {said}") for name in ("low_noise", "high_noise")]
+    assert refused("WanRelay_LoadExperts", *faults) == (
+        "MODEL_MISSING: n.safetensors is not on this worker (node Wan Relay: Load Experts, input high_noise)"
+    )
+
+
+def test_size_that_comes_over_a_link_is_not_named():
+    message = {"node_id": "2", "exception_type": "torch.OutOfMemoryError", "exception_message": "x"}
+    expected = "OUT_OF_MEMORY: this job does not fit the GPU; lower the size or the length (node KS)"
+    assert str(failed_execution(message, FOREIGN)) == expected

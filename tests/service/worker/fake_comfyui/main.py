@@ -1,7 +1,8 @@
 """Stands in for ComfyUI where a test needs a fault at a chosen point: the same HTTP and websocket protocol.
 
 Reads `fake.json` in its output folder's parent: {"video": path, "step_s": seconds, "steps": n,
-"faults": {point: [kind, times]}}. Points: boot, upload, queued, sampling, saving, finished. Kinds: kill, stop,
+"faults": {point: [kind, times]}, "unknown": classes that are not there, "extra": classes that are there once all packs
+may load}. Points: boot, upload, queued, sampling, saving, finished. Kinds: kill, stop,
 hang (waits for an interrupt), deaf (waits and ignores it), error:<type>:<message>, forget, empty, absent, child (starts
 one that ignores SIGTERM), cut (ends the websocket, and goes on once the client is back).
 A call such as "POST /prompt" or "GET /history/{prompt_id}" is a point too. Its kinds: slow:<seconds>, status:<code>,
@@ -202,7 +203,13 @@ async def main() -> None:
 
     @routes.get("/object_info/{name}")
     async def object_info(request: web.Request) -> web.Response:
-        return web.json_response({request.match_info["name"]: {}})
+        name = request.match_info["name"]
+        config, is_whole = fake.config(), "--whitelist-custom-nodes" not in sys.argv
+        if name in config.get("unknown", ()) or (name in config.get("extra", ()) and not is_whole):
+            return web.json_response({})
+        pictures = {"image": [[], {"image_upload": True}]} if name == "LoadImage" else {}
+        info = {"output_node": name == "WanRelay_SaveVideo", "input": {"required": pictures}}
+        return web.json_response({name: info})
 
     @routes.get("/wan_relay/schedule")
     async def schedule(request: web.Request) -> web.Response:

@@ -1,0 +1,155 @@
+"""One run of a client's own workflow: pictures in, every file out, and nothing left behind."""
+
+import asyncio
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from ..contract.errors import JobError
+from ..contract.video_answer import VideoAnswer
+from ..media.images import load_image
+from ..media.plain_image import PlainImage
+from ..media.volume_file import read_from_volume
+from .comfyui.client import OnProgress, class_facts
+from .comfyui.failures import node_title
+from .exported_graph import (
+    NamedFile,
+    NodeFacts,
+    check_classes,
+    check_paths,
+    move_outputs,
+    named_files,
+    title_of,
+    use_images,
+)
+from .graph_answer import describe_files
+from .graph_fields import fill_graph
+from .graph_request import GraphRequest
+from .output_files import OutputFile, find_files
+from .own_files import OWN_NAME, content_of, remove
+from .saved_video import Video
+from .video_job import Images, VideoJob
+from .workflow import SAMPLE, Graph, Plan
+
+
+class GraphJob(VideoJob):
+    """A VideoJob whose workflow is not one of the bundled."""
+
+    def __init__(self, graph_request: GraphRequest, *arguments: Any, **options: Any) -> None:
+        super().__init__(graph_request.fields, graph_request.warnings, *arguments, **options)
+        self._graph_request = graph_request
+        self._pictures: list[PlainImage] = []
+        self._is_ours = False
+        settings = self._settings
+        self._folders = (settings.input_directory, settings.output_directory, settings.temp_directory)
+        self._there_before = content_of(self._folders)
+
+    async def _files_while_booting(self) -> Images:
+        given = self._graph_request.fields.images
+        self._process.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                ends = group.create_task(super()._files_while_booting())
+                tasks = [
+                    group.create_task(load_image(f"images[{n}]", one.image, self._settings.image_limits, one.form))
+                    for n, one in enumerate(given)
+                ]
+        except ExceptionGroup as faults:
+            raise faults.exceptions[0] from None
+        self._pictures = [task.result() for task in tasks]
+        for one, picture in zip(given, self._pictures, strict=True):
+            self._warnings += [f"{one.name}: {sentence}" for sentence in picture.warnings]
+        return ends.result()
+
+    async def _planned(self, images: Images, folder: str) -> Plan:
+        fields = self._loras.with_file_names(self._graph_request.fields)
+        plan = Plan({key: node | {"inputs": dict(node["inputs"])} for key, node in self._graph_request.graph.items()})
+        ends = {name: image for name, image in zip(("start_image", "end_image"), images, strict=True) if image}
+        end_names = {name: image.name for name, image in ends.items()}
+        if fields.loop:
+            end_names["end_image"] = end_names["start_image"]
+        self._is_ours = fill_graph(plan, fields, end_names, self._settings, await self._interpolation_model())
+        given = {one.name: picture.name for one, picture in zip(fields.images, self._pictures, strict=True)}
+        unused = given.keys() - use_images(plan.graph, given)
+        plan.warnings += [f"images: {name} is named by no node of the workflow" for name in sorted(unused)]
+        facts = await self._facts(plan.graph)
+        check_paths(plan.graph, facts)
+        own = [*ends.values(), *self._pictures]
+        for file in named_files(plan.graph, facts, [picture.name for picture in own]):
+            picture = await self._from_the_volume(plan.graph, file)
+            plan.graph[file.node_id]["inputs"][file.input_name] = picture.name
+            own.append(picture)
+        for picture in own:
+            await self._upload(picture)
+        move_outputs(plan.graph, facts, folder)
+        return plan
+
+    async def _facts(self, graph: Graph) -> dict[str, NodeFacts]:
+        """Of every class. ComfyUI is started anew with all that is installed where it lacks one."""
+        classes = {node["class_type"] for node in graph.values()}
+        facts = await class_facts(self._session, self._process, classes)
+        if len(facts) < len(classes) and not self._process.is_whole:
+            print(f"job {self._job_id}: needs a node that was not loaded; all are now", file=sys.stderr, flush=True)
+            self._process.start_whole()
+            await self._process.wait_ready()
+            self._note("ready_s", self._started)
+            facts = await class_facts(self._session, self._process, classes)
+        check_classes(graph, facts)
+        return facts
+
+    async def _from_the_volume(self, graph: Graph, file: NamedFile) -> PlainImage:
+        """A file of the volume's input folder that a node names. Raises JobError."""
+        limits, title = self._settings.image_limits, title_of(graph[file.node_id])
+        path = str(self._settings.shared_input / file.name)
+        try:
+            if file.is_picture:
+                return await load_image(file.input_name, path, limits, "path")
+            read = (path, limits.volume, limits.max_bytes, file.input_name)
+            content = await asyncio.to_thread(read_from_volume, *read)
+        except JobError as error:
+            if error.code != "FILE_NOT_FOUND":
+                raise JobError(error.code, f"{error.sentence} (node {title})", file.input_name) from None
+            sentence = f"{file.name} is neither one of images nor in the volume's input folder (node {title})"
+            raise JobError(error.code, sentence, file.input_name) from None
+        digest = hashlib.sha256(content).hexdigest()[:24]
+        return PlainImage(content, f"{OWN_NAME}{digest}{PurePosixPath(file.name).suffix}")
+
+    async def _follow(self, plan: Plan) -> OnProgress:
+        """The steps of any node, under its title; of Sample also by their expert."""
+        sampler, switch_step, opening_steps = "", None, 0
+        if self._is_ours:
+            sampler, opening_steps = plan.node_id(SAMPLE), plan.opening_steps
+            switch_step = await self._switch_step(plan)
+
+        def on_progress(node_id: str, step: int, steps: int) -> None:
+            title = node_title(plan.graph, node_id)
+            if node_id == sampler:
+                self._follower.step(step, steps, switch_step, opening_steps, title)
+            elif steps > 0:
+                self._follower.step(step, steps, None, 0, title)
+
+        return on_progress
+
+    def _files(self, outputs: dict[str, Any]) -> Sequence[Video]:
+        if not outputs:
+            raise JobError("NO_OUTPUT", "ComfyUI finished, but none of its nodes gave anything out")
+        return find_files(outputs, self._settings.output_directory)
+
+    def _described(
+        self, files: Sequence[Video], outputs: dict[str, Any], plan: Plan, warnings: list[str]
+    ) -> VideoAnswer:
+        saved = [file for file in files if isinstance(file, OutputFile)]
+        return describe_files(saved, outputs, plan, self._graph_request, self._is_ours, warnings, self._timings)
+
+    async def clean_up(self) -> None:
+        """Also what a node wrote beside the job's own folder."""
+        await super().clean_up()
+        await asyncio.to_thread(self._remove_new)
+
+    def _remove_new(self) -> None:
+        for _, token in self._runs:
+            remove(self._settings.base_directory / "datasets" / f"{OWN_NAME}{token}")
+        for path in sorted(content_of(self._folders) - self._there_before, reverse=True):
+            remove(path)
