@@ -77,9 +77,9 @@ def test_comfyui_gets_a_name_in_a_folder_that_it_lists(lora_bench: Any, monkeypa
         assert [inputs[f"{expert}_noise_lora"] for expert in ("high", "low")] == [NAME, "own.safetensors"]
         assert inputs["high_noise_strength"] == 0.5
     command = bench.worker.process.command()
-    [config] = [word for word in command if word.endswith("url_loras.yaml")]
+    [config] = [word for word in command if word.endswith("model_paths.yaml")]
     assert command[command.index(config) - 1] == "--extra-model-paths-config"
-    [section] = yaml.safe_load(Path(config).read_text()).values()
+    section = yaml.safe_load(Path(config).read_text())["wan_relay_url_loras"]
     assert section == {"loras": str(bench.settings.lora_cache_folder / "files")}
     assert left(bench) == {"files": 1, "urls": 1, "partial": 0}
     LoraCache(bench.settings.lora_cache_folder, 1).make_room()
