@@ -61,12 +61,12 @@ class Settings(EnvironmentSettings):
     extra_model_paths: Path | None = Field(
         PACKAGE / "service" / "worker" / "extra_model_paths.yaml",
         alias="WAN_RELAY_EXTRA_MODEL_PATHS",
-        description="the extra_model_paths.yaml that names the volume's folders",
+        description="the extra_model_paths.yaml that names a volume's folders",
     )
     model_roots: FolderList = Field(
         str(VOLUME),
         alias="WAN_RELAY_MODEL_ROOTS",
-        description="volumes with model files, comma-separated, in the order of search: see Where models may lie",
+        description="volumes with model files, comma-separated, in the order of search",
     )
     hashes_models: bool = Field(
         True,

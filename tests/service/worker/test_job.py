@@ -22,7 +22,6 @@ from wan_relay.service.worker.comfyui import process as comfy_process
 from wan_relay.service.worker.progress_updates import ProgressUpdates
 from wan_relay.tests.service.media.fake_s3 import FakeS3
 
-
 MODELS = {
     "text_encoder": "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
     "vae": "wan_2.1_vae.safetensors",

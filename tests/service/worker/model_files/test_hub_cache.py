@@ -76,9 +76,7 @@ def test_the_snapshot_of_main_is_taken(tmp_path: Path) -> None:
     (other.parents[1] / "refs" / "main").write_text("c" * 40 + "\n")
     found = find_cached_models([tmp_path / "2"])
     assert found.snapshots == [newest]
-    assert found.notes == [
-        f"{other.parents[1]} has no snapshot {'c' * 40}, which its refs/main names; {OLDER} is used"
-    ]
+    assert found.notes == [f"{other.parents[1]} has no snapshot {'c' * 40}, which its refs/main names; {OLDER} is used"]
 
 
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:

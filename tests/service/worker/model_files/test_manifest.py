@@ -1,6 +1,8 @@
 """What is said of missing files, of those that are there twice, and of links, at boot and to a ping: compared whole."""
 
 import os
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,9 @@ def test_files_of_every_place_and_what_is_there_twice(tmp_path: Path) -> None:
     other = put(two / "ComfyUI" / "models" / "vae" / "vae.safetensors")
     put(one / "models" / "loras" / "fast" / "lora.safetensors")
     first = cached_repository(two / "huggingface-cache" / "hub", "a/b", {"x/unet/high.safetensors": b"1"})
-    second = cached_repository(two / "huggingface-cache" / "hub", "c/d", {"high.safetensors": b"2", "low.safetensors": b"3"})
+    second = cached_repository(
+        two / "huggingface-cache" / "hub", "c/d", {"high.safetensors": b"2", "low.safetensors": b"3"}
+    )
     manifest = check(settings)
     assert manifest.workflows() == dict.fromkeys(NEEDED, "ready")
     high = (f"{first}/x/unet/high.safetensors", f"{second}/high.safetensors")
@@ -159,5 +163,8 @@ def test_ping_and_log_say_it(make_bench: Any, capfd: Any) -> None:
     manifest = check_models(bench.settings)
     assert (ping["workflows"], ping["models"]) == (manifest.workflows(), manifest.to_wire())
     assert ping["models"]["notes"] == ["/no/such/root of WAN_RELAY_MODEL_ROOTS is not there"]
-    logged = [line for line in capfd.readouterr().err.splitlines() if line.startswith("models | ")]
-    assert logged == [f"models | {line}" for line in manifest.lines()]
+    logged, deadline = "", time.monotonic() + 60
+    while list(manifest.lines()) != re.findall(r"^models \| (.*)$", logged, re.MULTILINE):
+        assert time.monotonic() < deadline, logged
+        time.sleep(0.02)
+        logged += capfd.readouterr().err
