@@ -61,6 +61,7 @@ def _newest(repository: Path, notes: list[str]) -> Path | None:
     """The snapshot of refs/main; without one, the one that was changed last. None where nothing was downloaded."""
     try:
         snapshots = [path for path in (repository / "snapshots").iterdir() if path.is_dir()]
+        snapshots.sort(key=lambda path: (path.stat().st_mtime_ns, path.name))
     except OSError:
         snapshots = []
     try:
@@ -69,12 +70,12 @@ def _newest(repository: Path, notes: list[str]) -> Path | None:
         named = ""
     if main := next((path for path in snapshots if path.name == named), None):
         return main
-    newest = max(snapshots, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
-    if newest is None:
+    if not snapshots:
         notes.append(f"{repository} has no snapshot")
-    elif named:
-        notes.append(f"{repository} has no snapshot {named}, which its refs/main names; {newest.name} is used")
-    return newest
+        return None
+    if named:
+        notes.append(f"{repository} has no snapshot {named}, which its refs/main names; {snapshots[-1].name} is used")
+    return snapshots[-1]
 
 
 def _model_files(snapshot: Path, notes: list[str]) -> Iterator[Path]:

@@ -68,7 +68,9 @@ def check_files(
 ) -> Manifest:
     """`needed`: workflow -> its files."""
     files = list(dict.fromkeys(file for each in needed.values() for file in each))
-    looked_in = [places.own, *(base for section in places.sections for base in section.bases), *cached.snapshots]
+    looked_in = [places.own, *(base for section in places.sections for base in section.bases)]
+    for hub in settings.hubs:
+        looked_in += [snapshot for snapshot in cached.snapshots if snapshot.is_relative_to(hub)] or [hub]
     own = {os.path.realpath(place) for place in (*looked_in, *settings.roots, *settings.hubs)}
     notes = [*places.notes, *_absent_roots(settings), *cached.notes]
     links = settings.cached_models.absolute()

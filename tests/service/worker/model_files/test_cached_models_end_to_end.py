@@ -89,6 +89,7 @@ def test_a_video_of_cached_models(worker: Worker, folder: Path, toy_models: Path
             f"{one}/ComfyUI/models": "not there",
             f"{two}/ComfyUI/models": "not there",
             str(snapshot): "there",
+            f"{two}/huggingface-cache/hub": "not there",
         },
         "missing": {},
         "twice": {},

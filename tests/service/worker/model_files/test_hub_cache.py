@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import huggingface_hub
 from wan_relay.service.worker.model_files.hub_cache import find_cached_models, link_cached_models
 from wan_relay.service.worker.model_files.places import KINDS
 from wan_relay.tests.service.worker.model_files.fake_hub import NEWEST, OLDER, cached_repository
@@ -48,6 +49,18 @@ def test_files_are_shown_by_plain_names_in_their_kinds(tmp_path: Path) -> None:
     link_cached_models(found, tmp_path / "links")
     assert {path.name for path in (tmp_path / "links" / "vae").iterdir()} == of_any
     assert (snapshot / "vae.safetensors").is_file(), "the links alone were removed"
+
+
+def test_the_caches_of_these_tests_are_like_huggingface_hub_s(tmp_path: Path) -> None:
+    snapshot = cached_repository(tmp_path, "Owner/Wan", {"x.safetensors": b"12", "split_files/vae/y.safetensors": b"3"})
+    cached_repository(tmp_path, "Owner/Wan", {"x.safetensors": b"old"}, OLDER, is_main=False)
+    cache = huggingface_hub.scan_cache_dir(tmp_path)
+    assert cache.warnings == []
+    [repository] = cache.repos
+    [main] = [revision for revision in repository.revisions if "main" in revision.refs]
+    assert (repository.repo_id, main.snapshot_path, main.size_on_disk) == ("Owner/Wan", snapshot, 3)
+    for name in ("x.safetensors", "split_files/vae/y.safetensors"):
+        assert huggingface_hub.try_to_load_from_cache("Owner/Wan", name, tmp_path) == str(snapshot / name)
 
 
 def test_the_first_repository_has_a_name_that_two_have(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ def test_nothing_is_there(tmp_path: Path) -> None:
         f"{tmp_path}/two/models": "there",
         f"{tmp_path}/one/ComfyUI/models": "not there",
         f"{tmp_path}/two/ComfyUI/models": "not there",
+        f"{tmp_path}/one/huggingface-cache/hub": "not there",
+        f"{tmp_path}/two/huggingface-cache/hub": "not there",
     }
     assert manifest.workflows() == {
         "short": {"missing": ["high.safetensors", "vae.safetensors"]},
@@ -82,6 +84,7 @@ def test_files_of_every_place_and_what_is_there_twice(tmp_path: Path) -> None:
             f"{two}/models": "not there",
             f"{one}/ComfyUI/models": "not there",
             f"{two}/ComfyUI/models": "there",
+            f"{one}/huggingface-cache/hub": "not there",
             str(first): "there",
             str(second): "there",
         },
