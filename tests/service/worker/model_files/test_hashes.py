@@ -74,6 +74,28 @@ def test_a_file_that_changed_is_another(tmp_path: Path, make_hashes: MakeHashes)
     assert wait_for(hashes, path) == {path: new}
 
 
+def test_a_file_that_changes_while_it_is_read_is_not_known(
+    tmp_path: Path, make_hashes: MakeHashes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = put(tmp_path / "a", b"1234")
+    other, sha256 = put(tmp_path / "b", b"5678")
+    read = ModelHashes._read
+
+    def replaced(hashes: ModelHashes, which: Path) -> str | None:
+        found = read(hashes, which)
+        if which == path:
+            put(path, b"12345")
+        return found
+
+    monkeypatch.setattr(ModelHashes, "_read", replaced)
+    hashes = make_hashes()
+    hashes.want([path])
+    hashes.want([other])
+    assert wait_for(hashes, other) == {other: sha256}
+    assert hashes.known([path]) == {}
+    assert list(json.loads((tmp_path / "kept" / "hashes.json").read_bytes()).values()) == [sha256]
+
+
 def test_nothing_is_read_while_a_job_runs(tmp_path: Path, make_hashes: MakeHashes) -> None:
     path, sha256 = put(tmp_path / "a", b"1234")
     hashes = make_hashes()
@@ -132,10 +154,11 @@ def test_names_that_are_sha256_are_believed_where_they_are(tmp_path: Path, make_
     small.write_bytes(b"2")
     (snapshot / "small.pt").symlink_to(small)
     stray, _ = put(tmp_path / ("2" * 64), b"3")
+    beside, _ = put(tmp_path / "models--a--b" / "other" / ("3" * 64), b"4")
     shown = tmp_path / "links" / "x.safetensors"
     shown.parent.mkdir()
     shown.symlink_to(snapshot / "x.safetensors")
-    known = make_hashes(reads=False).known([shown, lora, snapshot / "small.pt", stray])
+    known = make_hashes(reads=False).known([shown, lora, snapshot / "small.pt", stray, beside])
     assert known == {shown: hashlib.sha256(b"1").hexdigest(), lora: sha256}
 
 

@@ -59,6 +59,7 @@ def test_every_kind_is_found_on_the_volume(tmp_path: Path) -> None:
         ("models/clip", ModelFile("c.safetensors", ("text_encoders", "clip"))),
         ("ComfyUI/models/vae", ModelFile("v.safetensors", ("vae",))),
         ("models/loras", ModelFile("sub/l.safetensors", ("loras",))),
+        ("models/diffusion_models", ModelFile("by_its_old_name.safetensors", ("unet",))),
     ):
         path = put(tmp_path / "two" / folder / file.name)
         assert find_model(file, folders) == path
