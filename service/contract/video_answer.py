@@ -20,6 +20,20 @@ class Timings(BaseModel):
     low_noise_s: float | None = Field(None, description="of sampling with the low-noise expert")
 
 
+class ModelUse(BaseModel):
+    """One model file that the workflow names."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    role: str = Field(
+        description="`text_encoder`, `vae`, `high_noise`, `low_noise`, `high_noise_lora` or `low_noise_lora`; of any "
+        "other node, the input's name"
+    )
+    file: str = Field(description="the name that the workflow has")
+    bytes: int | None = Field(description="its size; null where the worker did not find it")
+    sha256: str | None = Field(description="of its content; null until it is known")
+
+
 class VideoAnswer(BaseModel):
     """What was made, and with which values: those that were used, not those that were asked for."""
 
@@ -34,6 +48,9 @@ class VideoAnswer(BaseModel):
     fps: float | int = Field(description="frames a second of the file")
     duration: float = Field(description="seconds of the file")
     workflow: str = Field(description="which workflow ran")
+    prompt: str | None = Field(None, description="as it was encoded, after everything that changed it")
+    negative_prompt: str | None = Field(None, description="likewise, if there was one")
+    models: list[ModelUse] | None = Field(None, description="the model files, in the order of use: see below")
     steps: int | None = Field(None, description="sampling steps over both experts")
     switch: str | None = Field(None, description="what handed over: `boundary` or `step`")
     switch_step: int | None = Field(None, description="first step of the low-noise expert")

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from .interpolation import InterpolationModel
-from .read_ahead import find_model, model_roots
+from .model_files.places import find_model, model_folders
 from .settings import Settings
 from .workflow import ModelFile
 
@@ -25,14 +25,11 @@ def find_interpolation_model(network: str, settings: Settings) -> InterpolationM
 
 
 def _file_of(network: str, settings: Settings) -> str | None:
-    roots = model_roots(settings)
+    folders = model_folders(settings)
     named = settings.film if network == "film" else settings.rife
-    if named and find_model(ModelFile(named, (FOLDER,)), roots):
+    if named and find_model(ModelFile(named, (FOLDER,)), folders):
         return named
-    folders = [
-        folder for root in roots for folder in (*root.get(FOLDER, ()), *(own / FOLDER for own in root.get("", ())))
-    ]
-    names = sorted({name for folder in folders for name in _names(folder)})
+    names = sorted({name for folder in folders[FOLDER] for name in _names(folder)})
     return next((name for name in names if network in name.lower()), None)
 
 

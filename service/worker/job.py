@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -12,18 +13,22 @@ from ..contract.errors import JobError
 from ..contract.graph_answer import GraphAnswer
 from ..contract.graph_request import from_text
 from ..contract.video_answer import VideoAnswer
-from ..contract.video_request import WORKFLOW_IMAGES, VideoRequest, is_ping, parse_request
+from ..contract.video_request import VideoRequest, is_ping, parse_request
 from .comfyui.client import ask
 from .comfyui.process import PACK, ComfyGoneError, ComfyProcess, http_session
 from .delivery import deliver
 from .graph_job import GraphJob
 from .graph_request import GraphRequest, own_workflows, read_graph_request
+from .model_files.hashes import ModelHashes
+from .model_files.manifest import check_models
+from .model_files.places import find_model, model_folders
 from .output_files import OutputFile
 from .progress_updates import Follower, ProgressUpdates
-from .read_ahead import ReadAhead, find_model, model_roots
+from .read_ahead import ReadAhead
 from .saved_video import Video
 from .settings import Settings
 from .stock_answer import deliver_files
+from .url_loras.cache import LoraCache
 from .video_job import Deliver, VideoJob, rounded
 from .workflow import SAMPLE, ModelFile, model_files
 
@@ -44,14 +49,23 @@ class Worker:
         self._turn = asyncio.Lock()
         self._readers: list[ReadAhead] = []
         self._low_noise_read: str | None = None
+        self._hashes = ModelHashes(
+            settings.model_hashes, LoraCache(settings.lora_cache_folder, 0).files, settings.hashes_models
+        )
 
     def start(self) -> None:
-        """Boots ComfyUI and warms the default workflow's files; returns at once."""
+        """Boots ComfyUI, warms the default workflow's files, and says which are missing; returns at once."""
         self.process.start()
+        threading.Thread(target=self._say_what_is_there, name="model-check", daemon=True).start()
         if self.settings.read_ahead:
             self._read(model_files("wan22_i2v_4step", self.settings))
 
+    def _say_what_is_there(self) -> None:
+        for line in check_models(self.settings).lines():
+            print(f"models | {line}", file=sys.stderr, flush=True)
+
     def stop(self) -> None:
+        self._hashes.stop()
         for reader in self._readers:
             reader.stop()
         self.process.kill(grace_s=2.0)
@@ -63,9 +77,9 @@ class Worker:
             self._read(file for file in model_files(workflow, self.settings) if file.name == low_noise)
 
     def _read(self, files: Iterable[ModelFile]) -> None:
-        roots = model_roots(self.settings)
+        folders = model_folders(self.settings)
         self._readers = [reader for reader in self._readers if not reader.join(0)]
-        found = [path for file in files if (path := find_model(file, roots))]
+        found = [path for file in files if (path := find_model(file, folders))]
         self._readers.append(ReadAhead(found).start())
 
     async def answer(self, job: PlatformJob) -> Answer:
@@ -119,7 +133,7 @@ class Worker:
     async def _in_turn(
         self, make: Callable[..., VideoJob], job_id: str, follower: Follower, way_out: Deliver, started: float
     ) -> VideoAnswer:
-        async with self._turn, http_session() as session:
+        async with self._turn, self._hashes.paused(), http_session() as session:
             work = make(
                 job_id,
                 self.settings,
@@ -129,6 +143,7 @@ class Worker:
                 way_out,
                 on_high_noise=self._read_low_noise,
                 started=started,
+                hashes=self._hashes,
             )
             try:
                 async with asyncio.timeout(self.settings.job_timeout_s) as budget:
@@ -188,16 +203,13 @@ class Worker:
             raise JobError("COMFYUI_UNAVAILABLE", sentence, refresh_worker=True)
         if SAMPLE not in (nodes or ()):
             raise JobError("NODE_MISSING", f"ComfyUI runs, but without {PACK}")
-        roots = model_roots(self.settings)
-        missing = {
-            workflow: [file.name for file in model_files(workflow, self.settings) if find_model(file, roots) is None]
-            for workflow in WORKFLOW_IMAGES
-        }
+        manifest = await asyncio.to_thread(check_models, self.settings)
         return {
             "status": "ready",
             "comfyui_version": stats["system"].get("comfyui_version"),
             "own_workflows": own_workflows(self.settings),
-            "workflows": {name: "ready" if not files else {"missing": files} for name, files in missing.items()},
+            "workflows": manifest.workflows(),
+            "models": manifest.to_wire(),
             "timings": {"boot_s": rounded(self.process.boot_s), "total_s": rounded(time.monotonic() - started)},
         }
 

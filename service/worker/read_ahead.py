@@ -10,39 +10,8 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import yaml
-
-from .settings import Settings
-from .workflow import ModelFile
-
 CHUNK = 16 * 1024 * 1024
 RESERVE = 4 * 1024**3
-
-
-def model_roots(settings: Settings) -> list[dict[str, list[Path]]]:
-    """folder kind -> folders, for each place that ComfyUI looks into."""
-    own = settings.models_directory or settings.base_directory / "models"
-    roots: list[dict[str, list[Path]]] = [{"": [own]}]
-    if settings.extra_model_paths and settings.extra_model_paths.is_file():
-        document = yaml.safe_load(settings.extra_model_paths.read_text(encoding="utf-8")) or {}
-        for section in document.values():
-            base = Path(section.get("base_path", "/"))
-            kinds = {k: str(v).split("\n") for k, v in section.items() if k not in ("base_path", "is_default")}
-            roots.append(
-                {kind: [base / line.strip() for line in lines if line.strip()] for kind, lines in kinds.items()}
-            )
-    return roots
-
-
-def find_model(file: ModelFile, roots: list[dict[str, list[Path]]]) -> Path | None:
-    """The path that ComfyUI will load, or None."""
-    for root in roots:
-        for kind in file.folders:
-            for folder in [*root.get(kind, ()), *(own / kind for own in root.get("", ()))]:
-                path = folder / file.name
-                if path.is_file():
-                    return path
-    return None
 
 
 def available_memory() -> int:

@@ -9,7 +9,7 @@ from ..contract.video_request import VideoRequest
 from .interpolation import INTERPOLATE, interpolation_used
 from .lora_rows import LORAS
 from .saved_video import Video
-from .workflow import LOAD, NAG, PREPARE, SAMPLE, SAVE, Plan
+from .workflow import ENCODE, LOAD, NAG, PREPARE, SAMPLE, SAVE, Plan
 
 
 def describe_video(
@@ -38,6 +38,7 @@ def describe_video(
         "fps": int(fps) if float(fps).is_integer() else fps,
         "duration": round(video.item.get("duration") or length / fps, 4),
         "workflow": request.workflow,
+        **_prompts(plan),
         "format": video.mime_type,
     }
     for name in ("steps", "switch", "switch_step", "boundary", "sampler", "scheduler", "shift"):
@@ -53,6 +54,13 @@ def describe_video(
         warnings=[*warnings, *plan.warnings, *of_nodes],
         timings=Timings(**_finite((timings or {}) | of_experts)),
     )
+
+
+def _prompts(plan: Plan) -> dict[str, str]:
+    """Those that the workflow encodes, where they are texts and not links to other nodes."""
+    inputs = plan.graph[plan.node_id(ENCODE)]["inputs"]
+    prompts = {name: inputs.get(name) for name in ("prompt", "negative_prompt")}
+    return {name: text for name, text in prompts.items() if isinstance(text, str) and (text or name == "prompt")}
 
 
 def _legs(sample: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ..environment_settings import FROM_JSON, EnvironmentSettings, Hosts
 from ..media.addresses import TrustedHosts
@@ -13,9 +13,26 @@ from ..media.images import ImageLimits
 from .url_loras.access import LoraAccess, Tokens
 
 PACKAGE = Path(__file__).resolve().parents[2]
+VOLUME = Path("/runpod-volume")
 
 Megabytes = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def folders_of(text: str) -> list[Path]:
+    """The absolute folders of a comma-separated list. Raises ValueError."""
+    folders = [Path(part.strip()) for part in text.split(",") if part.strip()]
+    if wrong := next((folder for folder in folders if not folder.is_absolute()), None):
+        raise ValueError(f"must be absolute folders, comma-separated; got {wrong}")
+    return list(dict.fromkeys(folders))
+
+
+def _checked_folders(text: str) -> str:
+    folders_of(text)
+    return text
+
+
+FolderList = Annotated[str, AfterValidator(_checked_folders)]
 
 
 class Settings(EnvironmentSettings):
@@ -44,7 +61,17 @@ class Settings(EnvironmentSettings):
     extra_model_paths: Path | None = Field(
         PACKAGE / "service" / "worker" / "extra_model_paths.yaml",
         alias="WAN_RELAY_EXTRA_MODEL_PATHS",
-        description="the extra_model_paths.yaml that names the volume's folders",
+        description="the extra_model_paths.yaml that names a volume's folders",
+    )
+    model_roots: FolderList = Field(
+        str(VOLUME),
+        alias="WAN_RELAY_MODEL_ROOTS",
+        description="volumes with model files, comma-separated, in the order of search",
+    )
+    hashes_models: bool = Field(
+        True,
+        alias="WAN_RELAY_HASH_MODELS",
+        description="read model files between jobs for the answer's sha256; else only what is known without reading",
     )
     workflows: Path = Field(
         PACKAGE / "workflows" / "api", alias="WAN_RELAY_WORKFLOWS", description="folder of the API-format workflows"
@@ -54,9 +81,7 @@ class Settings(EnvironmentSettings):
         alias="WAN_RELAY_RUN_DIR",
         description="this worker's own input, output and temp folders",
     )
-    volume: Path = Field(
-        Path("/runpod-volume"), alias="WAN_RELAY_VOLUME", description="the only folder that image_path may point into"
-    )
+    volume: Path = Field(VOLUME, alias="WAN_RELAY_VOLUME", description="the only folder that image_path may point into")
 
     high_noise: str | None = Field(None, alias="WAN_RELAY_HIGH_NOISE", description="high-noise expert's file name")
     low_noise: str | None = Field(None, alias="WAN_RELAY_LOW_NOISE", description="low-noise expert's file name")
@@ -178,9 +203,23 @@ class Settings(EnvironmentSettings):
         return self.run_directory / "temp"
 
     @property
-    def url_loras_config(self) -> Path:
-        """The extra_model_paths.yaml that shows ComfyUI the downloaded LoRAs."""
-        return self.run_directory / "url_loras.yaml"
+    def roots(self) -> list[Path]:
+        return folders_of(self.model_roots)
+
+    @property
+    def hubs(self) -> list[Path]:
+        """The roots' Hugging Face caches, where RunPod puts cached models."""
+        return [root / "huggingface-cache" / "hub" for root in self.roots]
+
+    @property
+    def model_paths_config(self) -> Path:
+        """The extra_model_paths.yaml that shows ComfyUI every place."""
+        return self.run_directory / "model_paths.yaml"
+
+    @property
+    def cached_models(self) -> Path:
+        """Links to the model files of Hugging Face caches."""
+        return self.run_directory / "cached_models"
 
     @property
     def own_workflows(self) -> Path:
@@ -204,10 +243,17 @@ class Settings(EnvironmentSettings):
 
     @property
     def lora_cache_folder(self) -> Path:
-        if self.lora_cache is not None:
-            return self.lora_cache
-        place = self.volume / "wan_relay" if os.access(self.volume, os.W_OK) else self.run_directory
-        return place / "loras"
+        return self.lora_cache or self._kept / "loras"
+
+    @property
+    def model_hashes(self) -> Path:
+        """The file of known sha256."""
+        return self._kept / "model_hashes.json"
+
+    @property
+    def _kept(self) -> Path:
+        """What other workers, and the next one, can use."""
+        return self.volume / "wan_relay" if os.access(self.volume, os.W_OK) else self.run_directory
 
     @property
     def lora_access(self) -> LoraAccess:

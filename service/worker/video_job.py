@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from ..contract.errors import JobError
-from ..contract.video_answer import VideoAnswer
+from ..contract.video_answer import ModelUse, VideoAnswer
 from ..contract.video_request import VideoRequest, draw_seed
 from ..media.images import load_image
 from ..media.plain_image import PlainImage
@@ -18,6 +18,9 @@ from .comfyui.client import OnProgress, Run, free_memory, planned_switch, upload
 from .comfyui.process import ComfyGoneError, ComfyProcess
 from .interpolation import InterpolationModel
 from .interpolation_model import find_interpolation_model
+from .model_files.hashes import ModelHashes
+from .model_files.places import model_folders
+from .model_files.used import used_models
 from .own_files import OWN_NAME, check_disk, remove, remove_leftovers
 from .progress_updates import Follower
 from .result import describe_video
@@ -53,6 +56,7 @@ class VideoJob:
         deliver: Deliver,
         on_high_noise: Callable[[str, str], None],
         started: float,
+        hashes: ModelHashes,
     ) -> None:
         self._request = request
         self._warnings = warnings
@@ -64,6 +68,7 @@ class VideoJob:
         self._deliver = deliver
         self._on_high_noise = on_high_noise
         self._started = started
+        self._hashes = hashes
         self._deadline = time.monotonic() + settings.job_timeout_s
         self._seed = draw_seed(request)
         megabytes = settings.lora_cache_mb, settings.min_free_disk_mb
@@ -81,11 +86,13 @@ class VideoJob:
         images = await self._files_while_booting()
         plan, outputs = await self._sampled(images)
         files = await asyncio.to_thread(self._files, outputs)
+        models = await asyncio.to_thread(self._models, plan)
         self._note("total_s", self._started)
         warnings = [*self._warnings, *(sentence for image in images if image for sentence in image.warnings)]
         warnings += self._loras.warnings
         answer = self._described(files, outputs, plan, warnings)
-        answer = answer.model_copy(update={"warnings": [self._loras.in_words(warning) for warning in answer.warnings]})
+        in_words = [self._loras.in_words(warning) for warning in answer.warnings]
+        answer = answer.model_copy(update={"warnings": in_words, "models": models})
         self._follower.stage("saving")
         return await self._deliver(files, answer, self._deadline - time.monotonic())
 
@@ -96,6 +103,10 @@ class VideoJob:
         self, files: Sequence[Video], outputs: dict[str, Any], plan: Plan, warnings: list[str]
     ) -> VideoAnswer:
         return describe_video(files[0], outputs, plan, self._request, warnings, self._timings)
+
+    def _models(self, plan: Plan) -> list[ModelUse]:
+        used = used_models(plan.graph, model_folders(self._settings), self._hashes)
+        return [model.model_copy(update={"file": self._loras.in_words(model.file)}) for model in used]
 
     async def _files_while_booting(self) -> Images:
         """The images, while the LoRAs come too. A bad file is known, and answered, long before a cold ComfyUI is up."""

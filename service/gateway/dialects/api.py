@@ -18,6 +18,7 @@ from ...contract.failure import Failure
 from ...contract.lora_request import MAX_LORAS, LoraRequest, Loras
 from ...contract.progress import Expert
 from ...contract.scalars import Flag, Prompt, Real, Text, Whole, lower_case
+from ...contract.video_answer import ModelUse
 from ...contract.video_request import FrameOrder, Interpolation, parse_request
 from ...tasks.task import Task, Webhook
 from ..body_fault import body_fault
@@ -130,6 +131,7 @@ class VideoTask(BaseModel):
     prompt: str = Field(description="the prompt as it was asked for")
     expanded_prompt: str | None = Field(None, description="the prompt that was used in its place")
     settings: dict[str, Any] | None = Field(None, description="the values that were used")
+    models: list[ModelUse] | None = Field(None, description="the model files, in the order of use")
     timings: dict[str, float | None] | None = Field(None, description="seconds")
     warnings: list[str] = Field(description="a sentence for all that was changed or ignored")
     error: Problem | None = None
@@ -210,6 +212,7 @@ def render(task: Task, video_url: str | None) -> dict[str, Any]:
         prompt=task.order.extras.get("prompt", ""),
         expanded_prompt=task.order.expanded_prompt,
         settings={name: getattr(answer, name) for name in SETTINGS} if answer else None,
+        models=answer.models if answer else None,
         timings=answer.timings.model_dump(exclude_none=True) if answer else None,
         warnings=list(task.warnings),
         error=_problem(failure) if failure else None,

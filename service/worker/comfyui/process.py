@@ -21,8 +21,9 @@ import psutil
 
 from ...child_process import end_child, start_child
 from ...contract.errors import JobError
+from ..model_files.hub_cache import find_cached_models, link_cached_models
+from ..model_files.places import model_places, paths_config
 from ..settings import Settings
-from ..url_loras.cache import LoraCache, folder_config
 from .environment import child_environment
 
 PACK = "ComfyUI-WanRelay"
@@ -104,10 +105,7 @@ class ComfyProcess:
         command += ["--max-upload-size", str(4 * s.max_image_megapixels)]
         if s.models_directory:
             command += ["--models-directory", str(s.models_directory)]
-        if s.extra_model_paths and s.extra_model_paths.is_file():
-            command += ["--extra-model-paths-config", str(s.extra_model_paths)]
-        if s.lora_hosts.hosts:
-            command += ["--extra-model-paths-config", str(s.url_loras_config)]
+        command += ["--extra-model-paths-config", str(s.model_paths_config)]
         return command + shlex.split(s.comfyui_args)
 
     def start(self) -> None:
@@ -123,9 +121,7 @@ class ComfyProcess:
             self._settings.run_directory / "user",
         ):
             folder.mkdir(parents=True, exist_ok=True)
-        if self._settings.lora_hosts.hosts:
-            files = LoraCache(self._settings.lora_cache_folder, 0).files
-            self._settings.url_loras_config.write_text(folder_config(files), encoding="utf-8")
+        show_models(self._settings)
         self.port = _free_port(self._settings.comfyui_port)
         self._lines.clear()
         self._ready_s, self._was_silent = None, False
@@ -226,6 +222,13 @@ class ComfyProcess:
         """Ends the whole process group, also where its leader is dead: politely for `grace_s`, then for good."""
         if self._process is not None:
             end_child(self._process, grace_s)
+
+
+def show_models(settings: Settings) -> None:
+    """Writes down for ComfyUI where models lie, and makes the links to those of Hugging Face caches."""
+    link_cached_models(find_cached_models(settings.hubs), settings.cached_models)
+    sections = model_places(settings).sections
+    settings.model_paths_config.write_text(paths_config(sections), encoding="utf-8")
 
 
 @contextlib.asynccontextmanager

@@ -14,7 +14,6 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import uuid
@@ -236,8 +235,3 @@ def _remove_if_free(path: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def folder_config(folder: Path) -> str:
-    """An extra_model_paths.yaml that makes `folder` one of ComfyUI's LoRA folders; JSON is YAML."""
-    return json.dumps({"wan_relay_url_loras": {"loras": str(folder.absolute())}})

@@ -5,6 +5,12 @@ from wan_relay.tests.service.executors.conftest import Site
 from wan_relay.tests.service.executors.deployment import png, wait_until
 
 pytestmark = pytest.mark.timeout(300)
+MODELS = {
+    "text_encoder": "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
+    "vae": "wan_2.1_vae.safetensors",
+    "high_noise": "DasiwaWAN22I2V14BLightspeed_synthseductionHighV9.safetensors",
+    "low_noise": "DasiwaWAN22I2V14BLightspeed_synthseductionLowV9.safetensors",
+}
 
 
 def test_a_task_from_order_to_video(site: Site) -> None:
@@ -16,6 +22,8 @@ def test_a_task_from_order_to_video(site: Site) -> None:
     assert set(answer.to_wire()["timings"]) == {"image_s", "ready_s", "comfyui_s", "total_s"}
     assert answer.to_wire() | {"timings": None} == {
         "workflow": "wan22_i2v_4step",
+        "prompt": "a cat",
+        "models": [{"role": role, "file": name, "bytes": None, "sha256": None} for role, name in MODELS.items()],
         "seed": 7,
         "width": 64,
         "height": 64,

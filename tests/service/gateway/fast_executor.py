@@ -16,7 +16,7 @@ import numpy as np
 
 from ....service.contract.errors import JobError
 from ....service.contract.progress import Progress
-from ....service.contract.video_answer import Timings, VideoAnswer
+from ....service.contract.video_answer import ModelUse, Timings, VideoAnswer
 from ....service.executors.backend import Begun
 from ....service.executors.executor import Executor
 from ....service.executors.record import Record
@@ -74,6 +74,8 @@ class FastBackend:
             fps=request.fps,
             duration=round(length / request.fps, 4),
             workflow=request.workflow,
+            prompt=request.prompt,
+            models=[ModelUse(role="vae", file="wan_2.1_vae.safetensors", bytes=5, sha256="5" * 64)],
             steps=request.steps,
             switch="step",
             switch_step=2,

@@ -23,6 +23,13 @@ from wan_relay.service.worker.progress_updates import ProgressUpdates
 from wan_relay.tests.service.media.fake_s3 import FakeS3
 from wan_relay.tests.service.worker.conftest import BOTH_FORMS
 
+MODELS = {
+    "text_encoder": "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
+    "vae": "wan_2.1_vae.safetensors",
+    "high_noise": "DasiwaWAN22I2V14BLightspeed_synthseductionHighV9.safetensors",
+    "low_noise": "DasiwaWAN22I2V14BLightspeed_synthseductionLowV9.safetensors",
+}
+
 
 def test_video_comes_with_every_value_and_leaves_nothing(bench):
     [answer] = bench.answer(bench.job(seed=7, length=9, fps=12, lenght=3))
@@ -32,6 +39,8 @@ def test_video_comes_with_every_value_and_leaves_nothing(bench):
     assert set(timings) == {"image_s", "ready_s", "comfyui_s", "total_s"}
     assert answer == {
         "workflow": "wan22_i2v_4step",
+        "prompt": "a cat",
+        "models": [{"role": role, "file": name, "bytes": None, "sha256": None} for role, name in MODELS.items()],
         "seed": 7,
         "width": 64,
         "height": 64,

@@ -1,12 +1,8 @@
-"""Model files found where ComfyUI finds them, and read ahead within what memory allows."""
+"""Model files read ahead within what memory allows."""
 
 from pathlib import Path
 
-from wan_relay.service.worker.read_ahead import CHUNK, ReadAhead, available_memory, find_model, model_roots
-from wan_relay.service.worker.settings import Settings
-from wan_relay.service.worker.workflow import ModelFile
-
-EXPERT = ModelFile("high.safetensors", ("diffusion_models", "unet", "checkpoints"))
+from wan_relay.service.worker.read_ahead import CHUNK, ReadAhead, available_memory
 
 
 def put(path: Path, size: int = 10) -> Path:
@@ -41,34 +37,3 @@ def test_reading_stops_when_told(tmp_path):
 
 def test_free_memory_is_a_sane_number():
     assert 0 < available_memory() < 1 << 50
-
-
-def test_models_are_found_in_both_volume_layouts(tmp_path):
-    text = (Path(__file__).resolve().parents[3] / "service" / "worker" / "extra_model_paths.yaml").read_text()
-    assert text.count("base_path: /runpod-volume/") == 2
-    layout = tmp_path / "paths.yaml"
-    layout.write_text(text.replace("/runpod-volume/", f"{tmp_path}/volume/"))
-    settings = Settings.from_environment(
-        {"WAN_RELAY_EXTRA_MODEL_PATHS": str(layout), "COMFYUI_BASE": str(tmp_path / "comfyui")}
-    )
-    roots = model_roots(settings)
-    for folder in (
-        "comfyui/models/diffusion_models",
-        "volume/models/diffusion_models",
-        "volume/models/unet",
-        "volume/models/checkpoints",
-        "volume/ComfyUI/models/diffusion_models",
-        "volume/ComfyUI/models/unet",
-    ):
-        path = put(tmp_path / folder / "high.safetensors")
-        assert find_model(EXPERT, roots) == path
-        path.unlink()
-    assert find_model(EXPERT, roots) is None
-    for folder, file in (
-        ("models/text_encoders", ModelFile("t.safetensors", ("text_encoders", "clip"))),
-        ("models/clip", ModelFile("c.safetensors", ("text_encoders", "clip"))),
-        ("ComfyUI/models/vae", ModelFile("v.safetensors", ("vae",))),
-        ("models/loras", ModelFile("sub/l.safetensors", ("loras",))),
-    ):
-        path = put(tmp_path / "volume" / folder / file.name)
-        assert find_model(file, roots) == path

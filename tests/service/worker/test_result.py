@@ -258,6 +258,7 @@ def test_values_fall_back_to_what_was_sent_and_are_finite():
     values = describe_video(Video(FTYP, ".mp4"), outputs, plan, wanted).to_wire()
     assert values == {
         "workflow": "wan22_i2v_4step",
+        "prompt": "p",
         "seed": 5,
         "width": 528,
         "height": 768,

@@ -120,6 +120,7 @@ def test_a_video_from_a_picture(client: httpx.Client) -> None:
     assert video["status"] == "succeeded"
     assert video["seed"] == 5
     assert video["settings"]["shift"] == 3.0
+    assert video["models"] == [{"role": "vae", "file": "wan_2.1_vae.safetensors", "bytes": 5, "sha256": "5" * 64}]
     assert video["progress"] == dict.fromkeys(("step", "steps", "expert", "seconds_left")) | {
         "percent": 100.0,
         "stage": "done",

@@ -76,10 +76,13 @@ def test_comfyui_gets_a_name_in_a_folder_that_it_lists(lora_bench: Any, monkeypa
         inputs = plan.graph[plan.node_id("WanRelay_ApplyLoraPair")]["inputs"]
         assert [inputs[f"{expert}_noise_lora"] for expert in ("high", "low")] == [NAME, "own.safetensors"]
         assert inputs["high_noise_strength"] == 0.5
+    [high] = [model for model in first["models"] if model["role"] == "high_noise_lora"]
+    assert (high["file"], high["sha256"]) == ("a.safetensors", NAME.removesuffix(".safetensors"))
+    assert high["bytes"] == (bench.settings.lora_cache_folder / "files" / NAME).stat().st_size
     command = bench.worker.process.command()
-    [config] = [word for word in command if word.endswith("url_loras.yaml")]
+    [config] = [word for word in command if word.endswith("model_paths.yaml")]
     assert command[command.index(config) - 1] == "--extra-model-paths-config"
-    [section] = yaml.safe_load(Path(config).read_text()).values()
+    section = yaml.safe_load(Path(config).read_text())["wan_relay_url_loras"]
     assert section == {"loras": str(bench.settings.lora_cache_folder / "files")}
     assert left(bench) == {"files": 1, "urls": 1, "partial": 0}
     LoraCache(bench.settings.lora_cache_folder, 1).make_room()
