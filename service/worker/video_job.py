@@ -17,6 +17,7 @@ from ..media.plain_image import PlainImage
 from .comfyui.client import OnProgress, Run, free_memory, planned_switch, upload
 from .comfyui.process import ComfyGoneError, ComfyProcess
 from .interpolation_model import find_interpolation_model
+from .lora_rows import blamed_on_request
 from .own_files import OWN_NAME, check_disk, remove, remove_leftovers
 from .progress_updates import Follower
 from .result import describe_video
@@ -120,6 +121,7 @@ class VideoJob:
         except JobError as error:
             if error.code == "OUT_OF_MEMORY":
                 await free_memory(self._session, self._process)
+            error = blamed_on_request(error, self._loras.loras)
             sentence = self._loras.in_words(error.sentence)
             raise JobError(error.code, sentence, error.field, refresh_worker=error.refresh_worker) from None
 

@@ -20,6 +20,7 @@ from ...contract.failure import Failure
 from ...contract.scalars import text
 from ...contract.video_request import parse_request
 from ...tasks.task import Task
+from ..body_fault import in_words_of
 from ..desk import Desk
 from ..draft import Draft
 from ..http import base_url, caller_of, json_object, read_body, submit_of
@@ -238,7 +239,8 @@ def render(task: Task, video_url: str | None) -> dict[str, Any]:
     elif task.state == "succeeded":
         shown["output"] = [video_url] if video_url else []
     elif task.outcome.failure:
-        shown |= {"failure": task.outcome.failure.sentence, "failureCode": failure_code(task.outcome.failure)}
+        failure = in_words_of(task.outcome.failure, FIELDS)
+        shown |= {"failure": failure.sentence, "failureCode": failure_code(failure)}
     return shown
 
 
@@ -251,8 +253,8 @@ def failure_code(failure: Failure) -> str:
 def reject(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
     """Faults of fields become issues, all else is one sentence."""
     if failure.field and failure.http_status in (400, 422):
-        path = FIELDS.get(failure.field, failure.field)
-        return 400, _invalid([_issue("custom", [path], failure.sentence)])
+        failure = in_words_of(failure, FIELDS)
+        return 400, _invalid([_issue("custom", [failure.field], failure.sentence)])
     return (409 if failure.code == "CANCELLED" else failure.http_status), {"error": failure.sentence}
 
 
