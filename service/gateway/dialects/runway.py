@@ -52,6 +52,9 @@ MODELS: dict[str, tuple[str, str]] = dict.fromkeys(
 _BAD_PICTURE = {"INVALID_IMAGE", "IMAGE_TOO_LARGE", "IMAGE_TOO_SMALL", "DOWNLOAD_FAILED", "DOWNLOAD_TIMEOUT"}
 _BAD_PICTURE |= {"INVALID_URL", "BLOCKED_URL"}
 
+# a `runway://` URI -> the gateway's own link to that upload, None where there is none
+UploadUrl = Callable[[str], str | None]
+
 
 class InvalidBody(Exception):
     """Carries the issues of a body, as the provider lists them."""
@@ -103,16 +106,17 @@ class ImageToVideo(TextToVideo):
     prompt_image: PromptImage
 
 
-def parse(body: dict[str, Any], files_url: str, models: Callable[[str], tuple[str, str] | None]) -> Draft:
-    """Of image_to_video. `files_url` is where the gateway serves its files, in place of `runway://`; `models` are the
-    workflows of a model's name, for a picture and for words. Raises InvalidBody, JobError.
+def parse(body: dict[str, Any], upload_url: UploadUrl, models: Callable[[str], tuple[str, str] | None]) -> Draft:
+    """Of image_to_video. `models` are the workflows of a model's name, for a picture and for words.
+
+    Raises InvalidBody, JobError.
     """
-    return _draft(_checked(ImageToVideo, body), files_url, models)
+    return _draft(_checked(ImageToVideo, body), upload_url, models)
 
 
 def parse_text(body: dict[str, Any], models: Callable[[str], tuple[str, str] | None]) -> Draft:
     """Of text_to_video. Raises InvalidBody, JobError."""
-    return _draft(_checked(TextToVideo, body), "", models)
+    return _draft(_checked(TextToVideo, body), lambda uri: None, models)
 
 
 def _checked(kind: type[TextToVideo], body: dict[str, Any]) -> TextToVideo:
@@ -122,7 +126,7 @@ def _checked(kind: type[TextToVideo], body: dict[str, Any]) -> TextToVideo:
         raise InvalidBody(_issues(error)) from None
 
 
-def _draft(order: TextToVideo, files_url: str, models: Callable[[str], tuple[str, str] | None]) -> Draft:
+def _draft(order: TextToVideo, upload_url: UploadUrl, models: Callable[[str], tuple[str, str] | None]) -> Draft:
     frames = order.prompt_image if isinstance(order, ImageToVideo) else []
     workflows = models(order.model)
     if workflows is None:
@@ -138,7 +142,7 @@ def _draft(order: TextToVideo, files_url: str, models: Callable[[str], tuple[str
         "fps": FPS,
         "shift": SHIFT,
         "seed": order.seed,
-        **_pictures(frames, files_url),
+        **_pictures(frames, upload_url),
     }
     request, more = parse_request(wire)
     return Draft(request, model=order.model, warnings=(*warnings, *more), retention_s=RETENTION_S)
@@ -156,7 +160,7 @@ def _size(order: TextToVideo) -> dict[str, Any]:
     return {"width": width, "height": height}
 
 
-def _pictures(frames: list[KeyFrame], files_url: str) -> dict[str, str]:
+def _pictures(frames: list[KeyFrame], upload_url: UploadUrl) -> dict[str, str]:
     if len({frame.position for frame in frames}) < len(frames):
         raise InvalidBody([_issue("custom", ["promptImage"], "Each position may be given once")])
     found = {}
@@ -164,7 +168,10 @@ def _pictures(frames: list[KeyFrame], files_url: str) -> dict[str, str]:
         prefix = "image" if frame.position == "first" else "end_image"
         uri = frame.uri.strip()
         if uri.startswith("runway://"):
-            found[f"{prefix}_url"] = f"{files_url}/{uri.removeprefix('runway://')}"
+            if (url := upload_url(uri)) is None:
+                message = "Must be the URI of an upload to this gateway that has not expired"
+                raise InvalidBody([_issue("custom", ["promptImage", n, "uri"], message)])
+            found[f"{prefix}_url"] = url
         elif re.match(r"data:image/", uri, re.IGNORECASE):
             found[f"{prefix}_base64"] = uri
         elif uri[:8].lower().startswith(("https://", "http://")):
@@ -276,6 +283,11 @@ def routes(desk: Desk) -> APIRouter:
         if not re.fullmatch(r"\d{4}-\d\d-\d\d", request.headers.get("x-runway-version", "")):
             raise Refusal("INVALID_INPUT", f"The X-Runway-Version header is required, such as {VERSION}")
 
+    def upload_url(request: Request, uri: str) -> str | None:
+        base = base_url(request)
+        url = f"{base}/files/{uri.removeprefix('runway://')}"
+        return url if desk.links.key_of(url, [base.partition("://")[2]]) else None
+
     async def submit(request: Request, draft_of: Callable[[dict[str, Any]], Draft]) -> Response:
         caller = caller_of(request, desk)
         check_version(request)
@@ -289,7 +301,7 @@ def routes(desk: Desk) -> APIRouter:
 
     @router.post("/image_to_video")
     async def image_to_video(request: Request) -> Response:
-        return await submit(request, lambda body: parse(body, f"{base_url(request)}/files", models))
+        return await submit(request, lambda body: parse(body, lambda uri: upload_url(request, uri), models))
 
     @router.post("/text_to_video")
     async def text_to_video(request: Request) -> Response:

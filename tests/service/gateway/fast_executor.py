@@ -1,7 +1,7 @@
 """An executor that makes a video in no time: the real queue, store and records, and a backend that draws noise.
 
-The prompt says what shall become of a task: `fail CODE`, `fail CODE of FIELD`, `slow SECONDS`, `hang`, `hang on EXECUTOR`;
-anything else is made in four steps. `look` writes what its pictures hash to into its log.
+The prompt says what shall become of a task: `fail CODE`, `fail CODE of FIELD`, `slow SECONDS`, `hang`,
+`hang on EXECUTOR`; anything else is made in four steps. `look` writes what its pictures hash to into its log.
 """
 
 import asyncio

@@ -108,6 +108,8 @@ def test_a_ratio_that_is_none_names_its_field(client: RunwayML) -> None:
         ({"promptImage": "left out"}, ["promptImage"]),
         ({"promptImage": ""}, ["promptImage", 0, "uri"]),
         ({"promptImage": "ftp://example.com/a.png"}, ["promptImage", 0, "uri"]),
+        ({"promptImage": "runway://no-upload"}, ["promptImage", 0, "uri"]),
+        ({"promptImage": "runway://uploads/../a.png?signature=0"}, ["promptImage", 0, "uri"]),
         ({"promptImage": []}, ["promptImage"]),
         ({"promptText": ""}, ["promptText"]),
         ({"promptText": " "}, ["promptText"]),
