@@ -260,8 +260,8 @@ def failure_code(failure: Failure) -> str:
 def reject(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
     """Faults of fields become issues, all else is one sentence."""
     if failure.field and failure.http_status in (400, 422):
-        failure = in_words_of(failure, FIELDS)
-        return 400, _invalid([_issue("custom", [failure.field], failure.sentence)])
+        path = FIELDS.get(failure.field, failure.field)
+        return 400, _invalid([_issue("custom", [path], in_words_of(failure, FIELDS).sentence)])
     return (409 if failure.code == "CANCELLED" else failure.http_status), {"error": failure.sentence}
 
 
