@@ -46,9 +46,9 @@ def gateway(options: argparse.Namespace) -> None:
         raise DevError(f"--backend: expected local or the URL of a RunPod endpoint, got {options.backend}.")
     env = environment("gateway")
     check_port(options.port)
-    size = "full-size" if options.full_size else "toy-size"
+    how = ["full-size" if options.full_size else "toy-size", *(["tls"] if options.tls else [])]
     keys = {"WAN_RELAY_API_KEYS": options.api_key} if options.api_key else {}
-    become(env.inside("tools.gateway", options.port, options.backend, size), env.variables() | keys)
+    become(env.inside("tools.gateway", options.port, options.backend, *how), env.variables() | keys)
 
 
 def check_port(port: int) -> None:
@@ -103,6 +103,7 @@ def command_line() -> Parser:
         "--backend", default="local", metavar="local|URL", help="ComfyUI here, or a RunPod endpoint's URL"
     )
     added.add_argument("--full-size", action="store_true", help="as large as it was asked for, not at toy size")
+    added.add_argument("--tls", action="store_true", help="HTTPS, by a certificate of the gateway's own")
     added = command("bench", bench, "the benchmarks in bench/, or one of them")
     added.add_argument("name", nargs="?", metavar="NAME")
     command("env", show_env, "where everything lies, as one JSON object")

@@ -80,7 +80,7 @@ class Running:
         self.start()
 
 
-def serve(port: int, backend: str, is_full_size: bool) -> None:
+def serve(port: int, backend: str, is_full_size: bool, is_tls: bool) -> None:
     """Until a signal comes; leaves no process."""
     env = Environment.here()
     folder = env.models.parent / f"gateway-{port}"
@@ -92,7 +92,7 @@ def serve(port: int, backend: str, is_full_size: bool) -> None:
         "WAN_RELAY_TOY_SIZE": "false" if is_full_size else "true",
         "PYTHONUNBUFFERED": "1",
     }
-    gateway = Part("gateway", [env.python, "-m", "service.gateway", "--port", str(port)], shared)
+    gateway = gateway_part(env.python, port, shared, is_tls)
     if backend == LOCAL:
         executor = Part(
             "executor", [env.python, "-m", "service.executors.local"], shared | local_variables(env, folder)
@@ -109,6 +109,11 @@ def serve(port: int, backend: str, is_full_size: bool) -> None:
             time.sleep(0.3)
             for part in parts:
                 part.watch()
+
+
+def gateway_part(python: Path, port: int, variables: dict[str, str], is_tls: bool) -> Part:
+    tls = ["--tls"] if is_tls else []
+    return Part("gateway", [python, "-m", "service.gateway", "--port", str(port), *tls], variables)
 
 
 def local_variables(env: Environment, folder: Path) -> dict[str, str]:
@@ -134,4 +139,4 @@ def local_variables(env: Environment, folder: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: serve(int(sys.argv[1]), sys.argv[2], sys.argv[3] == "full-size")))
+    sys.exit(run_command(lambda: serve(int(sys.argv[1]), sys.argv[2], "full-size" in sys.argv, "tls" in sys.argv)))

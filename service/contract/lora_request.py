@@ -59,12 +59,17 @@ def is_url(file: str) -> bool:
     return bool(_URL.match(file))
 
 
-def lora_urls(loras: Sequence[LoraRequest]) -> Iterator[tuple[str, str]]:
-    """(`high in loras item 1`, URL) of each file that has one."""
+def lora_files(loras: Sequence[LoraRequest]) -> Iterator[tuple[str, str]]:
+    """(`high in loras item 1`, name or URL) of each file."""
     for number, lora in enumerate(loras, 1):
         for expert, file in (("high", lora.high), ("low", lora.low)):
-            if file is not None and is_url(file):
+            if file is not None:
                 yield f"{expert} in loras item {number}", file
+
+
+def lora_urls(loras: Sequence[LoraRequest]) -> Iterator[tuple[str, str]]:
+    """Those of `lora_files` that are URLs."""
+    return ((where, file) for where, file in lora_files(loras) if is_url(file))
 
 
 def _file(value: object, where: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..contract.errors import JobError
-from ..contract.lora_request import LoraRequest
+from ..contract.lora_request import LoraRequest, lora_files
 
 LORAS = "WanRelay_ApplyLoraPair"
 NODE_ID = "wan_relay_loras"
@@ -37,3 +37,11 @@ def add_loras(graph: dict[str, dict[str, Any]], sampler: str, loras: Sequence[Lo
             "low_noise_strength": lora.low_strength,
         }
         node["inputs"] |= {name if row == 1 else f"pairs.{name}_{row}": value for name, value in values.items()}
+
+
+def blamed_on_request(error: JobError, loras: Sequence[LoraRequest]) -> JobError:
+    """`error`, but a missing file that the request itself names is the client's to mend, and no fault of the worker."""
+    for where, file in lora_files(loras):
+        if error.code == "MODEL_MISSING" and error.sentence.startswith(f"{file} is not on this worker"):
+            return JobError("FILE_NOT_FOUND", f"{where}: {error.sentence}", "loras")
+    return error

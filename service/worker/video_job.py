@@ -18,6 +18,7 @@ from .comfyui.client import OnProgress, Run, free_memory, planned_switch, upload
 from .comfyui.process import ComfyGoneError, ComfyProcess
 from .interpolation import InterpolationModel
 from .interpolation_model import find_interpolation_model
+from .lora_rows import blamed_on_request
 from .model_files.hashes import ModelHashes
 from .model_files.places import model_folders
 from .model_files.used import used_models
@@ -141,6 +142,7 @@ class VideoJob:
         except JobError as error:
             if error.code == "OUT_OF_MEMORY":
                 await free_memory(self._session, self._process)
+            error = blamed_on_request(error, self._loras.loras)
             sentence = self._loras.in_words(error.sentence)
             raise JobError(error.code, sentence, error.field, refresh_worker=error.refresh_worker) from None
 

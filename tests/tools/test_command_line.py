@@ -85,6 +85,17 @@ def test_a_full_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert capsys.readouterr().err == "No space left on device: /somewhere/file.\n"
 
 
+@pytest.mark.parametrize(("line", "options"), [("", ["toy-size"]), ("--full-size --tls", ["full-size", "tls"])])
+def test_the_gateways_options_reach_it(line: str, options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+    env = Environment(*map(Path, ("python", "comfyui", "models", "pack")))
+    monkeypatch.setattr(command_line, "environment", lambda purpose: env)
+    monkeypatch.setattr(command_line, "become", lambda command, _: ran.append([str(part) for part in command]))
+    port = str(free_port())
+    main(["gateway", "--port", port, *line.split()])
+    assert [command[command.index("tools.gateway") + 1 :] for command in ran] == [[port, "local", *options]]
+
+
 def test_a_taken_port_is_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

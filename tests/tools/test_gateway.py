@@ -1,15 +1,29 @@
 """What `dev.py gateway` does with its parts."""
 
 import contextlib
+import ssl
 import sys
+import urllib.request
+from pathlib import Path
 
 import pytest
 from wan_relay.tools import gateway
+from wan_relay.tools.comfyui_server import free_port
 from wan_relay.tools.processes import DevError
 
 
 def part(code: str) -> gateway.Part:
     return gateway.Part("part", [sys.executable, "-c", code], {})
+
+
+def test_the_gateway_speaks_https_where_it_is_asked_to(tmp_path: Path) -> None:
+    variables = {"WAN_RELAY_DATABASE": str(tmp_path / "tasks.sqlite"), "WAN_RELAY_STORE": str(tmp_path / "objects")}
+    with contextlib.ExitStack() as stack:
+        running = gateway.Running(gateway.gateway_part(Path(sys.executable), free_port(), variables, True), stack)
+        running.wait_until_ready()
+        trusted = ssl.create_default_context(cafile=tmp_path / "tls" / "ca.crt")
+        with urllib.request.urlopen(f"{running.word}/healthz", context=trusted) as answer:
+            assert (running.word[:8], answer.status) == ("https://", 200)
 
 
 def test_a_part_that_does_not_start_is_one_sentence() -> None:

@@ -19,9 +19,9 @@ from ...contract.lora_request import MAX_LORAS, LoraRequest, Loras
 from ...contract.progress import Expert
 from ...contract.scalars import Flag, Prompt, Real, Text, Whole, lower_case
 from ...contract.video_answer import ModelUse
-from ...contract.video_request import FrameOrder, Interpolation, parse_request
+from ...contract.video_request import WORKFLOW_IMAGES, FrameOrder, Interpolation, parse_request
 from ...tasks.task import Task, Webhook
-from ..body_fault import body_fault
+from ..body_fault import body_fault, in_words_of
 from ..desk import Desk
 from ..draft import Draft
 from ..http import base_url, caller_of, json_object, read_body, submit_of
@@ -148,6 +148,9 @@ SETTINGS += ("high_noise_cfg", "low_noise_cfg", "sizing", "fit", "interpolation"
 SETTINGS += ("frame_order", "loop")
 
 
+FIELDS = {"image_base64": "image_url", "end_image_base64": "end_image_url"}
+
+
 def parse(body: dict[str, Any]) -> Draft:
     """Raises JobError."""
     try:
@@ -160,8 +163,11 @@ def parse(body: dict[str, Any]) -> Draft:
     if order.task_type not in WORKFLOWS or order.model not in WORKFLOWS[order.task_type]:
         models = ", ".join(WORKFLOWS[order.task_type])
         raise JobError("INVALID_VALUE", f"model must be one of {models} for task_type {order.task_type}", "model")
+    workflow = WORKFLOWS[order.task_type][order.model]
+    if WORKFLOW_IMAGES[workflow] == "one" and not (order.image_url or order.end_image_url):
+        raise JobError("MISSING_FIELD", "image_url is needed", "image_url")
     fields: dict[str, Any] = {
-        "workflow": WORKFLOWS[order.task_type][order.model],
+        "workflow": workflow,
         "prompt": order.prompt,
         "negative_prompt": order.negative_prompt,
         "resolution": order.resolution,
@@ -176,8 +182,8 @@ def parse(body: dict[str, Any]) -> Draft:
         "loop": order.loop or None,
         "frame_order": order.frame_order if order.frame_order != "forward" else None,
     }
-    if order.interpolation != "none":
-        fields |= {"interpolation": order.interpolation, "interpolation_factor": order.interpolation_factor}
+    interpolation = {"interpolation", "interpolation_factor"} & order.model_fields_set
+    fields |= {name: getattr(order, name) for name in interpolation}
     if order.model == "reference":
         fields |= {name: value for name, value in REFERENCE.items() if name != "steps" or order.steps is None}
         if order.cfg is not None:
@@ -231,6 +237,7 @@ async def webhook(task: Task, desk: Desk) -> tuple[bytes, dict[str, str]]:
 
 
 def _problem(failure: Failure) -> Problem:
+    failure = in_words_of(failure, FIELDS)
     return Problem(code=failure.code, message=failure.sentence, field=failure.field)
 
 

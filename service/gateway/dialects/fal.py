@@ -87,6 +87,8 @@ FIELDS = {
     "fps": "frames_per_second",
     "steps": "num_inference_steps",
     "interpolation_factor": "num_interpolated_frames",
+    "high_strength": "scale",
+    "low_strength": "scale",
 }
 
 

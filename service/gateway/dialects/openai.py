@@ -18,7 +18,7 @@ from ...contract.scalars import Flag, Name, Prompt, Real, Text, Whole
 from ...contract.video_request import parse_request
 from ...media.stills import spritesheet, thumbnail
 from ...tasks.task import Task
-from ..body_fault import body_fault, unknown_fields
+from ..body_fault import body_fault, in_words_of, unknown_fields
 from ..desk import Desk
 from ..draft import Draft
 from ..http import caller_of, json_object, read_body, submit_of
@@ -50,6 +50,7 @@ MODELS = {
     "Wan-AI/Wan2.2-TI2V-5B-Diffusers": ("wan22_ti2v_5b", "wan22_ti2v_5b"),
 }
 DEFAULT_MODEL = "sora-2"
+NOT_TAKEN = ("lora", "extra_params")  # vLLM-Omni's, which a video without them would not be the one asked for
 
 
 def _flag_of_a_form(value: object) -> object:
@@ -102,8 +103,8 @@ def parse(body: dict[str, Any], models: dict[str, tuple[str, str]]) -> Draft:
     except ValidationError as error:
         raise body_fault(error, VideoForm) from None
     workflow = _workflow(form, models)
-    if "lora" in body or "extra_params" in body:
-        raise JobError("INVALID_VALUE", "lora and extra_params are not taken here", "lora")
+    if refused := next((name for name in NOT_TAKEN if any(name == key.partition("[")[0] for key in sent)), None):
+        raise JobError("INVALID_VALUE", f"{refused} is not taken here", refused)
     wire: dict[str, Any] = {
         "workflow": workflow,
         "prompt": form.prompt,
@@ -177,9 +178,13 @@ def render(task: Task) -> dict[str, Any]:
         "seconds": task.order.extras.get("seconds", ""),
         "prompt": task.order.extras.get("prompt", ""),
         "remixed_from_video_id": task.order.extras.get("remixed_from"),
-        "error": {"code": failure.code.lower(), "message": failure.sentence} if failure else None,
+        "error": _error(failure) if failure else None,
         "warnings": list(task.warnings),
     }
+
+
+def _error(failure: Failure) -> dict[str, Any]:
+    return {"code": failure.code.lower(), "message": in_words_of(failure, FIELDS).sentence}
 
 
 KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -188,9 +193,9 @@ KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_e
 def reject(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
     status = 400 if failure.http_status == 422 else failure.http_status
     kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
-    field = FIELDS.get(failure.field or "", failure.field)
+    failure = in_words_of(failure, FIELDS)
     code = failure.code.lower() if status != 401 else "invalid_api_key"
-    return status, {"error": {"message": failure.sentence, "type": kind, "param": field, "code": code}}
+    return status, {"error": {"message": failure.sentence, "type": kind, "param": failure.field, "code": code}}
 
 
 FIELDS = {"image_base64": "input_reference", "image_url": "input_reference", "image": "input_reference"}

@@ -154,7 +154,7 @@ def render(task: Task, base: str, output: str | None, stream_url: str, now_s: fl
         "input": {} if is_removed else task.order.extras.get("input", {}),
         "output": None if is_removed else output,
         "logs": "" if is_removed else "\n".join((*log_lines(task), *bars(task))),
-        "error": str(in_lora_words(failure)) if failure else None,
+        "error": str(_in_inputs(failure)) if failure else None,
         "status": status(task),
         "created_at": _iso(task.created_at_s),
         "started_at": _iso(task.started_at_s),
@@ -221,7 +221,7 @@ def reject(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
             "status": code.http_status,
             "instance": request_id,
         }
-    failure = in_words_of(in_lora_words(failure), FIELDS)
+    failure = _in_inputs(failure)
     field = failure.field or "input"
     path = field if field in OF_THE_BODY or field == "Cancel-After" else f"input.{field}"
     fault = {"type": failure.code.lower(), "field": path, "description": failure.sentence}
@@ -232,6 +232,11 @@ def reject(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
         "instance": request_id,
         "invalid_fields": [fault],
     }
+
+
+def _in_inputs(failure: Failure) -> Failure:
+    """With the names that the provider's inputs have."""
+    return in_words_of(in_lora_words(failure), FIELDS)
 
 
 def reject_headers(failure: Failure) -> dict[str, str]:
@@ -388,8 +393,8 @@ async def _events(task_id: str, desk: Desk, base: str) -> AsyncIterator[str]:
             output = desk.video_url(task, base)
             end = {"succeeded": {}, "failed": {"reason": "error"}}.get(status(task), {"reason": "canceled"})
             events += [("output", output)] if output else []
-            if status(task) == "failed":
-                events.append(("error", json.dumps({"detail": str(task.outcome.failure)})))
+            if status(task) == "failed" and (failure := task.outcome.failure):
+                events.append(("error", json.dumps({"detail": str(_in_inputs(failure))})))
             events.append(("done", json.dumps(end)))
         for name, data in events:
             number += 1

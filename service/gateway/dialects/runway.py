@@ -20,6 +20,7 @@ from ...contract.failure import Failure
 from ...contract.scalars import text
 from ...contract.video_request import parse_request
 from ...tasks.task import Task
+from ..body_fault import in_words_of
 from ..desk import Desk
 from ..draft import Draft
 from ..http import base_url, caller_of, json_object, read_body, submit_of
@@ -50,6 +51,9 @@ MODELS: dict[str, tuple[str, str]] = dict.fromkeys(
 
 _BAD_PICTURE = {"INVALID_IMAGE", "IMAGE_TOO_LARGE", "IMAGE_TOO_SMALL", "DOWNLOAD_FAILED", "DOWNLOAD_TIMEOUT"}
 _BAD_PICTURE |= {"INVALID_URL", "BLOCKED_URL"}
+
+# a `runway://` URI -> the gateway's own link to that upload, None where there is none
+UploadUrl = Callable[[str], str | None]
 
 
 class InvalidBody(Exception):
@@ -102,16 +106,17 @@ class ImageToVideo(TextToVideo):
     prompt_image: PromptImage
 
 
-def parse(body: dict[str, Any], files_url: str, models: Callable[[str], tuple[str, str] | None]) -> Draft:
-    """Of image_to_video. `files_url` is where the gateway serves its files, in place of `runway://`; `models` are the
-    workflows of a model's name, for a picture and for words. Raises InvalidBody, JobError.
+def parse(body: dict[str, Any], upload_url: UploadUrl, models: Callable[[str], tuple[str, str] | None]) -> Draft:
+    """Of image_to_video. `models` are the workflows of a model's name, for a picture and for words.
+
+    Raises InvalidBody, JobError.
     """
-    return _draft(_checked(ImageToVideo, body), files_url, models)
+    return _draft(_checked(ImageToVideo, body), upload_url, models)
 
 
 def parse_text(body: dict[str, Any], models: Callable[[str], tuple[str, str] | None]) -> Draft:
     """Of text_to_video. Raises InvalidBody, JobError."""
-    return _draft(_checked(TextToVideo, body), "", models)
+    return _draft(_checked(TextToVideo, body), lambda uri: None, models)
 
 
 def _checked(kind: type[TextToVideo], body: dict[str, Any]) -> TextToVideo:
@@ -121,7 +126,7 @@ def _checked(kind: type[TextToVideo], body: dict[str, Any]) -> TextToVideo:
         raise InvalidBody(_issues(error)) from None
 
 
-def _draft(order: TextToVideo, files_url: str, models: Callable[[str], tuple[str, str] | None]) -> Draft:
+def _draft(order: TextToVideo, upload_url: UploadUrl, models: Callable[[str], tuple[str, str] | None]) -> Draft:
     frames = order.prompt_image if isinstance(order, ImageToVideo) else []
     workflows = models(order.model)
     if workflows is None:
@@ -137,7 +142,7 @@ def _draft(order: TextToVideo, files_url: str, models: Callable[[str], tuple[str
         "fps": FPS,
         "shift": SHIFT,
         "seed": order.seed,
-        **_pictures(frames, files_url),
+        **_pictures(frames, upload_url),
     }
     request, more = parse_request(wire)
     return Draft(request, model=order.model, warnings=(*warnings, *more), retention_s=RETENTION_S)
@@ -155,7 +160,7 @@ def _size(order: TextToVideo) -> dict[str, Any]:
     return {"width": width, "height": height}
 
 
-def _pictures(frames: list[KeyFrame], files_url: str) -> dict[str, str]:
+def _pictures(frames: list[KeyFrame], upload_url: UploadUrl) -> dict[str, str]:
     if len({frame.position for frame in frames}) < len(frames):
         raise InvalidBody([_issue("custom", ["promptImage"], "Each position may be given once")])
     found = {}
@@ -163,7 +168,10 @@ def _pictures(frames: list[KeyFrame], files_url: str) -> dict[str, str]:
         prefix = "image" if frame.position == "first" else "end_image"
         uri = frame.uri.strip()
         if uri.startswith("runway://"):
-            found[f"{prefix}_url"] = f"{files_url}/{uri.removeprefix('runway://')}"
+            if (url := upload_url(uri)) is None:
+                message = "Must be the URI of an upload to this gateway that has not expired"
+                raise InvalidBody([_issue("custom", ["promptImage", n, "uri"], message)])
+            found[f"{prefix}_url"] = url
         elif re.match(r"data:image/", uri, re.IGNORECASE):
             found[f"{prefix}_base64"] = uri
         elif uri[:8].lower().startswith(("https://", "http://")):
@@ -238,7 +246,8 @@ def render(task: Task, video_url: str | None) -> dict[str, Any]:
     elif task.state == "succeeded":
         shown["output"] = [video_url] if video_url else []
     elif task.outcome.failure:
-        shown |= {"failure": task.outcome.failure.sentence, "failureCode": failure_code(task.outcome.failure)}
+        failure = in_words_of(task.outcome.failure, FIELDS)
+        shown |= {"failure": failure.sentence, "failureCode": failure_code(failure)}
     return shown
 
 
@@ -252,7 +261,7 @@ def reject(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
     """Faults of fields become issues, all else is one sentence."""
     if failure.field and failure.http_status in (400, 422):
         path = FIELDS.get(failure.field, failure.field)
-        return 400, _invalid([_issue("custom", [path], failure.sentence)])
+        return 400, _invalid([_issue("custom", [path], in_words_of(failure, FIELDS).sentence)])
     return (409 if failure.code == "CANCELLED" else failure.http_status), {"error": failure.sentence}
 
 
@@ -274,6 +283,11 @@ def routes(desk: Desk) -> APIRouter:
         if not re.fullmatch(r"\d{4}-\d\d-\d\d", request.headers.get("x-runway-version", "")):
             raise Refusal("INVALID_INPUT", f"The X-Runway-Version header is required, such as {VERSION}")
 
+    def upload_url(request: Request, uri: str) -> str | None:
+        base = base_url(request)
+        url = f"{base}/files/{uri.removeprefix('runway://')}"
+        return url if desk.links.key_of(url, [base.partition("://")[2]]) else None
+
     async def submit(request: Request, draft_of: Callable[[dict[str, Any]], Draft]) -> Response:
         caller = caller_of(request, desk)
         check_version(request)
@@ -287,7 +301,7 @@ def routes(desk: Desk) -> APIRouter:
 
     @router.post("/image_to_video")
     async def image_to_video(request: Request) -> Response:
-        return await submit(request, lambda body: parse(body, f"{base_url(request)}/files", models))
+        return await submit(request, lambda body: parse(body, lambda uri: upload_url(request, uri), models))
 
     @router.post("/text_to_video")
     async def text_to_video(request: Request) -> Response:

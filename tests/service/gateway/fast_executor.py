@@ -1,8 +1,7 @@
 """An executor that makes a video in no time: the real queue, store and records, and a backend that draws noise.
 
-The prompt says what shall become of a task: `fail CODE`, `slow SECONDS`, `hang`, `hang on EXECUTOR`; anything else is
-made in four steps.
-`look` writes what its pictures hash to into its log.
+The prompt says what shall become of a task: `fail CODE`, `fail CODE of FIELD`, `slow SECONDS`, `hang`,
+`hang on EXECUTOR`; anything else is made in four steps. `look` writes what its pictures hash to into its log.
 """
 
 import asyncio
@@ -59,8 +58,9 @@ class FastBackend:
             expert = "high_noise" if step <= 2 else "low_noise"
             record.progress(Progress(step=step, steps=STEPS, progress=step / STEPS, expert=expert))
             await asyncio.sleep(pause_s(request.prompt))
-        if found := re.search(r"fail ([A-Z_]+)", request.prompt):
-            raise JobError(found[1], "the prompt asked for it")
+        if found := re.search(r"fail ([A-Z_]+)(?: of (\w+))?", request.prompt):
+            sentence = "the prompt asked for it"
+            raise JobError(found[1], f"{found[2]}: {sentence}" if found[2] else sentence, found[2])
         width, height = (side // 16 * 16 for side in asked_size(request))
         length = asked_length(request)
         content = noise_video(width, height, request.fps)

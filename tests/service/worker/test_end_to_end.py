@@ -291,7 +291,7 @@ def test_an_operators_model_file_makes_the_frames_in_between(endpoint):
         ),
         (
             {"loras": [TOY_LORAS | {"low": "gone.safetensors"}]},
-            "MODEL_MISSING: gone.safetensors is not on this worker",
+            "FILE_NOT_FOUND: low in loras item 1: gone.safetensors is not on this worker",
         ),
     ],
 )

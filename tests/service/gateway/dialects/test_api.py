@@ -52,7 +52,7 @@ def refusal(**fields: Any) -> Failure:
         ({"model": "reference", "steps": 20, "cfg": 4}, {"steps": 20, "high_noise_cfg": 4.0, "low_noise_cfg": 4.0}),
         ({"model": "5b"}, {"workflow": "wan22_ti2v_5b"}),
         ({"loop": True, "frame_order": "Reverse"}, {"loop": True, "frame_order": "reverse"}),
-        ({"interpolation": "rife"}, {"interpolation": "rife", "interpolation_factor": 2}),
+        ({"interpolation": "rife"}, {"interpolation": "rife"}),
         ({"interpolation": "film", "interpolation_factor": 4}, {"interpolation": "film", "interpolation_factor": 4}),
         ({"task_type": "t2v", "image_url": None}, {"workflow": "wan22_t2v_4step"}),
         (
@@ -74,12 +74,13 @@ def test_the_fields_of_the_common_json(fields: dict[str, Any], expected: dict[st
         ({"prompt": " "}, "MISSING_FIELD", "prompt"),
         ({"prompt": 3}, "INVALID_TYPE", "prompt"),
         ({"task_type": "v2v"}, "INVALID_VALUE", "task_type"),
-        ({"image_url": None}, "MISSING_FIELD", "image"),
+        ({"image_url": None}, "MISSING_FIELD", "image_url"),
         ({"task_type": "t2v"}, "CONFLICT", "workflow"),
         ({"loop": True, "end_image_url": PICTURE}, "CONFLICT", "loop"),
         ({"loop": True, "model": "5b"}, "CONFLICT", "loop"),
         ({"interpolation": "blend"}, "INVALID_VALUE", "interpolation"),
         ({"interpolation_factor": 9}, "OUT_OF_RANGE", "interpolation_factor"),
+        ({"interpolation_factor": 3}, "CONFLICT", "interpolation_factor"),
         ({"frame_order": "back"}, "INVALID_VALUE", "frame_order"),
         ({"task_type": "t2v", "model": "reference"}, "INVALID_VALUE", "model"),
         ({"resolution": "1080p"}, "INVALID_VALUE", "resolution"),
@@ -98,7 +99,17 @@ def test_a_bad_field_is_one_sentence(fields: dict[str, Any], code: str, field: s
     assert "secret-token" not in failure.sentence
     status, body = api.reject(failure, "")
     assert status == 400
-    assert body == {"error": {"code": code, "message": failure.sentence, "field": field}}
+    assert body["error"].pop("message")
+    assert body == {"error": {"code": code, "field": field}}
+
+
+def test_sentences_name_the_fields_of_the_common_json() -> None:
+    assert refusal(image_url=None).sentence == "image_url is needed"
+    _, body = api.reject(refusal(loop=True, end_image_url=PICTURE), "")
+    assert body["error"]["message"] == "loop and end_image_url exclude each other: a loop ends with its start image"
+    failure = Failure(code="INVALID_IMAGE", sentence="image_base64 is no image", field="image_base64")
+    said = {"code": "INVALID_IMAGE", "message": "image_url is no image", "field": "image_url"}
+    assert api.reject(failure, "") == (422, {"error": said})
 
 
 @pytest.fixture

@@ -361,6 +361,12 @@ def test_states(state: Any, failure: str | None, end_deadline_s: float | None, s
     assert (said["status"], said["error"]) == (status, error)
 
 
+def test_a_failed_prediction_names_the_inputs_of_the_client() -> None:
+    failure = Failure(code="INVALID_IMAGE", sentence="end_image_base64 is not an image", field="end_image_base64")
+    said = shown(task(state="failed", outcome=Outcome(failure=failure)))
+    assert said["error"] == "INVALID_IMAGE: last_image is not an image (last_image)"
+
+
 def running(step: int, **fields: Any) -> Task:
     return task(state="running", progress=Progress(step=step, steps=4, progress=step / 4), **fields)
 

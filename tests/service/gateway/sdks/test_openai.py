@@ -119,6 +119,8 @@ def test_a_remix_has_another_prompt_and_the_same_picture(client: OpenAI) -> None
         ({"prompt": ""}, "prompt"),
         ({"input_reference": "***"}, "input_reference"),
         ({"lora": "x"}, "lora"),
+        ({"lora[name]": "x"}, "lora"),
+        ({"extra_params": "{}"}, "extra_params"),
         ({"frame_interpolation_exp": "4"}, "frame_interpolation_exp"),
         ({"enable_frame_interpolation": "maybe"}, "enable_frame_interpolation"),
     ],
@@ -219,6 +221,11 @@ def test_a_failed_video_says_why(client: OpenAI) -> None:
     video = made(client, "fail OUT_OF_MEMORY")
     assert video.status == "failed"
     assert (video.error.code, video.error.message) == ("out_of_memory", "the prompt asked for it")
+
+
+def test_a_failed_video_names_the_fields_of_the_client(client: OpenAI) -> None:
+    video = made(client, "fail INVALID_IMAGE of image_base64")
+    assert video.error.message == "input_reference: the prompt asked for it"
 
 
 def test_a_video_that_is_not_ready_has_no_content(client: OpenAI) -> None:

@@ -108,6 +108,8 @@ def test_a_ratio_that_is_none_names_its_field(client: RunwayML) -> None:
         ({"promptImage": "left out"}, ["promptImage"]),
         ({"promptImage": ""}, ["promptImage", 0, "uri"]),
         ({"promptImage": "ftp://example.com/a.png"}, ["promptImage", 0, "uri"]),
+        ({"promptImage": "runway://no-upload"}, ["promptImage", 0, "uri"]),
+        ({"promptImage": "runway://uploads/../a.png?signature=0"}, ["promptImage", 0, "uri"]),
         ({"promptImage": []}, ["promptImage"]),
         ({"promptText": ""}, ["promptText"]),
         ({"promptText": " "}, ["promptText"]),
@@ -148,6 +150,13 @@ def test_a_failure_has_its_code(client: RunwayML) -> None:
         created.wait_for_task_output()
     details = caught.value.task_details
     assert (details.failure, details.failure_code) == ("the prompt asked for it", "ASSET.INVALID")
+
+
+def test_a_failure_names_the_fields_of_the_client(client: RunwayML) -> None:
+    created = client.image_to_video.create(**{**ARGUMENTS, "prompt_text": "fail INVALID_IMAGE of image_base64"})
+    with pytest.raises(TaskFailedError) as caught:
+        created.wait_for_task_output()
+    assert caught.value.task_details.failure == "promptImage: the prompt asked for it"
 
 
 def test_a_deleted_task_is_gone_and_its_place_is_free(client: RunwayML) -> None:
