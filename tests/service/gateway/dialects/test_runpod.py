@@ -302,7 +302,7 @@ class OneTask:
     def caller(self, _: str | None) -> Any:
         return ANYBODY
 
-    async def get(self, _: str, __: Any) -> Task:
+    async def get_own(self, *_: Any) -> Task:
         return self.known
 
     async def wait(self, *_: Any) -> Task:
