@@ -93,7 +93,8 @@ class VideoJob:
         warnings += self._loras.warnings
         answer = self._described(files, outputs, plan, warnings)
         in_words = [self._loras.in_words(warning) for warning in answer.warnings]
-        answer = answer.model_copy(update={"warnings": in_words, "models": models})
+        known = {"models": models} if models else {}
+        answer = answer.model_copy(update={"warnings": in_words, **known})
         self._follower.stage("saving")
         return await self._deliver(files, answer, self._deadline - time.monotonic())
 
