@@ -1,6 +1,7 @@
 """ComfyUI's refusals and failures in our codes: the node's title, ComfyUI's own sentence, the request's field."""
 
 import re
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
@@ -37,13 +38,19 @@ def refused_prompt(body: dict[str, Any], graph: Graph) -> JobError:
         )
     faults = [
         _refused_input(graph, node_id, str(node.get("class_type", "")), fault)
-        for node_id, node in (body.get("node_errors") or {}).items()
+        for node_id, node in sorted((body.get("node_errors") or {}).items(), key=_place_in(graph))
         for fault in node.get("errors") or ()
     ]
     if faults:
         # What a node's own check says comes once for each of its inputs.
         return counted(faults[0], len({fault.sentence for fault in faults}) - 1)
     return JobError("INVALID_INPUT", f"ComfyUI refused the workflow: {error.get('message') or 'no reason given'}")
+
+
+def _place_in(graph: Graph) -> Callable[[tuple[str, Any]], int]:
+    """ComfyUI names nodes in no order: here they come in that of the workflow."""
+    places = {node_id: place for place, node_id in enumerate(graph)}
+    return lambda item: places.get(item[0], len(places))
 
 
 def _refused_input(graph: Graph, node_id: str, class_type: str, fault: dict[str, Any]) -> JobError:

@@ -210,6 +210,7 @@ def test_first_of_several_refusals_says_how_many_more():
     first = "INVALID_INPUT: Required input is missing (node High, input model)"
     assert refused_foreign(("1", missing), ("2", missing)) == f"{first}; and 1 more fault"
     assert refused_foreign(("1", missing), ("1", another), ("2", missing)) == f"{first}; and 2 more faults"
+    assert refused_foreign(("2", another), ("1", missing)) == f"{first}; and 1 more fault"  # by the workflow's order
 
 
 def test_check_of_a_whole_node_counts_once():
