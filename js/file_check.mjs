@@ -1,17 +1,16 @@
 // On LoadExperts: what the chosen files are, and whether they go together, from their headers.
 import { isListed, readValues, setWidget, widgetOf } from "./graph_values.mjs";
 import { watch } from "./live.mjs";
+import { EXPERTS } from "./model_chain.mjs";
 import { addPanel, make, notes } from "./panel.mjs";
 import { text } from "./text.mjs";
-
-const SLOTS = /** @type {const} */ (["high_noise", "low_noise"]);
 
 /** @param {ComfyNode} node */
 export function addTo(node) {
   const panel = addPanel(node, "files");
   watch(node, () => question(node), (/** @type {ExpertsAnswer | undefined} */ answer, asked) => {
     const missing = asked.missing.map((file) => make("div", { class: "bad" }, text("missing", { file })));
-    const facts = SLOTS.flatMap((slot) => describe(slot, answer?.[slot]));
+    const facts = EXPERTS.flatMap((slot) => describe(slot, answer?.[slot]));
     const offers = (answer?.offers ?? []).map(({ input, file }) => offerLine(node, input, file));
     panel.fill(...missing, ...facts, ...offers, ...notes(answer));
   });
@@ -19,8 +18,8 @@ export function addTo(node) {
 
 /** @param {ComfyNode} node */
 function question(node) {
-  const { values, unknown } = readValues(node, [...SLOTS]);
-  const missing = SLOTS.filter((name) => values[name] && !isListed(node, name, values[name])).map((name) => values[name]);
+  const { values, unknown } = readValues(node, [...EXPERTS]);
+  const missing = EXPERTS.filter((name) => values[name] && !isListed(node, name, values[name])).map((name) => values[name]);
   if (unknown.length || missing.length) return { missing };
   return { route: "experts", query: values, missing };
 }

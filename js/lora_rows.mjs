@@ -2,11 +2,10 @@
 import { isListed, readValues, runs, setWidget, valueOf, widgetOf } from "./graph_values.mjs";
 import { describe, offerLine } from "./file_check.mjs";
 import { watch } from "./live.mjs";
-import { expertsOf, modelChain } from "./model_chain.mjs";
+import { EXPERTS, expertsOf, modelChain } from "./model_chain.mjs";
 import { addPanel, copyLine, make, notes } from "./panel.mjs";
 import { text } from "./text.mjs";
 
-const SLOTS = /** @type {const} */ (["high_noise", "low_noise"]);
 const PREFIX = "pairs.";
 
 /** @param {string} name The widget of an input; those of a further row stand behind the number of rows. */
@@ -54,7 +53,7 @@ export function filesOfRows(node) {
 /** @param {ComfyNode} node */
 function question(node) {
   const suffixes = suffixesOf(node);
-  const names = suffixes.flatMap((suffix) => SLOTS.map((slot) => `${slot}_lora${suffix}`));
+  const names = suffixes.flatMap((suffix) => EXPERTS.map((slot) => `${slot}_lora${suffix}`));
   const { values, unknown } = readValues(node, names.map(widgetName));
   const missing = Object.entries(values).flatMap(([name, file]) => (isListed(node, name, file) ? [] : [file]));
   if (unknown.length || missing.length) return { missing };
@@ -66,7 +65,7 @@ function question(node) {
 
 /** @param {LoraPair} pair @param {string} number */
 function rowLines(pair, number) {
-  return SLOTS.flatMap((slot) => describe(slot, pair[slot])).map((line) => (line.prepend(number), line));
+  return EXPERTS.flatMap((slot) => describe(slot, pair[slot])).map((line) => (line.prepend(number), line));
 }
 
 /**

@@ -24,7 +24,7 @@ SMALLEST_SIDE = 64
 # BT.709 in the full range of 8 bits, the most that the filter takes
 RED, BLUE = 0.2126, 0.0722
 GREEN = 1 - RED - BLUE
-TO_YCBCR = torch.tensor(
+_EXACT = torch.tensor(
     [
         [RED, GREEN, BLUE],
         [-RED / (2 - 2 * BLUE), -GREEN / (2 - 2 * BLUE), 0.5],
@@ -32,8 +32,7 @@ TO_YCBCR = torch.tensor(
     ],
     dtype=torch.float64,
 )
-TO_RGB = torch.linalg.inv(TO_YCBCR).float()
-TO_YCBCR = TO_YCBCR.float()
+TO_YCBCR, TO_RGB = _EXACT.float(), torch.linalg.inv(_EXACT).float()
 OFFSET = torch.tensor([0.0, 128.0, 128.0])
 
 
