@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import wan_relay_dev as dev
+from wan_relay.tests.waiting import wait_until
 from wan_relay.tools.comfyui_server import free_port
 
 DEV = dev.ROOT / "dev.py"
@@ -47,13 +47,6 @@ def processes_with(text: str) -> set[int]:
     return found
 
 
-def wait_for(condition, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 @pytest.mark.comfy
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and only Linux has a death signal")
 @pytest.mark.parametrize(("sign", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
@@ -64,10 +57,10 @@ def test_no_comfyui_is_left_behind(sign: str, code: int, tmp_path: Path) -> None
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, env=variables, start_new_session=True, **pipes)
     try:
-        wait_for(lambda: processes_with(f"--base-directory\0{tmp_path}"))
+        wait_until(lambda: processes_with(f"--base-directory\0{tmp_path}"))
         process.send_signal(getattr(signal, sign))
         assert process.wait(timeout=60) == code
-        wait_for(lambda: not processes_with(f"--base-directory\0{tmp_path}"))
+        wait_until(lambda: not processes_with(f"--base-directory\0{tmp_path}"))
         if sign != "SIGKILL":
             assert list(tmp_path.iterdir()) == []
     finally:

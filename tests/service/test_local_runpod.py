@@ -22,6 +22,7 @@ import requests
 from wan_relay.service.local_runpod.jobs import Limits
 from wan_relay.service.local_runpod.worker_process import own_url, worker_environment
 from wan_relay.tests.service.local_runpod.platform_calls import Api, play
+from wan_relay.tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE_COMFYUI = Path(__file__).parent / "worker" / "fake_comfyui"
@@ -401,10 +402,7 @@ def test_job_of_a_worker_that_dies_is_done_by_the_next_one(served):
 
 def wait_until_it_hangs(served: Served) -> None:
     """Until ComfyUI has met the one fault that was configured."""
-    deadline = time.monotonic() + 60
-    while '["hang", 0]' not in (served.folder / "run" / "fake.json").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: '["hang", 0]' in (served.folder / "run" / "fake.json").read_text())
 
 
 def worker_pid(served: Served) -> int:
@@ -479,8 +477,5 @@ def test_platform_ends_its_clients_calls_and_leaves_nothing_behind(served):
         answer = waiting.result()
     assert (answer.status_code, answer.json()) == (503, {"error": "the platform is shutting down"})
     assert served.process.wait(30) == 0
-    deadline = time.monotonic() + 30
-    while descendants(served.process.pid, served.folder) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert descendants(served.process.pid, served.folder) == []
+    wait_until(lambda: descendants(served.process.pid, served.folder) == [])
     assert list(served.folder.glob("wan_relay_platform_*")) == []

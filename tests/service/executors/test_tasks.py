@@ -2,7 +2,8 @@
 
 import pytest
 from wan_relay.tests.service.executors.conftest import Site
-from wan_relay.tests.service.executors.deployment import png, wait_until
+from wan_relay.tests.service.executors.deployment import png
+from wan_relay.tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 MODELS = {

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand
+from wan_relay.tests.waiting import wait_until
 
 FINAL = ("succeeded", "failed", "cancelled")
 

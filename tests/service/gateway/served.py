@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from wan_relay.service.gateway.files import FileLinks, file_routes
 from wan_relay.service.store.object_store import ObjectStore
 from wan_relay.service.store.open_store import open_store
 from wan_relay.service.store.signed_paths import PathSigner
+from wan_relay.tests.waiting import wait_until
 
 MAX_UPLOAD = 2_000_000
 
@@ -45,11 +45,8 @@ class Gateway:
         thread = threading.Thread(target=server.run)
         thread.start()
         try:
-            deadline = time.monotonic() + 60
-            while not server.started:
-                assert thread.is_alive()
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            wait_until(lambda: server.started or not thread.is_alive())
+            assert thread.is_alive()
             port = server.servers[0].sockets[0].getsockname()[1]
             url = f"http://127.0.0.1:{port}"
             self.links = FileLinks(self.signer, url, self.clock)

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +112,3 @@ class Stand:
             if line.startswith(start):
                 return line
         raise AssertionError(f"it ended with {process.wait()}:\n{self.errors()}")
-
-
-def wait_until(condition: Callable[[], Any], timeout_s: float = 60) -> Any:
-    """What the condition says when that is true at last."""
-    deadline = time.monotonic() + timeout_s
-    while not (said := condition()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.05)
-    return said

@@ -8,8 +8,9 @@ import httpx
 import pytest
 from wan_relay.tests.service.gateway.calls import ended, order, running_on, video
 from wan_relay.tests.service.gateway.postgres import Postgres
-from wan_relay.tests.service.gateway.stand import Stand, wait_until
+from wan_relay.tests.service.gateway.stand import Stand
 from wan_relay.tests.service.gateway.webhook_receiver import Receiver
+from wan_relay.tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)  # many processes are started, on a machine that may be busy
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 from wan_relay.tests.service.gateway.calls import ended, files, order, paused, running_on, video
-from wan_relay.tests.service.gateway.stand import Stand, wait_until
+from wan_relay.tests.service.gateway.stand import Stand
+from wan_relay.tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)  # many processes are started, on a machine that may be busy
 

@@ -7,12 +7,13 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from wan_relay.tests.service.gateway.served import MAX_UPLOAD, Gateway
+from wan_relay.tests.waiting import wait_until
 
 KEY = "results/01J/video.mp4"
 VIDEO = os.urandom(12_345_678)
@@ -33,13 +34,6 @@ def curl(*arguments: object) -> bytes:
         pytest.skip("curl is not installed")
     command = ["curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", "120", *map(str, arguments)]
     return subprocess.run(command, check=True, capture_output=True).stdout
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def kept(gateway: Gateway) -> list[str]:
@@ -123,7 +117,7 @@ def test_readers_that_go_away_leave_no_open_file(gateway: Gateway):
                 pieces = response.iter_raw(1000)
                 next(pieces)
                 assert open_files(gateway) > 0
-    until(lambda: open_files(gateway) == 0)
+    wait_until(lambda: open_files(gateway) == 0)
 
 
 def open_files(gateway: Gateway) -> int:
@@ -143,7 +137,7 @@ def test_an_upload_that_is_broken_off_is_not_kept(gateway: Gateway, framing: str
             chunk = b"f4240\r\n" if "chunked" in framing else b""
             client.sendall(head.encode() + chunk + bytes(1_000_000) + b"\r\n"[: len(chunk)])
             time.sleep(0.2)
-    until(lambda: kept(gateway) == before)
+    wait_until(lambda: kept(gateway) == before)
     time.sleep(0.2)
     assert kept(gateway) == before
     assert httpx.get(gateway.links.link(KEY, 60), trust_env=False).content == VIDEO

@@ -10,8 +10,9 @@ from dbos import DBOSClient, DBOSPortableJSONSerializer
 from wan_relay.service.tasks.database import database_url
 from wan_relay.service.tasks.names import APPLICATION
 from wan_relay.tests.service.gateway.postgres import Postgres
-from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand
 from wan_relay.tests.service.gateway.webhook_receiver import Receiver
+from wan_relay.tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)  # many processes are started, on a machine that may be busy
 

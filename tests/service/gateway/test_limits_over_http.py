@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 from wan_relay.tests.service.gateway.calls import ended, files, order, running_on, video
-from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand
+from wan_relay.tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)  # many processes are started, on a machine that may be busy
 

@@ -7,7 +7,8 @@ import time
 
 import httpx
 import pytest
-from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand
+from wan_relay.tests.waiting import wait_until
 
 
 def post_bytes(stand: Stand, body: dict[str, object], *headers: str) -> bytes:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from wan_relay.service.media import plain_image
 from wan_relay.service.media.decoding.colours import OVER_WHITE
 from wan_relay.service.media.plain_image import DecodeLimits, PlainImage, make_plain
 from wan_relay.tests.service.media.pictures import MB, encoded, picture, pixels, refusal, slow_jpeg
+from wan_relay.tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 LIMITS = DecodeLimits.of_pixels(50 * MB)
@@ -50,13 +51,6 @@ def decoders(ancestor: int = os.getpid()) -> set[int]:
 def comes_from(ancestor: int, pid: int) -> bool:
     parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return parent == ancestor or (parent > 1 and comes_from(ancestor, parent))
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+from wan_relay.tests.waiting import wait_until
 from wan_relay.tools.toy_workflows import TOY_FILES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,14 +39,24 @@ class Endpoint:
         body = {"input": given}
         return requests.post(f"{self.base_url}/run", json=body, timeout=60).json()["id"]
 
+    def status(self, job_id: str) -> dict[str, Any]:
+        return requests.get(f"{self.base_url}/status/{job_id}", timeout=60).json()
+
     def wait(self, job_id: str, limit_s: float = 200) -> dict[str, Any]:
-        deadline = time.monotonic() + limit_s
-        while time.monotonic() < deadline:
-            status = requests.get(f"{self.base_url}/status/{job_id}", timeout=60).json()
-            if status["status"] not in ("IN_QUEUE", "IN_PROGRESS"):
-                return status
-            time.sleep(0.2)
-        raise TimeoutError(self.log.read_text(errors="replace")[-3000:])
+        def ended() -> dict[str, Any] | None:
+            status = self.status(job_id)
+            return None if status["status"] in ("IN_QUEUE", "IN_PROGRESS") else status
+
+        return wait_until(ended, limit_s, pause_s=0.2)
+
+    def first_progress(self, job_id: str) -> dict[str, Any]:
+        """The first status that says how far the job is."""
+
+        def under_way() -> dict[str, Any] | None:
+            status = self.status(job_id)
+            return status if "progress" in json.dumps(status) else None
+
+        return wait_until(under_way, 100, pause_s=0.2)
 
     def video(self, **fields: Any) -> dict[str, Any]:
         status = self.wait(self.submit(**fields))
@@ -352,11 +363,9 @@ def test_loras_by_url_are_those_of_the_volume_and_come_once(endpoint: Endpoint, 
 def test_cancel_and_sigkill(endpoint):
     """A cancelled job leaves ComfyUI idle; a killed ComfyUI costs the next job only time."""
     long = endpoint.submit(length=33, steps=50, workflow="wan22_i2v_reference")
-    deadline = time.monotonic() + 100
-    while "progress" not in (status := requests.get(f"{endpoint.base_url}/status/{long}", timeout=60).text):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    assert json.loads(status)["output"]["expert"] in ("high_noise", "low_noise"), "also where the boundary decides"
+    assert endpoint.first_progress(long)["output"]["expert"] in ("high_noise", "low_noise"), (
+        "also where the boundary decides"
+    )
     requests.post(f"{endpoint.base_url}/cancel/{long}", timeout=60)
     assert endpoint.video(seed=11)["seed"] == 11
     old = comfyui_pid(endpoint.folder)

@@ -9,7 +9,8 @@ import pytest
 from wan_relay.service.contract.errors import JobError
 from wan_relay.service.contract.failure import Failure
 from wan_relay.service.gateway.dialects import api
-from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand
+from wan_relay.tests.waiting import wait_until
 
 BODY = {"prompt": "hello", "image_url": PICTURE}
 

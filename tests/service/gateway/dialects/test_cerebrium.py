@@ -18,8 +18,9 @@ from wan_relay.service.gateway.http import dialect_app
 from wan_relay.service.gateway.keys import ANYBODY
 from wan_relay.service.gateway.refusal import Refusal
 from wan_relay.service.tasks.task import Order, Outcome, Task, Video
-from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand
 from wan_relay.tests.service.gateway.webhook_receiver import receiving
+from wan_relay.tests.waiting import wait_until
 
 PATH = "/p-194bc83f/wan22-ti2v/predict"
 URL = "https://example.com/image.jpg"

@@ -5,7 +5,8 @@ from typing import Any
 
 import httpx
 import pytest
-from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand
+from wan_relay.tests.waiting import wait_until
 
 KEYS = ("first-key", "second-key")
 SMALL = {"prompt": "x", "width": 64, "height": 64}

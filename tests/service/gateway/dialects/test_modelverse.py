@@ -11,7 +11,8 @@ from wan_relay.service.contract.failure import CODES, Failure
 from wan_relay.service.contract.video_answer import Timings, VideoAnswer
 from wan_relay.service.gateway.dialects import modelverse
 from wan_relay.service.tasks.task import Order, Outcome, Task, Video
-from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand
+from wan_relay.tests.waiting import wait_until
 
 MODEL = "Wan-AI/Wan2.2-I2V"
 RAW_PICTURE = PICTURE.partition(",")[2]

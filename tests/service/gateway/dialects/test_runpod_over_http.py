@@ -8,8 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand
 from wan_relay.tests.service.gateway.webhook_receiver import Receiver, receiving
+from wan_relay.tests.waiting import wait_until
 
 INPUT = {"prompt": "x", "image_base64": PICTURE.partition(",")[2], "width": 64, "height": 64, "length": 5}
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")

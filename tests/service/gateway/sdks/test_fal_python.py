@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fal_client.client import FalClientHTTPError, FalClientTimeoutError
 from wan_relay.tests.service.gateway.sdks.dropping_proxy import dropping
 from wan_relay.tests.service.gateway.sdks.slow_expander import ANSWER_S, SlowExpander
-from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand
 from wan_relay.tests.service.gateway.webhook_receiver import receiving
+from wan_relay.tests.waiting import wait_until
 
 WAN = "fal-ai/wan/v2.2-a14b/image-to-video"
 TEXT = "fal-ai/wan/v2.2-a14b/text-to-video"

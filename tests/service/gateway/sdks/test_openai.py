@@ -11,8 +11,9 @@ from openai import OpenAI
 from PIL import Image
 from wan_relay.service.gateway.dialects.openai import parse
 from wan_relay.tests.service.gateway.sdks.dropping_proxy import UNAVAILABLE, dropping
-from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand
 from wan_relay.tests.service.worker.conftest import png
+from wan_relay.tests.waiting import wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -12,8 +12,9 @@ from wan_relay.tests.service.gateway.node_scripts import Node
 from wan_relay.tests.service.gateway.sdks.conftest import KeyedStand
 from wan_relay.tests.service.gateway.sdks.dropping_proxy import dropping
 from wan_relay.tests.service.gateway.sdks.slow_expander import ANSWER_S, SlowExpander
-from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand
 from wan_relay.tests.service.gateway.webhook_receiver import receiving
+from wan_relay.tests.waiting import wait_until
 
 FAST = "wan-video/wan-2.2-i2v-fast"
 Check = Callable[..., Any]

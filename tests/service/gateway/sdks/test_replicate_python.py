@@ -19,8 +19,9 @@ from replicate.helpers import FileOutput
 from replicate.webhook import InvalidSignatureError, Webhooks
 from wan_relay.service.gateway.dialects.replicate_inputs import MODELS
 from wan_relay.tests.service.gateway.sdks.dropping_proxy import dropping
-from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand
 from wan_relay.tests.service.gateway.webhook_receiver import receiving
+from wan_relay.tests.waiting import wait_until
 
 BASE = "wan-video/wan-2.2-i2v-a14b"
 FAST = "wan-video/wan-2.2-i2v-fast"

@@ -10,7 +10,8 @@ import httpx
 import pytest
 from wan_relay.tests.service.gateway.node_scripts import Node
 from wan_relay.tests.service.gateway.sdks.dropping_proxy import dropping
-from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand
+from wan_relay.tests.waiting import wait_until
 
 INPUT = {"prompt": "x", "image_base64": PICTURE.partition(",")[2], "width": 64, "height": 64, "length": 5}
 

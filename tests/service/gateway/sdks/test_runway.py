@@ -9,8 +9,9 @@ import runwayml
 from runwayml import RunwayML, TaskFailedError
 from wan_relay.tests.service.gateway.sdks.conftest import LimitedStand
 from wan_relay.tests.service.gateway.sdks.dropping_proxy import UNAVAILABLE, dropping
-from wan_relay.tests.service.gateway.stand import PICTURE, Stand, wait_until
+from wan_relay.tests.service.gateway.stand import PICTURE, Stand
 from wan_relay.tests.service.worker.conftest import png
+from wan_relay.tests.waiting import wait_until
 
 VERSION = {"X-Runway-Version": "2024-11-06"}
 RATIOS = {"1280:720", "720:1280", "1104:832", "832:1104", "960:960", "1584:672"}

@@ -3,7 +3,6 @@
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import psutil
 import pytest
 from wan_relay.service.worker.comfyui import process
 from wan_relay.service.worker.comfyui.environment import child_environment
+from wan_relay.tests.waiting import wait_until
 
 
 @dataclass
@@ -37,10 +37,8 @@ def foreign(tmp_path: Path) -> Iterator[Foreign]:
     command += ["--input-directory", folder / "output", "--output-directory", folder / "output"]
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 30
-        while not any(one.status == psutil.CONN_LISTEN for one in psutil.Process(server.pid).net_connections()):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        connections = psutil.Process(server.pid).net_connections
+        wait_until(lambda: any(one.status == psutil.CONN_LISTEN for one in connections()))
         yield Foreign(port, folder)
     finally:
         server.kill()
@@ -105,10 +103,7 @@ def is_gone(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 20
-    while not is_gone(pid):
-        assert time.monotonic() < deadline, f"{pid} lives on"
-        time.sleep(0.02)
+    wait_until(lambda: is_gone(pid))
 
 
 @pytest.mark.parametrize("grace_s", [0, 1])

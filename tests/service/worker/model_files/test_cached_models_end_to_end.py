@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from wan_relay.service.worker.job import Worker
 from wan_relay.service.worker.settings import Settings
 from wan_relay.tests.service.worker.conftest import png
 from wan_relay.tests.service.worker.model_files.fake_hub import NEWEST, OLDER, cached_repository
+from wan_relay.tests.waiting import wait_until
 from wan_relay.tools.toy_workflows import TOY_FILES
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -120,9 +120,6 @@ def test_a_video_of_cached_models(worker: Worker, folder: Path, toy_models: Path
     ]
     first = answer(worker, **fields)["models"]
     assert first[2:] == [item(role, kind, name, kind != "loras") for role, kind, name in rest]
-    deadline = time.monotonic() + 60
     record = one / "wan_relay" / "model_hashes.json"
-    while not record.exists() or len(json.loads(record.read_bytes())) < len(LORAS):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: record.exists() and len(json.loads(record.read_bytes())) == len(LORAS))
     assert answer(worker, **fields)["models"][2:] == [item(*each) for each in rest]

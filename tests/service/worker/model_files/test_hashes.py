@@ -12,6 +12,7 @@ import pytest
 from wan_relay.service.worker.model_files import hashes as hashes_module
 from wan_relay.service.worker.model_files.hashes import ModelHashes
 from wan_relay.tests.service.worker.model_files.fake_hub import cached_repository
+from wan_relay.tests.waiting import wait_until
 
 MakeHashes = Callable[..., ModelHashes]
 
@@ -36,11 +37,8 @@ def put(path: Path, content: bytes) -> tuple[Path, str]:
 
 
 def wait_for(hashes: ModelHashes, *paths: Path) -> dict[Path, str]:
-    deadline = time.monotonic() + 60
-    while len(found := hashes.known(paths)) < len(paths):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found
+    wait_until(lambda: len(hashes.known(paths)) == len(paths))
+    return hashes.known(paths)
 
 
 def test_a_file_is_read_once_for_all_workers(
@@ -53,10 +51,7 @@ def test_a_file_is_read_once_for_all_workers(
     first.want([*files, tmp_path / "gone"])
     assert wait_for(first, *files) == files
     kept = tmp_path / "kept" / "hashes.json"
-    deadline = time.monotonic() + 60
-    while not kept.exists() or len(json.loads(kept.read_bytes())) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: kept.exists() and len(json.loads(kept.read_bytes())) == 3)
     assert make_hashes(reads=False).known(files) == files
     assert sorted(path.name for path in kept.parent.iterdir()) == ["hashes.json"], "no partial file"
 
@@ -177,10 +172,7 @@ def test_a_damaged_record_costs_reading_alone(tmp_path: Path, make_hashes: MakeH
     hashes = make_hashes()
     hashes.want([path])
     assert wait_for(hashes, path) == {path: sha256}
-    deadline = time.monotonic() + 60
-    while record.read_bytes() == content:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: record.read_bytes() != content)
     assert list(json.loads(record.read_bytes()).values()) == [sha256]
 
 
