@@ -6,10 +6,13 @@ of it that never answers in words other than the dialect's own.
 
 import hashlib
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -136,16 +139,35 @@ def caller_of(request: Request, desk: Desk) -> Caller:
 
 async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
     """Raises Refusal BODY_TOO_LARGE as soon as it is known."""
+    return b"".join([chunk async for chunk in _within(request, limit).stream()])
+
+
+@asynccontextmanager
+async def read_form(request: Request, limit: int = MAX_BODY_BYTES, **limits: int) -> AsyncIterator[FormData]:
+    """The form of a body, whose files are on the disk until the block ends. `limits` are those of Starlette's form.
+
+    Raises Refusal BODY_TOO_LARGE as soon as it is known.
+    """
+    async with _within(request, limit).form(**limits) as form:
+        yield form
+
+
+def _within(request: Request, limit: int) -> Request:
+    """The same request, whose body is refused where it goes on after `limit` bytes."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
         raise _too_large(limit)
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
+    size = 0
+
+    async def receive() -> Message:
+        nonlocal size
+        message = await request.receive()
+        size += len(message.get("body", b""))
         if size > limit:
             raise _too_large(limit)
-        chunks.append(chunk)
-    return b"".join(chunks)
+        return message
+
+    return Request(request.scope, receive)
 
 
 def _too_large(limit: int) -> Refusal:

@@ -29,7 +29,7 @@ from ..draft import Draft
 from ..http import base_url, json_object, read_body, submit_of
 from ..refusal import Refusal
 from ..webhook_url import webhook_url
-from .fal_inputs import MODELS, request_fields
+from .fal_inputs import MODELS, in_lora_words, request_fields
 from .fal_storage import caller_of_fal, rest, storage_routes, with_signed_links
 from .fal_webhooks import signed_headers
 
@@ -212,7 +212,7 @@ def reject(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
     if failure.code in ERROR_TYPES:
         status, error_type = ERROR_TYPES[failure.code]
         return status, {"detail": failure.sentence, "error_type": error_type}
-    failure = in_words_of(failure, FIELDS)
+    failure = in_words_of(in_lora_words(failure), FIELDS)
     detail = {
         "loc": ["body", *([failure.field] if failure.field else [])],
         "msg": failure.sentence,

@@ -3,12 +3,14 @@
 What cannot be honoured is said in a warning: WARNED is the place to switch things on.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from ...contract.failure import Failure
 from ...contract.scalars import Flag, Prompt, Real, Text, Whole, lower_case
 from ..lora_field import lora_file
 from ..picture_field import picture_field
@@ -165,6 +167,16 @@ def request_fields(model: Model, order: Any) -> tuple[dict[str, Any], list[str]]
         fields["frame_order"] = "reverse" if order.reverse_video else None
     how, said = _sampling(model, order)
     return fields | how, warnings + said
+
+
+def in_lora_words(failure: Failure) -> Failure:
+    """A failure about `loras` with fal's `path` and `scale` in place of the two experts' files and strengths."""
+    if failure.field != "loras":
+        return failure
+    sentence = re.sub(r"\b(?:high|low) in (?=loras item)", "path in ", failure.sentence)
+    sentence = re.sub(r"(?<=loras item \d: )(?:high|low)_strength\b", "scale", sentence)
+    sentence = re.sub(r"(?<=loras item \d: )(?:high|low)\b", "path", sentence)
+    return failure.model_copy(update={"sentence": sentence})
 
 
 def _lora(lora: Lora) -> dict[str, Any]:

@@ -11,13 +11,12 @@ from fastapi import APIRouter
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Message
 
 from ...contract.errors import JobError
 from ...store.content_types import content_type_of
 from ...store.object_store import ObjectNotFoundError
 from ..desk import Desk
-from ..http import base_url, caller_of, read_body
+from ..http import base_url, caller_of, read_form
 from ..keys import Caller
 from ..refusal import Refusal
 from ..uploads import FOLDER, new_upload_id, safe_name
@@ -124,12 +123,7 @@ def _about_key(caller: Caller, file_id: str) -> str:
 
 async def _upload(request: Request, limit: int) -> tuple[bytes, str, str, dict[str, Any]]:
     """The part `content` with its name and type, and `metadata`, which comes as text or as a JSON part."""
-    body = await read_body(request, limit)
-
-    async def again() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async with Request(request.scope, again).form(max_files=2, max_fields=10) as form:
+    async with read_form(request, limit, max_files=2, max_fields=10) as form:
         content, metadata = form.get("content"), form.get("metadata")
         if not isinstance(content, UploadFile):
             raise JobError("MISSING_FIELD", "content must be a file in a multipart form", "content")

@@ -23,7 +23,7 @@ from ...tasks.task import Task
 from ..body_fault import in_words_of
 from ..desk import Desk
 from ..draft import Draft
-from ..http import base_url, caller_of, json_object, read_body, submit_of
+from ..http import base_url, caller_of, json_object, read_body, read_form, submit_of
 from ..refusal import Refusal
 from ..uploads import FOLDER, new_upload_id, safe_name
 
@@ -35,7 +35,6 @@ DOCS = "https://docs.dev.runwayml.com/errors/errors"
 FPS = 16
 SHIFT = 5.0
 MAX_PROMPT_UNITS = 1000
-MAX_UPLOAD_BYTES = 200_000_000
 MAX_JSON_BYTES = 40_000_000
 UPLOAD_S = 24 * 3600.0
 NO_PROMPT = "The scene comes to life with natural motion."
@@ -351,13 +350,11 @@ def routes(desk: Desk) -> APIRouter:
         """The form that `uploadUrl` takes: the fields, then the part `file`; its query is its permission."""
         key = f"{FOLDER}/{folder}/{name}"
         desk.check_upload(key, request.url.query)
-        async with request.form(max_files=1, max_part_size=100_000) as form:
+        async with read_form(request, desk.max_upload_bytes, max_files=1, max_part_size=100_000) as form:
             part = form.get("file")
             if part is None or isinstance(part, str):
                 raise Refusal("MISSING_FIELD", "The form has no part named file", "file")
-            content = await part.read(MAX_UPLOAD_BYTES + 1)
-        if len(content) > MAX_UPLOAD_BYTES:
-            raise Refusal("BODY_TOO_LARGE", f"An upload is at most {MAX_UPLOAD_BYTES // 1_000_000} MB")
+            content = await part.read()
         await desk.keep(key, content, part.content_type or "application/octet-stream")
         return Response(status_code=204)
 

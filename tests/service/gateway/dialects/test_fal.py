@@ -223,6 +223,21 @@ def test_a_lora_that_cannot_be_found_is_refused(lora: dict[str, Any], sentence: 
 
 
 @pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("low in loras item 2 is cut short", "path in loras item 2 is cut short"),
+        ("loras item 1: high must be the name of a high file", "loras item 1: path must be the name of a high file"),
+        ("loras item 1: low_strength must be a number", "loras item 1: scale must be a number"),
+    ],
+)
+def test_what_is_said_of_a_lora_names_the_clients_field(said: str, shown: str) -> None:
+    status, body = fal.reject(Failure(code="INVALID_LORA", sentence=said, field="loras"), "r1")
+    assert (status, [(detail["loc"], detail["msg"]) for detail in body["detail"]]) == (422, [(["body", "loras"], shown)])
+    other = fal.reject(Failure(code="INVALID_VALUE", sentence="low in loras item 2", field="prompt"), "r1")[1]
+    assert other["detail"][0]["msg"] == "low in loras item 2"
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("enable_safety_checker", True),
