@@ -14,6 +14,7 @@ from .sample import Sample
 from .save_video import SaveVideo
 from .schedule import Schedule
 from .select_solver import SelectSolver
+from .upscale_frames import UpscaleFrames
 
 NODES: list[type[io.ComfyNode]] = [
     LoadExperts,
@@ -26,6 +27,7 @@ NODES: list[type[io.ComfyNode]] = [
     Guider,
     Schedule,
     SelectSolver,
+    UpscaleFrames,
     InterpolateFrames,
     SaveVideo,
 ]

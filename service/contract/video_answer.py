@@ -66,6 +66,8 @@ class VideoAnswer(BaseModel):
     sizing: str | None = Field(None, description="`fixed` or `match image`")
     fit: str | None = Field(None, description="how an image of another aspect was fitted")
     loop: bool | None = Field(None, description="true where the video ends where it begins")
+    upscale_model: str | None = Field(None, description="the model file that made the frames larger, if any")
+    upscale_factor: float | None = Field(None, description="how many times as wide and high it made them")
     interpolation: str | None = Field(
         None, description="what made the frames in between, if any: the model file's name, or `minterpolate`"
     )

@@ -108,6 +108,12 @@ class VideoRequest(BaseModel):
     loop: Flag = Field(
         False, description="the video ends where it begins: the start image is the end image too, and is shown once"
     )
+    upscale_factor: Real = Field(
+        1.0, ge=1, le=4, description="width and height of the saved video times this, by an upscaling model"
+    )
+    upscale_model: FilePath | None = Field(
+        None, description="its file in the worker's upscale_models folder; the operator's choice if left out"
+    )
     interpolation: Annotated[Interpolation, BeforeValidator(lower_case)] = Field(
         "none", description="frames in between by this network; by FFmpeg's minterpolate where its file is not there"
     )
@@ -152,6 +158,8 @@ class VideoRequest(BaseModel):
         for name in ("interpolation_factor", "slow_motion"):
             if name in sent and getattr(self, name) and "interpolation" not in sent:
                 _conflict(f"{name} needs interpolation beside it", name)
+        if self.upscale_model is not None and "upscale_factor" not in sent:
+            _conflict("upscale_model needs upscale_factor beside it", "upscale_model")
         return self
 
     def _prompt_says_something(self) -> None:
@@ -193,6 +201,10 @@ class VideoRequest(BaseModel):
     def start_image(self) -> tuple[str, str] | None:
         """(field name, value) of the start image."""
         return self._image("")
+
+    @property
+    def is_upscaled(self) -> bool:
+        return self.upscale_factor > 1
 
     @property
     def is_interpolated(self) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import sys
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,7 +11,7 @@ from ..contract.video_answer import VideoAnswer
 from ..media.images import load_image
 from ..media.plain_image import PlainImage
 from ..media.volume_file import read_from_volume
-from .comfyui.client import OnProgress, class_facts
+from .comfyui.client import OnProgress
 from .comfyui.failures import node_title
 from .exported_graph import (
     NamedFile,
@@ -64,7 +63,7 @@ class GraphJob(VideoJob):
         return ends.result()
 
     async def _planned(self, images: Images, folder: str) -> Plan:
-        fields = self._loras.with_file_names(self._graph_request.fields)
+        fields = await self._with_files(self._graph_request.fields)
         plan = Plan({key: node | {"inputs": dict(node["inputs"])} for key, node in self._graph_request.graph.items()})
         ends = {name: image for name, image in zip(("start_image", "end_image"), images, strict=True) if image}
         end_names = {name: image.name for name, image in ends.items()}
@@ -87,15 +86,8 @@ class GraphJob(VideoJob):
         return plan
 
     async def _facts(self, graph: Graph) -> dict[str, NodeFacts]:
-        """Of every class. ComfyUI is started anew with all that is installed where it lacks one."""
-        classes = {node["class_type"] for node in graph.values()}
-        facts = await class_facts(self._session, self._process, classes)
-        if len(facts) < len(classes) and not self._process.is_whole:
-            print(f"job {self._job_id}: needs a node that was not loaded; all are now", file=sys.stderr, flush=True)
-            self._process.start_whole()
-            await self._process.wait_ready()
-            self._note("ready_s", self._started)
-            facts = await class_facts(self._session, self._process, classes)
+        """Of every class. Raises JobError for one that is not installed."""
+        facts = await self._facts_of({node["class_type"] for node in graph.values()})
         check_classes(graph, facts)
         return facts
 

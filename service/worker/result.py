@@ -9,6 +9,7 @@ from ..contract.video_request import VideoRequest
 from .interpolation import INTERPOLATE, interpolation_used
 from .lora_rows import LORAS
 from .saved_video import Video
+from .upscaling import UPSCALE, upscaling_used
 from .workflow import ENCODE, LOAD, NAG, PREPARE, SAMPLE, SAVE, Plan
 
 
@@ -24,7 +25,7 @@ def describe_video(
 
     `warnings` come before those of the plan and of the nodes; `timings` are seconds under the names of `Timings`.
     """
-    reporting = (LOAD, LORAS, PREPARE, NAG, SAMPLE, INTERPOLATE, SAVE)
+    reporting = (LOAD, LORAS, PREPARE, NAG, SAMPLE, UPSCALE, INTERPOLATE, SAVE)
     said = {class_type: _report(outputs, plan, class_type) for class_type in reporting}
     prepare, sample = said[PREPARE], said[SAMPLE]
     sent = plan.graph[plan.node_id(SAMPLE)]["inputs"]
@@ -44,7 +45,8 @@ def describe_video(
     for name in ("steps", "switch", "switch_step", "boundary", "sampler", "scheduler", "shift"):
         values[name] = sample.get(name, sent.get(name))
     values |= {name: sample.get(name, sent.get(name)) for name in ("high_noise_cfg", "low_noise_cfg")}
-    values |= _legs(sample) | _after_the_sampler(request) | interpolation_used(plan.graph)
+    values |= _legs(sample) | _after_the_sampler(request)
+    values |= upscaling_used(plan.graph) | interpolation_used(plan.graph)
     values |= {name: prepare.get(name, plan.value(PREPARE, name)) for name in ("sizing", "fit")}
     of_nodes = [sentence for report in said.values() for sentence in report.get("warnings") or ()]
     seconds = sample.get("seconds")

@@ -93,6 +93,11 @@ class Settings(EnvironmentSettings):
     rife: str | None = Field(
         None, alias="WAN_RELAY_RIFE", description="RIFE's file name; else the first that has `rife` in its name"
     )
+    upscale_model: str | None = Field(
+        None,
+        alias="WAN_RELAY_UPSCALE_MODEL",
+        description="the file of `upscale_factor`, in `upscale_models`; else the first by name",
+    )
     model_files: Annotated[dict[str, str], FROM_JSON] = Field(
         {},
         alias="WAN_RELAY_MODEL_FILES",
@@ -149,7 +154,7 @@ class Settings(EnvironmentSettings):
         1280 * 720 * 161 * 5,
         ge=1,
         alias="WAN_RELAY_MAX_SAVED_PIXELS",
-        description="width x height x frames after interpolation; each takes 12 bytes of memory",
+        description="width x height x frames after upscaling and interpolation; each takes 12 bytes of memory",
     )
     min_free_disk_mb: Megabytes = Field(
         500, alias="WAN_RELAY_MIN_FREE_DISK_MB", description="free disk that a job asks for before it starts"

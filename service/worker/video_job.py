@@ -5,7 +5,7 @@ import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -14,8 +14,9 @@ from ..contract.video_answer import ModelUse, VideoAnswer
 from ..contract.video_request import VideoRequest, draw_seed
 from ..media.images import load_image
 from ..media.plain_image import PlainImage
-from .comfyui.client import OnProgress, Run, free_memory, planned_switch, upload
+from .comfyui.client import OnProgress, Run, class_facts, free_memory, planned_switch, upload
 from .comfyui.process import ComfyGoneError, ComfyProcess
+from .exported_graph import NodeFacts
 from .interpolation import InterpolationModel
 from .interpolation_model import find_interpolation_model
 from .lora_rows import blamed_on_request
@@ -27,11 +28,14 @@ from .progress_updates import Follower
 from .result import describe_video
 from .saved_video import Video, find_video
 from .settings import Settings
+from .upscale_model import with_upscale_model
+from .upscaling import MODEL_LOADER as UPSCALE_LOADER
 from .url_loras.access import refuse_hosts
 from .url_loras.cache import LoraCache
 from .url_loras.job_loras import JobLoras
 from .workflow import LOAD, SAMPLE, Plan, build_plan
 
+Request = TypeVar("Request", bound=VideoRequest)
 Images = tuple[PlainImage | None, PlainImage | None]
 # (files, answer without them, seconds that are left of the job) -> the answer as it goes out. Raises JobError.
 # The files of a bundled workflow are one video.
@@ -165,9 +169,27 @@ class VideoJob:
         """`folder` is the job's own, in ComfyUI's output folder."""
         start, end = [await self._upload(image) if image else None for image in images]
         end = start if self._request.loop else end
-        request = self._loras.with_file_names(self._request)
+        request = await self._with_files(self._request)
         model = await self._interpolation_model()
         return build_plan(request, self._seed, start, end, f"{folder}/video", self._settings, model)
+
+    async def _with_files(self, request: Request) -> Request:
+        """The request with the names of files on this worker; ComfyUI has the nodes for them."""
+        request = await asyncio.to_thread(with_upscale_model, self._loras.with_file_names(request), self._settings)
+        if request.is_upscaled:
+            await self._facts_of({UPSCALE_LOADER})
+        return request
+
+    async def _facts_of(self, classes: set[str]) -> dict[str, NodeFacts]:
+        """Of every class that there is. ComfyUI is started anew with all that is installed where it lacks one."""
+        facts = await class_facts(self._session, self._process, classes)
+        if len(facts) < len(classes) and not self._process.is_whole:
+            print(f"job {self._job_id}: needs a node that was not loaded; all are now", file=sys.stderr, flush=True)
+            self._process.start_whole()
+            await self._process.wait_ready()
+            self._note("ready_s", self._started)
+            facts = await class_facts(self._session, self._process, classes)
+        return facts
 
     async def _interpolation_model(self) -> InterpolationModel | None:
         return await asyncio.to_thread(find_interpolation_model, self._request.interpolation, self._settings)

@@ -16,6 +16,7 @@ from ..contract.video_request import VideoRequest, field_range
 from .interpolation import INTERPOLATE, InterpolationModel, add_interpolation
 from .lora_rows import LORAS, add_loras
 from .settings import Settings
+from .upscaling import add_upscaling
 
 Graph = dict[str, dict[str, Any]]
 
@@ -128,6 +129,7 @@ def fill_plan(
     _check_opening(plan)
     plan.warnings += _negative_warnings(request, plan)
     add_loras(graph, find_node(graph, SAMPLE), request.loras or ())
+    add_upscaling(graph, find_node(graph, SAVE), request)
     plan.warnings += add_interpolation(graph, find_node(graph, SAVE), request, interpolation_model)
     _check_budget(plan, request, settings)
 
@@ -244,8 +246,9 @@ def _check_budget(plan: Plan, request: VideoRequest, settings: Settings) -> None
     width, height, length = (plan.value(PREPARE, name) for name in ("width", "height", "length"))
     factor = request.interpolation_factor if request.is_interpolated else 1
     _check_pixels(width, height, length, settings.max_video_pixels, "the length", "length")
-    saved = factor * (length - 1) + 1
-    _check_pixels(width, height, saved, settings.max_saved_pixels, "interpolation_factor", "interpolation_factor")
+    saved = (round(width * request.upscale_factor), round(height * request.upscale_factor), factor * (length - 1) + 1)
+    other = "upscale_factor" if request.is_upscaled else "interpolation_factor"
+    _check_pixels(*saved, settings.max_saved_pixels, other, other)
 
 
 def _check_pixels(width: int, height: int, frames: int, most: int, other: str, field: str) -> None:

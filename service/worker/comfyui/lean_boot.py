@@ -15,16 +15,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-EXTRA_NODES = ("nodes_frame_interpolation.py",)
+# Core's file of nodes, and the kind of model without which no request asks for them; "" for one that costs nothing.
+EXTRA_NODES = {"nodes_frame_interpolation.py": "", "nodes_upscale_model.py": "upscale_models"}
 
 
 async def few_extra_nodes() -> list[str]:
     """In place of nodes.init_builtin_extra_nodes: the files that could not be imported."""
     nodes: Any = sys.modules["nodes"]
+    lists: Any = sys.modules["folder_paths"]
     folder = Path(nodes.__file__).parent / "comfy_extras"
     return [
         name
-        for name in EXTRA_NODES
+        for name, kind in EXTRA_NODES.items()
+        if not kind or lists.get_filename_list(kind)
         if not await nodes.load_custom_node(str(folder / name), module_parent="comfy_extras")
     ]
 

@@ -34,6 +34,7 @@ KINDS = (
     *("upscale_models", "latent_upscale_models", "style_models", "model_patches", "audio_encoders"),
     "frame_interpolation",
 )
+SUFFIXES = (".safetensors", ".sft", ".pth", ".pt", ".pt2", ".ckpt", ".bin", ".pkl")
 _OLD_KINDS = {"unet": "diffusion_models", "clip": "text_encoders"}
 
 
@@ -88,6 +89,19 @@ def candidates(file: ModelFile, folders: Folders) -> Iterator[Path]:
     for kind in dict.fromkeys(_OLD_KINDS.get(name, name) for name in file.folders):
         for folder in folders.get(kind, ()):
             yield folder / file.name
+
+
+def listed(kind: str, folders: Folders) -> list[str]:
+    """The names of a kind's files as ComfyUI lists them, below its folders and through links; sorted."""
+    return sorted(
+        {
+            Path(place, name).relative_to(folder).as_posix()
+            for folder in folders.get(kind, ())
+            for place, _, names in os.walk(folder, followlinks=True)
+            for name in names
+            if name.lower().endswith(SUFFIXES)
+        }
+    )
 
 
 def paths_config(sections: Iterable[Section]) -> str:

@@ -284,6 +284,31 @@ def test_an_operators_model_file_makes_the_frames_in_between(endpoint):
     assert endpoint.video(**same, interpolation="rife")["interpolation"] == "minterpolate"
 
 
+def test_an_operators_model_file_makes_the_frames_larger(endpoint):
+    """Put there while the lean ComfyUI runs, which has no node for it: it is started with all of them."""
+    from wan_relay.tests.engine.video.upscaling_models import save_upscaler
+
+    file = endpoint.folder / "models" / "upscale_models" / "x2.safetensors"
+    same = {"length": 5, "crf": 4}
+    forward = pictures_of(endpoint.video(**same)["video"])
+    assert endpoint.error(**same, upscale_factor=2).startswith("MODEL_MISSING: upscale_factor needs a model file, ")
+    save_upscaler(file, 2)
+    try:
+        made = endpoint.video(**same, upscale_factor=3, interpolation="film")
+    finally:
+        file.unlink()
+    assert frames_of(made["video"]) == (9, 192, 192, 32.0)
+    assert [made[name] for name in ("width", "height", "upscale_factor", "upscale_model")] == [
+        192,
+        192,
+        3.0,
+        "x2.safetensors",
+    ]
+    assert "the model's scale is 2; the rest to 3 is Lanczos, which adds no detail." in made["warnings"]
+    assert np.abs(pictures_of(made["video"])[::2, 1::3, 1::3] - forward).mean() < 4.0
+    assert endpoint.left_files() == []
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [

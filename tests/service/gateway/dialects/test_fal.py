@@ -232,7 +232,10 @@ def test_a_lora_that_cannot_be_found_is_refused(lora: dict[str, Any], sentence: 
 )
 def test_what_is_said_of_a_lora_names_the_clients_field(said: str, shown: str) -> None:
     status, body = fal.reject(Failure(code="INVALID_LORA", sentence=said, field="loras"), "r1")
-    assert (status, [(detail["loc"], detail["msg"]) for detail in body["detail"]]) == (422, [(["body", "loras"], shown)])
+    assert (status, [(detail["loc"], detail["msg"]) for detail in body["detail"]]) == (
+        422,
+        [(["body", "loras"], shown)],
+    )
     other = fal.reject(Failure(code="INVALID_VALUE", sentence="low in loras item 2", field="prompt"), "r1")[1]
     assert other["detail"][0]["msg"] == "low in loras item 2"
 
