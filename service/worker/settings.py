@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from ..contract.seeds import MAX_VIDEOS
 from ..environment_settings import FROM_JSON, EnvironmentSettings, Hosts
 from ..media.addresses import TrustedHosts
 from ..media.bucket import Bucket
@@ -150,6 +151,13 @@ class Settings(EnvironmentSettings):
         ge=1,
         alias="WAN_RELAY_MAX_SAVED_PIXELS",
         description="width x height x frames after interpolation; each takes 12 bytes of memory",
+    )
+    max_videos: int = Field(
+        8,
+        ge=1,
+        le=MAX_VIDEOS,
+        alias="WAN_RELAY_MAX_VIDEOS",
+        description="videos of one job, all within its budget of time",
     )
     min_free_disk_mb: Megabytes = Field(
         500, alias="WAN_RELAY_MIN_FREE_DISK_MB", description="free disk that a job asks for before it starts"
