@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
@@ -104,6 +104,25 @@ class Settings(EnvironmentSettings):
     job_timeout_s: Seconds = Field(
         570, alias="WAN_RELAY_JOB_TIMEOUT_S", description="one job's budget; keep it under the endpoint's own"
     )
+    endpoint_type: Literal["queue", "LB"] = Field(
+        "queue",
+        alias="WAN_RELAY_ENDPOINT_TYPE",
+        description="queue: jobs by RunPod's SDK; LB: HTTP of its own, for an endpoint of type Load Balancer",
+    )
+    port: int = Field(80, ge=0, le=65535, alias="PORT", description="of that HTTP; RunPod sets it")
+    health_port: int | None = Field(
+        None, ge=0, le=65535, alias="PORT_HEALTH", description="of its /ping, if that is another one; RunPod sets it"
+    )
+    load_balancer_host: str = Field(
+        "0.0.0.0", alias="WAN_RELAY_LB_HOST", description="the address that it listens on; nobody is asked for a key"
+    )
+    load_balancer_timeout_s: float = Field(
+        300,
+        gt=0,
+        lt=330,
+        alias="WAN_RELAY_LB_TIMEOUT_S",
+        description="one request's budget there; RunPod cuts the connection after 330 s",
+    )
     download_timeout_s: Seconds = Field(30, alias="WAN_RELAY_DOWNLOAD_TIMEOUT_S", description="one image, in total")
     upload_timeout_s: Seconds = Field(
         60, alias="WAN_RELAY_UPLOAD_TIMEOUT_S", description="one video to the bucket, in total"
@@ -197,6 +216,15 @@ class Settings(EnvironmentSettings):
     bucket_secret_access_key: str | None = Field(
         None, alias="BUCKET_SECRET_ACCESS_KEY", description="S3 secret", repr=False
     )
+
+    @property
+    def load_balancer_ports(self) -> tuple[int, int]:
+        """Of requests, and of the health check."""
+        return self.port, self.port if self.health_port is None else self.health_port
+
+    def for_load_balancer(self) -> Self:
+        """The same with a request's budget for a job's."""
+        return self.model_copy(update={"job_timeout_s": min(self.job_timeout_s, self.load_balancer_timeout_s)})
 
     @property
     def input_directory(self) -> Path:
