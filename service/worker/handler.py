@@ -23,17 +23,19 @@ def main() -> None:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         sys.exit(f"{fault['loc'][0]}: {fault['msg']}")
-    if settings.endpoint_type == "LB":
-        from .load_balancer.server import serve
-
-        serve(settings.for_load_balancer())
-    worker = Worker(settings, send_progress)
+    is_balanced = settings.endpoint_type == "LB"
+    worker = Worker(settings.for_load_balancer() if is_balanced else settings, send_progress)
     worker.start()
     try:
-        # Imported while ComfyUI boots: the SDK takes more than a second.
-        import runpod
+        # Imported while ComfyUI boots: each takes more than a second.
+        if is_balanced:
+            from .load_balancer.server import serve
 
-        runpod.serverless.start({"handler": worker.answer})
+            serve(worker)
+        else:
+            import runpod
+
+            runpod.serverless.start({"handler": worker.answer})
     finally:
         worker.stop()
 

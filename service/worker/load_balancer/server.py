@@ -3,19 +3,18 @@
 import signal
 import socket
 import sys
+from typing import NoReturn
 
 import uvicorn
 
 from ..job import Worker
-from ..settings import Settings
 from .http_face import HttpFace
 
 
-def serve(settings: Settings) -> None:
-    """Exit code 1 where the worker is to be replaced. Prints `ready http://host:port` when it serves."""
-    # Bound before ComfyUI starts: a port that is in use costs no time.
+def serve(worker: Worker) -> NoReturn:
+    """Ends the process: with exit code 1 where the worker is to be replaced. Prints `ready http://host:port`."""
+    settings = worker.settings
     listeners = [_listener(settings.load_balancer_host, port) for port in dict.fromkeys(settings.load_balancer_ports)]
-    worker = Worker(settings, lambda job, update: None)
     face = HttpFace(worker, on_lost=lambda: setattr(server, "should_exit", True))
     config = uvicorn.Config(
         face.application(),
@@ -26,13 +25,9 @@ def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=round(settings.job_timeout_s) + 15,
     )
     server = _Server(config, f"ready http://{settings.load_balancer_host}:{listeners[0].getsockname()[1]}")
-    worker.start()
     for sign in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again when it has ended
         signal.signal(sign, lambda *_: sys.exit(0))
-    try:
-        server.run(listeners)
-    finally:
-        worker.stop()
+    server.run(listeners)
     sys.exit(1 if face.readiness.is_lost else 0)
 
 
