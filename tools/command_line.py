@@ -35,9 +35,10 @@ def serve(options: argparse.Namespace) -> None:
 def worker(options: argparse.Namespace) -> None:
     env = environment("worker")
     check_port(options.port)
-    key = ["--api-key", options.api_key] if options.api_key else []
+    how = ["--api-key", options.api_key] if options.api_key else []
+    how += ["--load-balancer"] if options.load_balancer else []
     toy = {"WAN_RELAY_MODEL_FILES": json.dumps(TOY_FILES)}
-    become(env.inside("service.local_runpod", "--port", options.port, *key), env.variables() | toy)
+    become(env.inside("service.local_runpod", "--port", options.port, *how), env.variables() | toy)
 
 
 def gateway(options: argparse.Namespace) -> None:
@@ -96,6 +97,7 @@ def command_line() -> Parser:
     added = command("worker", worker, "the RunPod worker on a local RunPod platform")
     added.add_argument("--port", type=number(1, 65535), default=8000)
     added.add_argument("--api-key", metavar="KEY")
+    added.add_argument("--load-balancer", action="store_true", help="as a worker of a Load Balancer endpoint")
     added = command("gateway", gateway, "an HTTP gateway for several providers' clients, with one executor")
     added.add_argument("--port", type=number(1, 65535), default=8100)
     added.add_argument("--api-key", metavar="KEY")

@@ -64,6 +64,11 @@ CODES: dict[str, Code] = {
     "RESULT_TOO_LARGE": Code(500, "The video does not fit the platform's answer, and no bucket is configured."),
     "UPLOAD_FAILED": Code(502, "The bucket did not take the video, and the answer cannot carry it.", is_retryable=True),
     "DISK_FULL": Code(503, "The worker's disk is full; the worker is replaced.", is_retryable=True),
+    "WORKER_BUSY": Code(
+        429,
+        "A worker of a Load Balancer endpoint has a request already; `Retry-After` says when to come again.",
+        is_retryable=True,
+    ),
     "UNAUTHORIZED": Code(401, "No key came, or one that is not known here.", is_the_gateways=True),
     "NOT_FOUND": Code(404, "There is no such task, file or address for this key.", is_the_gateways=True),
     "METHOD_NOT_ALLOWED": Code(405, "The address takes other methods.", is_the_gateways=True),

@@ -1,8 +1,11 @@
 """What a job says about itself while it runs."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from .video_answer import SeriesVideo
 
 Expert = Literal["opening", "high_noise", "low_noise"]
 Stage = Literal["downloading", "waiting", "loading", "sampling", "decoding", "saving"]
@@ -20,12 +23,19 @@ class Progress(BaseModel):
     )
     step: int = Field(description="steps done")
     steps: int = Field(description="steps in all, 0 until they are known")
-    progress: float = Field(description="the share of the steps that is done, 0 to 1")
+    progress: float = Field(
+        description="the share of the steps that is done, 0 to 1; of all videos where they are several"
+    )
     expert: Expert | None = Field(
         default=None, description="whose step it was, of a pair: `opening`, `high_noise` or `low_noise`"
     )
     node: str | None = Field(
         default=None, description="title of the node whose steps these are, of a workflow of the client's own"
+    )
+    video: int | None = Field(default=None, description="which of several videos this is about, from 1")
+    videos: int | None = Field(default=None, description="how many the job makes")
+    made: list[SeriesVideo] | None = Field(
+        default=None, description="those that lie in the bucket already: `seed` and `video_url` of each"
     )
     seconds_left: float | None = Field(
         default=None, description="what the steps that are left will take, at the pace of those that are done"
@@ -42,6 +52,12 @@ class Progress(BaseModel):
         elif switch_step is not None:
             expert = "high_noise" if step <= switch_step else "low_noise"
         return cls(step=step, steps=steps, progress=round(step / steps, 3), expert=expert, node=node)
+
+    def of_several(self, video: int, videos: int, made: Sequence[SeriesVideo]) -> Self:
+        """The same about `video` (from 1) of `videos`, when `made` lie in the bucket."""
+        share = round((video - 1 + self.progress) / videos, 3)
+        told = {"video": video, "videos": videos, "progress": share} | ({"made": list(made)} if made else {})
+        return self.model_copy(update=told)
 
     def to_wire(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude_none=True)

@@ -34,6 +34,22 @@ class ModelUse(BaseModel):
     sha256: str | None = Field(description="of its content; null until it is known")
 
 
+class SeriesVideo(BaseModel):
+    """One of several videos of a job: a file in one of two forms, or why there is none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(description="the seed that was used, or would have been")
+    video: str | None = Field(default=None, description="the file as raw base64, no prefix")
+    video_url: str | None = Field(default=None, description="in its place when the file went to the bucket")
+    error: str | None = Field(
+        default=None, description="why there is neither: `CODE: one sentence`, as of a failed job"
+    )
+    timings: Timings | None = Field(
+        default=None, description="`comfyui_s` and the experts' seconds of this video alone"
+    )
+
+
 class VideoAnswer(BaseModel):
     """What was made, and with which values: those that were used, not those that were asked for."""
 
@@ -41,6 +57,9 @@ class VideoAnswer(BaseModel):
 
     video: str | None = Field(None, description="the file as raw base64, no prefix")
     video_url: str | None = Field(None, description="in its place when the file went to the bucket; lives seven days")
+    videos: list[SeriesVideo] | None = Field(
+        None, description="of a request with `seeds` or `num_videos`: every video in their order, see below"
+    )
     seed: int = Field(description="the seed that was used, also when it was drawn")
     width: int = Field(description="pixels of the file")
     height: int = Field(description="pixels of the file")

@@ -6,7 +6,6 @@ defaults written here are those of `wan22_i2v_4step`.
 """
 
 import difflib
-import secrets
 from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,10 +16,9 @@ from .errors import JobError
 from .lora_request import Loras
 from .public_text import MAX_SENTENCE, public_text
 from .scalars import FilePath, Flag, Name, Prompt, Real, Text, Whole, lower_case
+from .seeds import MAX_SEED, MAX_VIDEOS, Seeds, drawn, seeds_to_use
 
 MAX_UNKNOWN_SHOWN = 10
-MAX_SEED = 2**64 - 1
-MAX_DRAWN_SEED = 2**53 - 1
 
 WorkflowName = Literal[
     "wan22_i2v_4step",
@@ -48,7 +46,7 @@ EncoderPreset = Literal["fast", "balanced", "small"]
 
 
 class VideoRequest(BaseModel):
-    """One video. Unknown fields are listed in the answer's warnings (an error if `strict`)."""
+    """One video, or a series of seeds. Unknown fields are listed in the answer's warnings (an error if `strict`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -99,6 +97,10 @@ class VideoRequest(BaseModel):
     boundary: Real = Field(0.9, ge=0, le=1, description="noise level of the hand-over, when switch is boundary")
     switch_step: Whole = Field(2, ge=0, le=100, description="first low-noise step, when switch is step")
     seed: Whole = Field(-1, ge=-1, le=MAX_SEED, description="-1 or null draws one; the answer carries the seed used")
+    seeds: Seeds | None = Field(None, description="a video for each of these seeds, -1 draws one: see Several videos")
+    num_videos: Whole | None = Field(
+        None, ge=1, le=MAX_VIDEOS, description="so many videos: with seed and the seeds after it, or with drawn ones"
+    )
     loras: Loras | None = Field(
         None,
         description="up to 5 objects `{high, low, high_strength, low_strength}`: names in the volume's loras folder "
@@ -160,7 +162,17 @@ class VideoRequest(BaseModel):
                 _conflict(f"{name} needs interpolation beside it", name)
         if self.upscale_model is not None and "upscale_factor" not in sent:
             _conflict("upscale_model needs upscale_factor beside it", "upscale_model")
+        self._seeds_agree()
         return self
+
+    def _seeds_agree(self) -> None:
+        count = self.num_videos
+        if self.seeds is not None and "seed" in self.model_fields_set:
+            _conflict("seed and seeds exclude each other", "seeds")
+        if self.seeds is not None and count not in (None, len(self.seeds)):
+            _conflict(f"num_videos is {count} and seeds has {len(self.seeds)}; one of them is enough", "num_videos")
+        if count is not None and self.seed + count - 1 > MAX_SEED:
+            _conflict(f"num_videos is {count} and only {MAX_SEED - self.seed} seeds come after seed", "num_videos")
 
     def _prompt_says_something(self) -> None:
         if not self.prompt.strip():
@@ -205,6 +217,15 @@ class VideoRequest(BaseModel):
     @property
     def is_upscaled(self) -> bool:
         return self.upscale_factor > 1
+
+    @property
+    def is_series(self) -> bool:
+        """Whether several videos are asked for, be it a series of one."""
+        return self.seeds is not None or self.num_videos is not None
+
+    def seeds_to_use(self) -> list[int]:
+        """One for each video; drawn anew with each call."""
+        return seeds_to_use(self.seed, self.seeds, self.num_videos)
 
     @property
     def is_interpolated(self) -> bool:
@@ -279,7 +300,7 @@ def parse_fields(raw: dict[str, Any], model: type[Request]) -> tuple[Request, li
 
 def draw_seed(request: VideoRequest) -> int:
     """The seed to use; a drawn one stays exact in JavaScript."""
-    return request.seed if request.seed >= 0 else secrets.randbelow(MAX_DRAWN_SEED + 1)
+    return drawn(request.seed)
 
 
 def _unknown_field(name: str, what: str) -> str:

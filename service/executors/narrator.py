@@ -1,9 +1,10 @@
 """A task's way in words and in figures, from what the worker's job or a RunPod endpoint says."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..contract.progress import Progress, Stage
+from ..contract.video_answer import SeriesVideo
 from .record import Record
 
 _BEGINS: dict[Stage, str] = {
@@ -50,6 +51,9 @@ class Narrator:
         self, step: int, steps: int, switch_step: int | None, opening_steps: int = 0, node: str | None = None
     ) -> None:
         self.heard(Progress.of_step(step, steps, switch_step, opening_steps, node))
+
+    def video(self, number: int, count: int, made: Sequence[SeriesVideo]) -> None:
+        self.log(f"video {number} of {count}")
 
     def heard(self, progress: Progress) -> None:
         """A step of the sampler. The same one again says nothing."""

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from ..contract.video_request import MAX_DRAWN_SEED
+from ..contract.seeds import MAX_DRAWN_SEED
 from ..store.object_store import Content, ObjectStore, StoreUnavailableError
 from ..tasks.names import result_key
 from ..tasks.task import Order, Video

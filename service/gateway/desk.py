@@ -14,7 +14,8 @@ from dbos import error as dbos_error
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..contract.errors import JobError
-from ..contract.video_request import MAX_DRAWN_SEED, VideoRequest
+from ..contract.seeds import MAX_DRAWN_SEED
+from ..contract.video_request import VideoRequest
 from ..media.base64_text import decode_base64
 from ..store.object_store import Content, ObjectNotFoundError, ObjectStore, StoredObject, StoreError, StoreFullError
 from ..store.signed_paths import SignatureError

@@ -1,8 +1,9 @@
 """A local RunPod: the real SDK loop in a worker process, and the real HTTP API in front of it.
 
-    python -m service.local_runpod [--host 127.0.0.1] [--port 8000] [--api-key KEY]
+    python -m service.local_runpod [--host 127.0.0.1] [--port 8000] [--api-key KEY] [--load-balancer]
 
-prints `ready http://127.0.0.1:8000/v2/local`. The worker is configured by its usual environment variables;
+prints `ready http://127.0.0.1:8000/v2/local`; with --load-balancer it is the worker alone, with its own HTTP there.
+The worker is configured by its usual environment variables;
 COMFYUI_PATH is needed, and WAN_RELAY_MODELS (else WAN_RELAY_TOY_MODELS) names the models folder. Webhooks go to the
 public internet and to the hosts in WAN_RELAY_TRUSTED_HOSTS (host[:port], comma-separated) only. Limits,
 retention and odd corners are those that were measured on the platform: a result over the limit leaves a
@@ -26,6 +27,7 @@ from ..media.addresses import TrustedHosts
 from .callers import is_loopback
 from .endpoint import Endpoint
 from .jobs import Limits
+from .load_balancer import serve_load_balancer
 from .worker_process import WorkerProcess, own_url, worker_environment
 
 
@@ -86,6 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in, and needs a key")
     parser.add_argument("--port", type=port_number, default=8000, help="0 takes a free port")
     parser.add_argument("--api-key", default="", help="the bearer key that clients must send")
+    parser.add_argument("--load-balancer", action="store_true", help="the worker of a Load Balancer endpoint")
     options = parser.parse_args(arguments)
     api_key = options.api_key.strip()
     if not api_key and not is_loopback(options.host):
@@ -93,6 +96,12 @@ def main(arguments: list[str] | None = None) -> None:
         parser.exit(2, f"--host {host} lets other machines in: give --api-key KEY, which they must send\n")
     if "COMFYUI_PATH" not in os.environ:
         parser.exit(2, "COMFYUI_PATH must name ComfyUI's folder\n")
+    if options.load_balancer:
+        if api_key or not is_loopback(options.host):
+            parser.exit(
+                2, "--load-balancer asks for no key, as on RunPod the balancer does, and serves this machine alone\n"
+            )
+        return asyncio.run(serve_load_balancer(options.host, options.port))
     logging.getLogger("aiohttp.server").addFilter(is_own_fault)
     try:
         trusted_hosts = TrustedHosts.parse(os.environ.get("WAN_RELAY_TRUSTED_HOSTS", ""))

@@ -62,7 +62,7 @@ class GraphJob(VideoJob):
             self._warnings += [f"{one.name}: {sentence}" for sentence in picture.warnings]
         return ends.result()
 
-    async def _planned(self, images: Images, folder: str) -> Plan:
+    async def _planned(self, images: Images, seed: int, folder: str) -> Plan:
         fields = await self._with_files(self._graph_request.fields)
         plan = Plan({key: node | {"inputs": dict(node["inputs"])} for key, node in self._graph_request.graph.items()})
         ends = {name: image for name, image in zip(("start_image", "end_image"), images, strict=True) if image}

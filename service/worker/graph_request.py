@@ -41,6 +41,9 @@ def read_graph_request(raw: dict[str, Any], settings: Settings) -> GraphRequest 
     else:
         return None
     fields, warnings = parse_fields({key: value for key, value in raw.items() if key != "workflow"}, GraphFields)
+    if fields.is_series:
+        named = "num_videos" if fields.seeds is None else "seeds"
+        raise JobError("CONFLICT", f"{named} is for the bundled workflows; send a job for each seed of this one", named)
     return GraphRequest(graph, name, fields, warnings)
 
 

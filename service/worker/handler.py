@@ -1,4 +1,4 @@
-"""RunPod's entry: `python -m service.worker.handler`. Wiring only; job.py answers."""
+"""RunPod's entry, of both types of endpoint: `python -m service.worker.handler`. Wiring only; job.py answers."""
 
 import os
 import sys
@@ -19,16 +19,23 @@ def send_progress(job: PlatformJob, update: dict[str, Any]) -> None:
 def main() -> None:
     os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
     try:
-        worker = Worker(Settings.from_environment(), send_progress)
+        settings = Settings.from_environment()
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         sys.exit(f"{fault['loc'][0]}: {fault['msg']}")
+    is_balanced = settings.endpoint_type == "LB"
+    worker = Worker(settings.for_load_balancer() if is_balanced else settings, send_progress)
     worker.start()
     try:
-        # Imported while ComfyUI boots: the SDK takes more than a second.
-        import runpod
+        # Imported while ComfyUI boots: each takes more than a second.
+        if is_balanced:
+            from .load_balancer.server import serve
 
-        runpod.serverless.start({"handler": worker.answer})
+            serve(worker)
+        else:
+            import runpod
+
+            runpod.serverless.start({"handler": worker.answer})
     finally:
         worker.stop()
 

@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..contract.video_answer import VideoAnswer
 from ..contract.video_request import VideoRequest, is_ping, parse_request
 from .comfyui.client import ask
 from .comfyui.process import PACK, ComfyGoneError, ComfyProcess, http_session
-from .delivery import deliver
+from .delivery import answer_size, deliver
 from .graph_job import GraphJob
 from .graph_request import GraphRequest, own_workflows, read_graph_request
 from .model_files.hashes import ModelHashes
@@ -26,6 +27,7 @@ from .output_files import OutputFile
 from .progress_updates import Follower, ProgressUpdates
 from .read_ahead import ReadAhead
 from .saved_video import Video
+from .series_job import PartOfSeriesError, Room, SeriesJob
 from .settings import Settings
 from .stock_answer import deliver_files
 from .url_loras.cache import LoraCache
@@ -37,6 +39,16 @@ LAST_ANSWER_S = 10.0
 PlatformJob = dict[str, Any]
 Answer = dict[str, Any]
 SendProgress = Callable[[PlatformJob, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, as the side that it came from sees it: `budget` is the bytes of JSON that its answer may have."""
+
+    job_id: str
+    budget: int
+    follower: Follower
+    s3_config: Any = None
 
 
 class Worker:
@@ -84,32 +96,46 @@ class Worker:
 
     async def answer(self, job: PlatformJob) -> Answer:
         """The handler. An error is a non-empty string under `error`; only cancellation is raised."""
+        job_id = str(job.get("id", ""))
+        updates = ProgressUpdates(lambda progress: self._send_progress(job, progress.to_wire()))
+        call = Call(job_id, self.settings.result_budget(job_id), updates, job.get("s3Config"))
         try:
-            return await self._answer(job)
+            answer = await self.output(job.get("input"), call)
+        except PartOfSeriesError as error:
+            answer = error.answer.to_wire() | ({"refresh_worker": True} if error.refresh_worker else {})
         except JobError as error:
             return {"error": str(error)} | ({"refresh_worker": True} if error.refresh_worker else {})
-        except Exception:
-            print(f"job {job.get('id')}: {traceback.format_exc()}", file=sys.stderr, flush=True)
-            return {"error": "INTERNAL_ERROR: the worker failed; its log says more under this job's id"}
+        if answer.keys() & {"images", "videos"}:  # updates may have come until just now
+            await updates.quiet()
+        return answer
 
-    async def _answer(self, job: PlatformJob) -> Answer:
+    async def output(self, given: Any, call: Call) -> Answer:
+        """What a job's `input` comes to. Raises JobError; a fault of our own is one too, and in the log."""
         started = time.monotonic()
-        raw = from_text(job.get("input"))
+        try:
+            return await self._output(given, call, started)
+        except JobError:
+            raise
+        except Exception:
+            print(f"job {call.job_id}: {traceback.format_exc()}", file=sys.stderr, flush=True)
+            sentence = "the worker failed; its log says more under this job's id"
+            raise JobError("INTERNAL_ERROR", sentence) from None
+
+    async def _output(self, given: Any, call: Call, started: float) -> Answer:
+        raw = from_text(given)
         if is_ping(raw):
             async with self._turn:
                 return await self._ping()
         assert isinstance(raw, dict)
-        updates = ProgressUpdates(lambda progress: self._send_progress(job, progress.to_wire()))
-        job_id = str(job.get("id", ""))
         graph_request = read_graph_request(raw, self.settings)
         if graph_request is not None:
-            way_out = self._in_stock_shape(graph_request, job_id, job.get("s3Config"))
-            answer = await self.run_graph(graph_request, job_id, updates, way_out, started)
-            await updates.quiet()
-            return answer.to_wire()
+            way_out = self._in_stock_shape(graph_request, call)
+            return (await self.run_graph(graph_request, call.job_id, call.follower, way_out, started)).to_wire()
         request, warnings = parse_request(raw)
-        way_out = self._to_the_platform(request, job_id, job.get("s3Config"))
-        return (await self.make_video(request, warnings, job_id, updates, way_out, started)).to_wire()
+        if request.is_series:
+            return (await self._make_series(request, warnings, call, started)).to_wire()
+        way_out = self._to_the_caller(request, call, Room(call.budget, 1))
+        return (await self.make_video(request, warnings, call.job_id, call.follower, way_out, started)).to_wire()
 
     async def make_video(
         self,
@@ -123,6 +149,16 @@ class Worker:
         """One job, when its turn comes; nothing is left of it, whatever came of it. Raises JobError."""
         first = partial(VideoJob, request, warnings)
         return await self._in_turn(first, job_id, follower, way_out, started)
+
+    async def _make_series(self, request: VideoRequest, warnings: list[str], call: Call, started: float) -> VideoAnswer:
+        """`make_video` for each seed of the request. Raises PartOfSeriesError where some were made, else JobError."""
+        count, most = request.num_videos or len(request.seeds or ()), self.settings.max_videos
+        if count > most:
+            named = "num_videos" if request.seeds is None else "seeds"
+            raise JobError("OUT_OF_RANGE", f"this worker makes at most {most} videos a job, got {count}", named)
+        way_out = self._to_the_caller(request, call, Room(call.budget, count))
+        first = partial(SeriesJob, call.budget, request, warnings)
+        return await self._in_turn(first, call.job_id, call.follower, way_out, started)
 
     async def run_graph(
         self, request: GraphRequest, job_id: str, follower: Follower, way_out: Deliver, started: float
@@ -151,32 +187,35 @@ class Worker:
             except TimeoutError:
                 if not budget.expired():
                     raise
-                raise await self._out_of_time() from None
+                raise work.ended_by(await self._out_of_time()) from None
+            except JobError as error:
+                raise work.ended_by(error) from None
             finally:
                 await _to_the_end(work.clean_up())
 
-    def _to_the_platform(self, request: VideoRequest, job_id: str, s3_config: Any) -> Deliver:
+    def _to_the_caller(self, request: VideoRequest, call: Call, room: Room) -> Deliver:
         """In the answer, or by the job's or the worker's bucket."""
-        settings = self.settings
-        budget, bucket = settings.result_budget(job_id), settings.bucket(s3_config)
+        settings, bucket = self.settings, self.settings.bucket(call.s3_config)
 
         async def way_out(files: Sequence[Video], answer: VideoAnswer, left_s: float) -> VideoAnswer:
             # Half of what is left stays for the other ways, should the bucket not answer.
             upload_timeout_s = min(settings.upload_timeout_s, left_s / 2)
-            return await deliver(files[0], answer, request, budget, bucket, job_id, upload_timeout_s)
+            told = await deliver(files[0], answer, request, room.share(), bucket, call.job_id, upload_timeout_s)
+            room.take(answer_size(told))
+            return told
 
         return way_out
 
-    def _in_stock_shape(self, request: GraphRequest, job_id: str, s3_config: Any) -> Deliver:
-        settings = self.settings
-        budget, bucket = settings.result_budget(job_id), settings.bucket(s3_config)
+    def _in_stock_shape(self, request: GraphRequest, call: Call) -> Deliver:
+        settings, bucket = self.settings, self.settings.bucket(call.s3_config)
 
         async def way_out(files: Sequence[Video], answer: VideoAnswer, left_s: float) -> VideoAnswer:
             assert isinstance(answer, GraphAnswer)
             saved = [file for file in files if isinstance(file, OutputFile)]
             upload_timeout_s = min(settings.upload_timeout_s, left_s / 2)
             named = request.name is not None
-            return await deliver_files(saved, answer, request.fields, named, budget, bucket, job_id, upload_timeout_s)
+            way = (named, call.budget, bucket, call.job_id, upload_timeout_s)
+            return await deliver_files(saved, answer, request.fields, *way)
 
         return way_out
 

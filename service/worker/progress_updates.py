@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..contract.progress import Progress, Stage
+from ..contract.video_answer import SeriesVideo
 
 EVERY_S = 2.0
 QUIET_S = 0.5
@@ -25,9 +26,14 @@ class Follower(Protocol):
         title of the node, in a workflow of the client's own.
         """
 
+    def video(self, number: int, count: int, made: Sequence[SeriesVideo]) -> None:
+        """Video `number` (from 1) of `count` begins; those `made` lie in the bucket already."""
+
 
 class ProgressUpdates:
     """A Follower for the platform: at most one update in two seconds, none for the last step, steps alone.
+
+    Where a video of several went to the bucket, an update says so at once: what is cancelled later is not answered.
 
     An update travels in a thread of its own and could overtake the result, which then would be lost.
     """
@@ -36,6 +42,7 @@ class ProgressUpdates:
         self._send = send
         self._clock = clock
         self._last = -EVERY_S
+        self._series: tuple[int, int, Sequence[SeriesVideo]] | None = None
 
     def stage(self, stage: Stage) -> None:
         pass
@@ -44,11 +51,18 @@ class ProgressUpdates:
         self, step: int, steps: int, switch_step: int | None, opening_steps: int = 0, node: str | None = None
     ) -> None:
         now = self._clock()
-        if step >= steps or now - self._last < EVERY_S:
-            return
+        if step < steps and now - self._last >= EVERY_S:
+            self._tell(Progress.of_step(step, steps, switch_step, opening_steps, node), now)
+
+    def video(self, number: int, count: int, made: Sequence[SeriesVideo]) -> None:
+        self._series = (number, count, made)
+        if made:
+            self._tell(Progress(stage="loading", step=0, steps=0, progress=0.0), self._clock())
+
+    def _tell(self, progress: Progress, now: float) -> None:
         self._last = now
         with contextlib.suppress(Exception):
-            self._send(Progress.of_step(step, steps, switch_step, opening_steps, node))
+            self._send(progress.of_several(*self._series) if self._series else progress)
 
     async def quiet(self) -> None:
         """Returns when the last update has had its time to arrive."""

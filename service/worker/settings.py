@@ -2,10 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
+from ..contract.seeds import MAX_VIDEOS
 from ..environment_settings import FROM_JSON, EnvironmentSettings, Hosts
 from ..media.addresses import TrustedHosts
 from ..media.bucket import Bucket
@@ -108,6 +109,25 @@ class Settings(EnvironmentSettings):
     job_timeout_s: Seconds = Field(
         570, alias="WAN_RELAY_JOB_TIMEOUT_S", description="one job's budget; keep it under the endpoint's own"
     )
+    endpoint_type: Literal["queue", "LB"] = Field(
+        "queue",
+        alias="WAN_RELAY_ENDPOINT_TYPE",
+        description="queue: jobs by RunPod's SDK; LB: HTTP of its own, for an endpoint of type Load Balancer",
+    )
+    port: int = Field(80, ge=0, le=65535, alias="PORT", description="of that HTTP; RunPod sets it")
+    health_port: int | None = Field(
+        None, ge=0, le=65535, alias="PORT_HEALTH", description="of its /ping, if that is another one; RunPod sets it"
+    )
+    load_balancer_host: str = Field(
+        "0.0.0.0", alias="WAN_RELAY_LB_HOST", description="the address that it listens on; nobody is asked for a key"
+    )
+    load_balancer_timeout_s: float = Field(
+        300,
+        gt=0,
+        lt=330,
+        alias="WAN_RELAY_LB_TIMEOUT_S",
+        description="one request's budget there; RunPod cuts the connection after 330 s",
+    )
     download_timeout_s: Seconds = Field(30, alias="WAN_RELAY_DOWNLOAD_TIMEOUT_S", description="one image, in total")
     upload_timeout_s: Seconds = Field(
         60, alias="WAN_RELAY_UPLOAD_TIMEOUT_S", description="one video to the bucket, in total"
@@ -156,6 +176,13 @@ class Settings(EnvironmentSettings):
         alias="WAN_RELAY_MAX_SAVED_PIXELS",
         description="width x height x frames after upscaling and interpolation; each takes 12 bytes of memory",
     )
+    max_videos: int = Field(
+        8,
+        ge=1,
+        le=MAX_VIDEOS,
+        alias="WAN_RELAY_MAX_VIDEOS",
+        description="videos of one job, all within its budget of time",
+    )
     min_free_disk_mb: Megabytes = Field(
         500, alias="WAN_RELAY_MIN_FREE_DISK_MB", description="free disk that a job asks for before it starts"
     )
@@ -194,6 +221,15 @@ class Settings(EnvironmentSettings):
     bucket_secret_access_key: str | None = Field(
         None, alias="BUCKET_SECRET_ACCESS_KEY", description="S3 secret", repr=False
     )
+
+    @property
+    def load_balancer_ports(self) -> tuple[int, int]:
+        """Of requests, and of the health check."""
+        return self.port, self.port if self.health_port is None else self.health_port
+
+    def for_load_balancer(self) -> Self:
+        """The same with a request's budget for a job's."""
+        return self.model_copy(update={"job_timeout_s": min(self.job_timeout_s, self.load_balancer_timeout_s)})
 
     @property
     def input_directory(self) -> Path:

@@ -11,7 +11,7 @@ import aiohttp
 
 from ..contract.errors import JobError
 from ..contract.video_answer import ModelUse, VideoAnswer
-from ..contract.video_request import VideoRequest, draw_seed
+from ..contract.video_request import VideoRequest
 from ..media.images import load_image
 from ..media.plain_image import PlainImage
 from .comfyui.client import OnProgress, Run, class_facts, free_memory, planned_switch, upload
@@ -75,7 +75,7 @@ class VideoJob:
         self._started = started
         self._hashes = hashes
         self._deadline = time.monotonic() + settings.job_timeout_s
-        self._seed = draw_seed(request)
+        self._seeds = request.seeds_to_use()
         megabytes = settings.lora_cache_mb, settings.min_free_disk_mb
         cache = LoraCache(settings.lora_cache_folder, *(1_000_000 * limit for limit in megabytes))
         self._loras = JobLoras(request.loras or (), settings.lora_access, cache, lambda: follower.stage("downloading"))
@@ -85,11 +85,21 @@ class VideoJob:
 
     async def run(self) -> VideoAnswer:
         """Raises JobError."""
+        return await self._video(await self._prepared(), self._seeds[0])
+
+    def ended_by(self, error: JobError) -> JobError:
+        """What is raised when `run` ended by this error, be it a deadline's."""
+        return error
+
+    async def _prepared(self) -> Images:
         refuse_hosts(self._loras.loras, self._loras.access)
         remove_leftovers(self._settings)
         check_disk(self._settings)
-        images = await self._files_while_booting()
-        plan, outputs = await self._sampled(images)
+        return await self._files_while_booting()
+
+    async def _video(self, images: Images, seed: int) -> VideoAnswer:
+        """One run of ComfyUI, and its files on their way out."""
+        plan, outputs = await self._sampled(images, seed)
         files = await asyncio.to_thread(self._files, outputs)
         models = await asyncio.to_thread(self._models, plan)
         self._note("total_s", self._started)
@@ -134,14 +144,14 @@ class VideoJob:
             self._note("loras_s", self._started)
         return start.result(), end.result()
 
-    async def _sampled(self, images: Images) -> tuple[Plan, dict[str, Any]]:
+    async def _sampled(self, images: Images, seed: int) -> tuple[Plan, dict[str, Any]]:
         """The plan and the outputs of a finished run, which is tried once more when ComfyUI dies in it."""
         try:
             try:
-                return await self._run_in_comfyui(images)
+                return await self._run_in_comfyui(images, seed)
             except ComfyGoneError:
                 print(f"job {self._job_id}: {self._process.last_words()}; once more", file=sys.stderr, flush=True)
-                return await self._run_in_comfyui(images)
+                return await self._run_in_comfyui(images, seed)
         except ComfyGoneError:
             raise JobError("COMFYUI_CRASHED", self._process.last_words(), refresh_worker=True) from None
         except JobError as error:
@@ -151,13 +161,13 @@ class VideoJob:
             sentence = self._loras.in_words(error.sentence)
             raise JobError(error.code, sentence, error.field, refresh_worker=error.refresh_worker) from None
 
-    async def _run_in_comfyui(self, images: Images) -> tuple[Plan, dict[str, Any]]:
+    async def _run_in_comfyui(self, images: Images, seed: int) -> tuple[Plan, dict[str, Any]]:
         self._follower.stage("waiting")
         await self._process.wait_ready()
         self._follower.stage("loading")
         self._note("ready_s", self._started)
         token = uuid.uuid4().hex
-        plan = await self._planned(images, f"{OWN_NAME}{token}")
+        plan = await self._planned(images, seed, f"{OWN_NAME}{token}")
         run = Run(self._session, self._process, plan.graph, await self._follow(plan))
         self._runs.append((run, token))
         queued = time.monotonic()
@@ -165,13 +175,13 @@ class VideoJob:
         self._note("comfyui_s", queued)
         return plan, entry.get("outputs") or {}
 
-    async def _planned(self, images: Images, folder: str) -> Plan:
+    async def _planned(self, images: Images, seed: int, folder: str) -> Plan:
         """`folder` is the job's own, in ComfyUI's output folder."""
         start, end = [await self._upload(image) if image else None for image in images]
         end = start if self._request.loop else end
         request = await self._with_files(self._request)
         model = await self._interpolation_model()
-        return build_plan(request, self._seed, start, end, f"{folder}/video", self._settings, model)
+        return build_plan(request, seed, start, end, f"{folder}/video", self._settings, model)
 
     async def _with_files(self, request: Request) -> Request:
         """The request with the names of files on this worker; ComfyUI has the nodes for them."""

@@ -43,7 +43,7 @@ def test_what_a_retry_can_help_is_not_the_callers_fault() -> None:
     for code, known in CODES.items():
         failure = Failure(code=code, sentence="x")
         assert (failure.is_retryable, failure.http_status) == (known.is_retryable, known.http_status)
-        assert known.is_retryable <= (known.http_status >= 500 or code.startswith("DOWNLOAD")), code
+        assert known.is_retryable <= (known.http_status >= 500 or code.startswith(("DOWNLOAD", "WORKER_BUSY"))), code
     assert Failure(code="GPU_ERROR", sentence="x").is_retryable
     assert not Failure(code="OUT_OF_MEMORY", sentence="x").is_retryable
     assert Failure(code="TIMEOUT", sentence="x").http_status == 504

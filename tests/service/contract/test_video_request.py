@@ -5,7 +5,8 @@ import sys
 
 import pytest
 from wan_relay.service.contract.errors import JobError
-from wan_relay.service.contract.video_request import MAX_DRAWN_SEED, VideoRequest, draw_seed, is_ping, parse_request
+from wan_relay.service.contract.seeds import MAX_DRAWN_SEED
+from wan_relay.service.contract.video_request import VideoRequest, draw_seed, is_ping, parse_request
 
 GUIDE = {
     "prompt": "woman dancing gracefully",

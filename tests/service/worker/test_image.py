@@ -104,7 +104,8 @@ def test_versions_are_those_that_were_tested():
     assert f"COMFYUI_VERSION={environment.COMFYUI_VERSION}" in install
     assert f"TORCH=({' '.join(environment.TORCH)})" in install
     pins = dict(line.split("==") for line in (WORKER / "requirements.txt").read_text().splitlines() if "==" in line)
-    assert set(pins) == {"runpod", "aiohttp", "pydantic", "pillow", "av", "botocore", "psutil", "PyYAML"}
+    names = {"runpod", "aiohttp", "fastapi", "uvicorn", "pydantic", "pillow", "av", "botocore", "psutil", "PyYAML"}
+    assert set(pins) == names
     assert not re.search(r"^(torch|numpy)", (WORKER / "requirements.txt").read_text(), re.MULTILINE)
 
 

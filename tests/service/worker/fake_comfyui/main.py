@@ -6,7 +6,8 @@ may load}. Points: boot, upload, queued, sampling, saving, finished. Kinds: kill
 hang (waits for an interrupt), deaf (waits and ignores it), error:<type>:<message>, forget, empty, absent, child (starts
 one that ignores SIGTERM), cut (ends the websocket, and goes on once the client is back).
 A call such as "POST /prompt" or "GET /history/{prompt_id}" is a point too. Its kinds: slow:<seconds>, status:<code>,
-refused (the connection ends before the call is heard), lost (it ends in place of an answer).
+refused (the connection ends before the call is heard), lost (it ends in place of an answer). Any kind may come later:
+after:<times>:<kind>.
 `log.json` beside it lists what clients asked for; `calls.jsonl` every call that arrived, every prompt that was heard,
 and the process ids of children.
 """
@@ -64,6 +65,12 @@ class Fake:
         kind, times = config.get("faults", {}).get(point, ("", 0))
         if times <= 0:
             return ""
+        if kind.startswith("after:") and not kind.startswith("after:0:"):
+            _, left, rest = kind.split(":", 2)
+            config["faults"][point] = [f"after:{int(left) - 1}:{rest}", times]
+            CONFIG.write_text(json.dumps(config))
+            return ""
+        kind = kind.removeprefix("after:0:")
         config["faults"][point] = [kind, times - 1]
         CONFIG.write_text(json.dumps(config))
         if kind == "kill":
