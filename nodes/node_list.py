@@ -2,12 +2,14 @@
 
 from comfy_api.latest import io
 
+from .add_segment import AddSegment
 from .apply_lora_pair import ApplyLoraPair
 from .apply_nag import ApplyNag
 from .encode_prompts import EncodePrompts
 from .guider import Guider
 from .interpolate_frames import InterpolateFrames
 from .load_experts import LoadExperts
+from .long_video import LongVideo
 from .opening_leg import OpeningLegNode
 from .prepare_latent import PrepareLatent
 from .sample import Sample
@@ -26,6 +28,8 @@ NODES: list[type[io.ComfyNode]] = [
     Guider,
     Schedule,
     SelectSolver,
+    LongVideo,
+    AddSegment,
     InterpolateFrames,
     SaveVideo,
 ]
