@@ -106,11 +106,12 @@ def _copied(clip: ClipGraph, has_prompts: bool) -> list[str]:
 
     def depends(name: str) -> bool:
         if name not in differs:
-            differs[name] = name in roots or any([depends(source) for source in _sources(clip.above[name])])
+            of_sources = [depends(source) for source in _sources(clip.above[name])]  # each of them is looked at
+            differs[name] = name in roots or any(of_sources)
         return differs[name]
 
     depends(clip.latent[0])
-    return [name for name in clip.above if differs.get(name) or name in roots]
+    return [name for name in clip.above if differs[name]]
 
 
 def _prompt_node(above: Graph, prepare: str) -> str | None:
