@@ -8,6 +8,7 @@ from .apply_nag import ApplyNag
 from .encode_prompts import EncodePrompts
 from .guider import Guider
 from .interpolate_frames import InterpolateFrames
+from .join_clips import JoinClips
 from .load_experts import LoadExperts
 from .long_video import LongVideo
 from .opening_leg import OpeningLegNode
@@ -30,6 +31,7 @@ NODES: list[type[io.ComfyNode]] = [
     SelectSolver,
     LongVideo,
     AddSegment,
+    JoinClips,
     InterpolateFrames,
     SaveVideo,
 ]
