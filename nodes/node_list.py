@@ -2,12 +2,15 @@
 
 from comfy_api.latest import io
 
+from .add_segment import AddSegment
 from .apply_lora_pair import ApplyLoraPair
 from .apply_nag import ApplyNag
 from .encode_prompts import EncodePrompts
 from .guider import Guider
 from .interpolate_frames import InterpolateFrames
+from .join_clips import JoinClips
 from .load_experts import LoadExperts
+from .long_video import LongVideo
 from .opening_leg import OpeningLegNode
 from .prepare_latent import PrepareLatent
 from .sample import Sample
@@ -28,6 +31,9 @@ NODES: list[type[io.ComfyNode]] = [
     Schedule,
     SelectSolver,
     UpscaleFrames,
+    LongVideo,
+    AddSegment,
+    JoinClips,
     InterpolateFrames,
     SaveVideo,
 ]

@@ -67,7 +67,8 @@ class Progress:
     def __call__(self, message: dict[str, Any]) -> None:
         nodes = message["data"]["nodes"] if message["type"] == "progress_state" else {}
         for node_id, state in nodes.items():
-            line = self.line(self.workflow[node_id], int(state["value"]), int(state["max"]))
+            shown = self.workflow[state.get("display_node_id") or node_id]
+            line = self.line(shown, int(state["value"]), int(state["max"])) + segment_of(node_id)
             if line not in self.shown:
                 self.shown.add(line)
                 say(f"{time.monotonic() - self.started:5.1f} s  {line}")
@@ -79,6 +80,12 @@ class Progress:
         expert = "high-noise expert" if value <= self.switch_step else "low-noise expert"
         expert = "opening leg" if value <= self.n_opening else expert if self.two_experts else "model"
         return f"{title}: step {value} of {maximum}, {expert}"
+
+
+def segment_of(node_id: str) -> str:
+    """Of a node that Long Video has made, in which segment: its name is `LONG_VIDEO.0.0.SEGMENT.NODE`."""
+    parts = node_id.split(".")
+    return f", segment {parts[3]}" if len(parts) == 5 else ""
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from .arguments import number
 from .environment import ROOT
 from .processes import DevError, say
-from .toy_workflows import TOY_MAX_CFG, TOY_PROMPT, TOY_SIZE, bundled_workflow, inputs_of, with_toy_files
+from .toy_workflows import TOY_MAX_CFG, TOY_PROMPT, TOY_SEGMENT, TOY_SIZE, bundled_workflow, inputs_of, with_toy_files
 
 CFGS = (("WanRelay_OpeningLeg", "cfg"), ("WanRelay_Sample", "high_noise_cfg"), ("WanRelay_Sample", "low_noise_cfg"))
 EXAMPLE_IMAGE = ROOT / "tests" / "data" / "coffee.jpg"
@@ -56,6 +56,9 @@ def demo_workflow(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str
         workflow = with_toy_files(workflow)
         inputs_of(workflow, "WanRelay_PrepareLatent").update(TOY_SIZE, sizing="match image" if images else "fixed")
         inputs_of(workflow, "WanRelay_EncodePrompts")["prompt"] = TOY_PROMPT
+        if long_video := inputs_of(workflow, "WanRelay_LongVideo"):
+            long_video["segment_length"] = TOY_SEGMENT
+            inputs_of(workflow, "WanRelay_PrepareLatent")["length"] = 2 * TOY_SEGMENT - long_video["overlap"]
         for class_type, name in CFGS:
             inputs = inputs_of(workflow, class_type)
             if inputs.get(name, 0.0) > TOY_MAX_CFG:

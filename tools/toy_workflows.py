@@ -26,6 +26,7 @@ TOY_FILES = {
     "umt5_xxl_fp8_e4m3fn_scaled.safetensors": "toy_umt5.safetensors",
 }
 TOY_SIZE = {"width": 240, "height": 160, "length": 33}
+TOY_SEGMENT = 33  # frames of the longest clips in the toy's training; at 81 its pictures fall apart
 TOY_PROMPT = "The camera pans left."  # the toy family knows camera moves only: see toy/README.md
 TOY_MAX_CFG = 1.5
 
@@ -58,6 +59,8 @@ def toy_graph(graph: dict[str, Any]) -> dict[str, Any]:
             values[1] = TOY_PROMPT
         elif node["type"] == "WanRelay_Sample":  # seed, control after generate, steps, the experts' cfg
             values[3:5] = [min(cfg, TOY_MAX_CFG) for cfg in values[3:5]]
+        elif node["type"] == "WanRelay_LongVideo":  # prompts, segment length
+            values[1] = TOY_SEGMENT
         elif node["type"] == "WanRelay_OpeningLeg":  # steps, cfg
             values[1] = min(values[1], TOY_MAX_CFG)
     return graph

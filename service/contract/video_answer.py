@@ -50,6 +50,19 @@ class SeriesVideo(BaseModel):
     )
 
 
+class SegmentUse(BaseModel):
+    """One segment of a long video."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    prompt: str | None = Field(None, description="its own, where it had one")
+    length: int = Field(description="its frames, with the one that it shares with the segment before")
+    seed: int = Field(description="the seed that was used")
+    opening_s: float | None = Field(None, description="seconds of sampling with the opening leg")
+    high_noise_s: float | None = Field(None, description="seconds of sampling with the high-noise expert")
+    low_noise_s: float | None = Field(None, description="seconds of sampling with the low-noise expert")
+
+
 class VideoAnswer(BaseModel):
     """What was made, and with which values: those that were used, not those that were asked for."""
 
@@ -92,6 +105,7 @@ class VideoAnswer(BaseModel):
     )
     interpolation_factor: int | None = Field(None, description="pieces of each step between two generated frames")
     frame_order: str | None = Field(None, description="`reverse` or `ping-pong`, if it was not forward")
+    segments: list[SegmentUse] | None = Field(None, description="of a long video: see below")
     format: str = Field(description="MIME type of the file")
     warnings: list[str] = Field(description="a sentence for everything that was rounded, cropped or ignored")
     timings: Timings = Field(description="see below")

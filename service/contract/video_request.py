@@ -17,6 +17,7 @@ from .lora_request import Loras
 from .public_text import MAX_SENTENCE, public_text
 from .scalars import FilePath, Flag, Name, Prompt, Real, Text, Whole, lower_case
 from .seeds import MAX_SEED, MAX_VIDEOS, Seeds, drawn, seeds_to_use
+from .segment_request import MAX_LENGTH, Segments
 
 MAX_UNKNOWN_SHOWN = 10
 
@@ -24,6 +25,7 @@ WorkflowName = Literal[
     "wan22_i2v_4step",
     "wan22_i2v_4step_lora",
     "wan22_i2v_4step_motion",
+    "wan22_i2v_long",
     "wan22_i2v_reference",
     "wan22_flf2v_4step",
     "wan22_t2v_4step",
@@ -34,6 +36,7 @@ WORKFLOW_IMAGES: dict[str, Literal["one", "both", "none", "optional"]] = {
     "wan22_i2v_4step": "one",
     "wan22_i2v_4step_lora": "one",
     "wan22_i2v_4step_motion": "one",
+    "wan22_i2v_long": "one",
     "wan22_i2v_reference": "one",
     "wan22_flf2v_4step": "both",
     "wan22_t2v_4step": "none",
@@ -107,6 +110,15 @@ class VideoRequest(BaseModel):
         "or https URLs, one or both; strengths from -20 to 20, 1 if left out",
     )
 
+    segments: Segments | None = Field(
+        None,
+        description="up to 20 objects `{prompt, length, seed}` in place of prompt and length: each goes on from the "
+        "last frame of the one before; length is 81 and seed the one before plus 1 if left out",
+    )
+    segment_length: Whole | None = Field(
+        None, ge=5, le=MAX_LENGTH, description="makes length in segments of at most so many frames; 81 is usual"
+    )
+
     loop: Flag = Field(
         False, description="the video ends where it begins: the start image is the end image too, and is shown once"
     )
@@ -153,6 +165,7 @@ class VideoRequest(BaseModel):
             both = sorted(others & sent)
             if one in sent and both:
                 _conflict(f"{one} and {both[0]} exclude each other", one)
+        self._segments_suit_the_rest()
         if "aspect_ratio" in sent and "resolution" not in sent:
             _conflict("aspect_ratio needs resolution beside it", "aspect_ratio")
         if {"boundary", "switch_step"} <= sent and "switch" not in sent:
@@ -198,6 +211,16 @@ class VideoRequest(BaseModel):
             _missing("one of " + ", ".join(image_fields("end_")), "end_image")
         if (need == "both" and not start) or (need == "one" and not start and not end):
             _missing("one of " + ", ".join(image_fields("")), "image")
+
+    def _segments_suit_the_rest(self) -> None:
+        field = "segments" if self.segments is not None else "segment_length"
+        if self.segments is None and self.segment_length is None and self.workflow != "wan22_i2v_long":
+            return
+        both = sorted({"length", "duration", "segment_length"} & self.model_fields_set)
+        if self.segments is not None and both:
+            _conflict(f"segments and {both[0]} exclude each other", "segments")
+        if WORKFLOW_IMAGES[self.workflow] == "none":
+            _conflict(f"{field} needs a workflow that takes a start image, and {self.workflow} takes none", field)
 
     def _loop_has_a_start_image(self) -> None:
         if self.end_image:
@@ -283,6 +306,8 @@ def parse_fields(raw: dict[str, Any], model: type[Request]) -> tuple[Request, li
                 del known[name]
     if isinstance(known.get("prompt"), str) and not known["prompt"].strip():
         del known["prompt"]
+    if "prompt" not in known and "segments" in known:
+        known["prompt"] = _first_prompt(known["segments"])
     fields = {*model.model_fields, "action"}
     unknown = [_shown(key) for key in islice((key for key in raw if key not in fields), MAX_UNKNOWN_SHOWN)]
     if unknown and known.get("strict") is True:
@@ -296,6 +321,13 @@ def parse_fields(raw: dict[str, Any], model: type[Request]) -> tuple[Request, li
     if more:
         warnings.append(f"{more} more unknown fields were ignored")
     return request, warnings
+
+
+def _first_prompt(segments: Any) -> Any:
+    """Of segments that may be anything yet: what is wrong with them is said by their own declaration."""
+    first = segments[0] if isinstance(segments, list) and segments else None
+    prompt = first.get("prompt") if isinstance(first, dict) else None
+    return prompt if isinstance(prompt, str) and prompt.strip() else "none"
 
 
 def draw_seed(request: VideoRequest) -> int:

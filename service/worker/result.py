@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..contract.video_answer import Timings, VideoAnswer
+from ..contract.video_answer import SegmentUse, Timings, VideoAnswer
 from ..contract.video_request import VideoRequest
 from .interpolation import INTERPOLATE, interpolation_used
+from .long_video import find_long_video, segments_used, warnings_of_segments
 from .lora_rows import LORAS
 from .saved_video import Video
 from .upscaling import UPSCALE, upscaling_used
@@ -51,6 +52,10 @@ def describe_video(
     of_nodes = [sentence for report in said.values() for sentence in report.get("warnings") or ()]
     seconds = sample.get("seconds")
     of_experts = {f"{name}_s": value for name, value in seconds.items()} if isinstance(seconds, dict) else {}
+    if long_video := find_long_video(plan.graph):
+        values["segments"] = segments_used(outputs, long_video)
+        of_nodes = list(dict.fromkeys([*of_nodes, *warnings_of_segments(outputs, long_video)]))
+        of_experts = _seconds_of_all(values["segments"])
     return VideoAnswer(
         **_finite(values),
         warnings=[*warnings, *plan.warnings, *of_nodes],
@@ -81,11 +86,20 @@ def _after_the_sampler(request: VideoRequest) -> dict[str, Any]:
 
 
 def _report(outputs: dict[str, Any], plan: Plan, class_type: str) -> dict[str, Any]:
+    """The node's own; of a long video that of its first segment."""
+    long_video = find_long_video(plan.graph)
     for key, node in plan.graph.items():
         if node["class_type"] == class_type:
-            reports = (outputs.get(key) or {}).get("wan_relay") or [{}]
+            reports = (outputs.get(key) or outputs.get(f"{long_video}.0.0.1.{key}") or {}).get("wan_relay") or [{}]
             return reports[0] if isinstance(reports[0], dict) else {}
     return {}
+
+
+def _seconds_of_all(segments: Sequence[SegmentUse]) -> dict[str, float]:
+    """The experts' seconds of all segments together, where they say them."""
+    names = ("opening_s", "high_noise_s", "low_noise_s")
+    said = {name: [seconds for segment in segments if (seconds := getattr(segment, name)) is not None] for name in names}
+    return {name: round(sum(seconds), 3) for name, seconds in said.items() if seconds}
 
 
 def _finite(value: Any) -> Any:

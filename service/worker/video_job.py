@@ -19,6 +19,7 @@ from .comfyui.process import ComfyGoneError, ComfyProcess
 from .exported_graph import NodeFacts
 from .interpolation import InterpolationModel
 from .interpolation_model import find_interpolation_model
+from .long_video import find_long_video, segment_of
 from .lora_rows import blamed_on_request
 from .model_files.hashes import ModelHashes
 from .model_files.places import model_folders
@@ -211,11 +212,20 @@ class VideoJob:
     async def _follow(self, plan: Plan) -> OnProgress:
         sampler, low_noise = plan.node_id(SAMPLE), plan.value(LOAD, "low_noise")
         opening_steps, switch_step = plan.opening_steps, await self._switch_step(plan)
+        long_video, num_segments = find_long_video(plan.graph), 1
 
         def on_progress(node_id: str, step: int, steps: int) -> None:
-            if node_id == sampler:
-                self._follower.step(step, steps, switch_step, opening_steps)
-                if step >= steps:
+            nonlocal num_segments
+            if node_id == long_video:
+                num_segments = max(1, steps)  # it tells of segments before the first of them begins
+                return
+            segment = 1 if node_id == sampler else segment_of(node_id, long_video, sampler)
+            if segment is not None:
+                before = steps * (segment - 1)
+                switch = None if switch_step is None else before + switch_step
+                opening = before + opening_steps if opening_steps else 0
+                self._follower.step(before + step, steps * num_segments, switch, opening)
+                if step >= steps and segment >= num_segments:
                     self._follower.stage("decoding")
                 self._on_high_noise(self._request.workflow, low_noise)
 

@@ -14,6 +14,7 @@ from ..contract.errors import JobError
 from ..contract.sizes import offered_size
 from ..contract.video_request import VideoRequest, field_range
 from .interpolation import INTERPOLATE, InterpolationModel, add_interpolation
+from .long_video import add_long_video, frames_made
 from .lora_rows import LORAS, add_loras
 from .settings import Settings
 from .upscaling import add_upscaling
@@ -129,6 +130,7 @@ def fill_plan(
     _check_opening(plan)
     plan.warnings += _negative_warnings(request, plan)
     add_loras(graph, find_node(graph, SAMPLE), request.loras or ())
+    add_long_video(graph, request, seed, *(find_node(graph, kind) for kind in (PREPARE, SAMPLE, SAVE)))
     add_upscaling(graph, find_node(graph, SAVE), request)
     plan.warnings += add_interpolation(graph, find_node(graph, SAVE), request, interpolation_model)
     _check_budget(plan, request, settings)
@@ -245,7 +247,8 @@ def _negative_warnings(request: VideoRequest, plan: Plan) -> list[str]:
 def _check_budget(plan: Plan, request: VideoRequest, settings: Settings) -> None:
     width, height, length = (plan.value(PREPARE, name) for name in ("width", "height", "length"))
     factor = request.interpolation_factor if request.is_interpolated else 1
-    _check_pixels(width, height, length, settings.max_video_pixels, "the length", "length")
+    longest_pass, length = frames_made(plan.graph, length)
+    _check_pixels(width, height, longest_pass, settings.max_video_pixels, "the length", "length")
     saved = (round(width * request.upscale_factor), round(height * request.upscale_factor), factor * (length - 1) + 1)
     other = "upscale_factor" if request.is_upscaled else "interpolation_factor"
     _check_pixels(*saved, settings.max_saved_pixels, other, other)

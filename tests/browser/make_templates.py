@@ -30,7 +30,7 @@ COLUMNS: list[tuple[str, str, int, list[str]]] = [
     ("Prompt and images", "#8a6d3b", 340, ["WanRelay_EncodePrompts", "LoadImage"]),
     ("Size and length", "#5a7a4a", 320, ["WanRelay_PrepareLatent"]),
     ("Relay: high noise, then low noise", "#b06634", 340, ["WanRelay_OpeningLeg", "WanRelay_Sample"]),
-    ("Video", "#6a5a8c", 340, ["VAEDecode", "WanRelay_InterpolateFrames", "WanRelay_SaveVideo"]),
+    ("Video", "#6a5a8c", 340, ["VAEDecode", "WanRelay_LongVideo", "WanRelay_InterpolateFrames", "WanRelay_SaveVideo"]),
 ]
 HEIGHTS = {"WanRelay_EncodePrompts": 300, "LoadImage": 300, "WanRelay_SaveVideo": 480, "WanRelay_Sample": 640}
 ABOVE_NOTE, NOTE_HEIGHT = "Size and length", 360
@@ -41,6 +41,7 @@ APP_INPUTS = {
     "WanRelay_EncodePrompts": ["prompt"],
     "WanRelay_PrepareLatent": ["width", "height", "length"],
     "WanRelay_Sample": ["seed"],
+    "WanRelay_LongVideo": ["prompts"],
 }
 
 

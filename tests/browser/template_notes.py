@@ -63,6 +63,12 @@ ABOUT = {
         "4-step LoRA that slows motion down; then both experts with their LoRAs. NAG makes the negative prompt work at "
         "cfg 1. More motion still: 2 opening steps of 6, switch step 3.",
     ),
+    "wan22_i2v_long": (
+        "Image to video of ten seconds, in segments",
+        "161 frames as two segments of 81 that share one frame, in one run and one file: Wan2.2 swings back after 81. "
+        "Each line of prompts in Long Video is a segment of its own; without any the prompt of Encode Prompts goes on. "
+        "With another last line only the last segment is made again.",
+    ),
     "wan22_i2v_reference": (
         "Image to video as the Wan2.2 reference does it",
         "40 steps, FlowUniPC, cfg 3.5, shift 5, and the experts change where the noise level crosses 0.9. Slow, and "

@@ -39,12 +39,13 @@ def known() -> dict[str, dict[str, Any]]:
     }
 
 
-def test_there_are_seven() -> None:
+def test_there_are_eight() -> None:
     assert list(WORKFLOWS) == [
         "wan22_flf2v_4step",
         "wan22_i2v_4step",
         "wan22_i2v_4step_lora",
         "wan22_i2v_4step_motion",
+        "wan22_i2v_long",
         "wan22_i2v_reference",
         "wan22_t2v_4step",
         "wan22_ti2v_5b",

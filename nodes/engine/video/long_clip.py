@@ -1,0 +1,82 @@
+"""The segments of a long video as they come, decoded and joined."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple, TypedDict
+
+import comfy.sd
+import torch
+
+from ...rules.errors import InvalidInput
+from .colour_match import ColourChange
+from .joined_clip import JoinedClip
+
+
+class SegmentReport(TypedDict):
+    """One segment: its frames with the overlap, what its sampler said, and what was done to its colours."""
+
+    length: int
+    seed: int | None
+    seconds: dict[str, float]
+    gain: list[float]
+    offset: list[float]
+
+
+class LongClip(NamedTuple):
+    """The segments so far; `first` is the report of the first one's sampler."""
+
+    joined: JoinedClip
+    first: dict[str, Any]
+    reports: tuple[SegmentReport, ...]
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The first segment's, with a list of all."""
+        return {**self.first, "segments": list(self.reports)}
+
+
+def add_segment(
+    latent: dict[str, Any],
+    vae: comfy.sd.VAE,
+    report: str | None,
+    previous: LongClip | None,
+    overlap: int,
+    join: str,
+    matches_colour: bool,
+) -> tuple[LongClip, ColourChange]:
+    """`previous` with one more segment. Raises InvalidInput for a latent of several videos, or of another size."""
+    frames = decoded(latent, vae)
+    told = _read(report)
+    if previous is None:
+        joined, change = JoinedClip.of(frames, overlap), ColourChange()
+    else:
+        joined, change = previous.joined.followed_by(frames, join, matches_colour)
+    of_this: SegmentReport = {
+        "length": len(frames),
+        "seed": told.get("seed"),
+        "seconds": told.get("seconds") or {},
+        "gain": [round(gain, 4) for gain in change.gain],
+        "offset": [round(offset, 4) for offset in change.offset],
+    }
+    if previous is None:
+        return LongClip(joined, told, (of_this,)), change
+    return LongClip(joined, previous.first, (*previous.reports, of_this)), change
+
+
+def decoded(latent: dict[str, Any], vae: comfy.sd.VAE) -> torch.Tensor:
+    """[N, height, width, 3] of one video."""
+    samples = latent["samples"]
+    if samples.ndim != 5 or samples.shape[0] != 1:
+        raise InvalidInput(
+            f"latent must be one video, [1, channels, frames, height, width]; got {list(samples.shape)}."
+        )
+    return vae.decode(samples)[0]
+
+
+def _read(report: str | None) -> dict[str, Any]:
+    try:
+        told = json.loads(report or "{}")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}

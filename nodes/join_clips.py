@@ -1,0 +1,74 @@
+"""Node: clips one after the other, with colours that match where they meet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.utils
+from comfy_api.latest import io
+
+from .engine.video.joined_clip import JOINS, JoinedClip
+
+MOST_CLIPS = 100
+
+
+class JoinClips(io.ComfyNode):
+    """All clips go into one file of frames, so that 20 of them take no more memory than two. A chain of nodes that
+    join two each would keep every video in between, one in which each clip stands again: hence inputs that grow.
+    """
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        clips = io.Autogrow.TemplatePrefix(io.Image.Input("clip"), prefix="clip_", min=2, max=MOST_CLIPS)
+        return io.Schema(
+            node_id="WanRelay_JoinClips",
+            display_name="Wan Relay: Join Clips",
+            category="wan relay",
+            description=(
+                "Puts clips one after the other, each of which begins with the last frames of the one before. Shared "
+                "frames are shown once, and colours are brought to those of the clip before. The frames lie in a file, "
+                "not in memory."
+            ),
+            search_aliases=["join clips", "concat video", "combine clips", "batch images", "cross fade", "extend video"],
+            inputs=[
+                io.Autogrow.Input("clips", template=clips, tooltip="The clips in their order, all of one size."),
+                io.Int.Input(
+                    "overlap",
+                    default=1,
+                    min=0,
+                    max=100,
+                    tooltip="Frames that two clips share: each begins with so many of the last ones of the clip before.",
+                ),
+                io.Combo.Input(
+                    "join",
+                    options=list(JOINS),
+                    default="drop",
+                    tooltip="The shared frames: drop shows them as the first clip has them, cross-fade blends both.",
+                ),
+                io.Boolean.Input(
+                    "match_colour",
+                    default=True,
+                    tooltip="Each clip's colours are brought to those of the clip before: one gain and one offset a "
+                    "channel, measured on the shared frames. Without shared frames nothing is changed.",
+                ),
+            ],
+            outputs=[io.Image.Output("images", tooltip="All frames, for Save Video.")],
+        )
+
+    @classmethod
+    def execute(cls, clips: dict[str, Any], overlap: int, join: str, match_colour: bool) -> io.NodeOutput:
+        first, *others = clips.values()
+        progress = comfy.utils.ProgressBar(len(clips))
+        joined, changes = JoinedClip.of(first, overlap), []
+        progress.update(1)
+        for clip in others:
+            joined, change = joined.followed_by(clip, join, match_colour)
+            changes.append(change)
+            progress.update(1)
+        details = {
+            "length": joined.length,
+            "gain": [[round(gain, 4) for gain in change.gain] for change in changes],
+            "offset": [[round(offset, 4) for offset in change.offset] for change in changes],
+            "warnings": list(dict.fromkeys(change.note for change in changes if change.note)),
+        }
+        return io.NodeOutput(joined.images(), ui={"wan_relay": [details]})

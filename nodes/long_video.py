@@ -1,0 +1,187 @@
+"""Node: the graph in front of it once for each segment of a long video."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.utils
+from comfy_api.latest import io
+from comfy_execution.graph_utils import GraphBuilder
+
+from .engine.frames.wan_vae import recognise_wan_vae
+from .engine.video.joined_clip import JOINS
+from .rules.errors import InvalidInput
+from .rules.long_video.segment_graph import (
+    IMAGES_OUTPUT,
+    REPORT_OUTPUT,
+    SEED_INPUTS,
+    ClipGraph,
+    find_clip,
+    is_link,
+    segment_graph,
+)
+from .rules.long_video.segment_plan import MAX_SEED, LongVideoPlan, plan_long_video, prompt_lines, whole_numbers
+
+LONGEST_SEGMENT = 257
+
+
+class LongVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanRelay_LongVideo",
+            display_name="Wan Relay: Long Video",
+            category="wan relay",
+            enable_expand=True,
+            has_intermediate_output=True,  # so that a cached run still says what it used, in the history
+            description=(
+                "Makes the length of Prepare Latent in segments, each going on from the last frames of the one before, "
+                "with a prompt and a seed of its own. It stands in the place of VAE Decode; prompts, size, models and "
+                "sampler are those of the nodes in front of it."
+            ),
+            search_aliases=["long video", "extend video", "segments", "continue video", "svi", "loop", "161 frames"],
+            inputs=[
+                io.Latent.Input(
+                    "latent",
+                    lazy=True,
+                    raw_link=True,
+                    tooltip="The latent of Sample. What is in front of it runs once for each segment.",
+                ),
+                io.Vae.Input("vae", tooltip="wan_2.1_vae for the A14B experts, wan2.2_vae for TI2V-5B."),
+                io.String.Input(
+                    "prompts",
+                    multiline=True,
+                    default="",
+                    tooltip="One prompt a line, one line a segment; the last one goes on. Empty: the prompt of Encode "
+                    "Prompts in all of them.",
+                ),
+                io.Int.Input(
+                    "segment_length",
+                    default=81,
+                    min=5,
+                    max=LONGEST_SEGMENT,
+                    step=4,
+                    tooltip="The most frames of a segment. Wan2.2 was trained on 81.",
+                ),
+                io.Int.Input(
+                    "overlap",
+                    default=1,
+                    min=1,
+                    max=33,
+                    step=4,
+                    tooltip="Frames that two segments share, brought to the nearest 4n+1. More of them carry the "
+                    "motion on, where the model follows them.",
+                ),
+                io.Combo.Input(
+                    "join",
+                    options=list(JOINS),
+                    default="drop",
+                    tooltip="The shared frames: drop shows them as the first segment has them, cross-fade blends both.",
+                ),
+                io.Boolean.Input(
+                    "match_colour",
+                    default=True,
+                    tooltip="Each segment's colours are brought to those of the one before: one gain and one offset a "
+                    "channel, measured on the shared frames.",
+                ),
+                io.String.Input(
+                    "seeds",
+                    default="",
+                    advanced=True,
+                    tooltip="A seed for each segment, with commas between. What is missing counts up from the one "
+                    "before, the first from the seed of Sample.",
+                ),
+                io.String.Input(
+                    "lengths",
+                    default="",
+                    advanced=True,
+                    tooltip="Frames of each segment with its overlap, with commas between: in place of segment_length "
+                    "and of the length of Prepare Latent.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("images", tooltip="All frames, for Save Video. They lie in a file, not in memory."),
+                io.String.Output("report", tooltip="JSON: Sample's report of the first segment, and a list of all."),
+            ],
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, seeds: str | None = None, lengths: str | None = None) -> bool | str:
+        """Refuses what is no list of numbers at queue time. None is a value that a link brings later."""
+        try:
+            whole_numbers("seeds", seeds or "", MAX_SEED)
+            whole_numbers("lengths", lengths or "", LONGEST_SEGMENT)
+        except InvalidInput as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        latent: list,
+        vae: Any,
+        prompts: str,
+        segment_length: int,
+        overlap: int,
+        join: str,
+        match_colour: bool,
+        seeds: str = "",
+        lengths: str = "",
+    ) -> io.NodeOutput:
+        nodes = cls.hidden.dynprompt
+        own = nodes.get_node(cls.hidden.unique_id)["inputs"]
+        clip = find_clip(own["latent"], nodes.get_node)
+        _check_images(clip, recognise_wan_vae(vae).is_5b)
+        plan = plan_long_video(
+            0 if lengths.strip() else _number(clip, clip.prepare, "length"),
+            segment_length,
+            overlap,
+            _first_seed(clip, seeds),
+            prompt_lines(prompts),
+            whole_numbers("seeds", seeds, MAX_SEED),
+            whole_numbers("lengths", lengths, LONGEST_SEGMENT),
+        )
+        joining = {"join": join, "match_colour": match_colour}
+        graph, added = segment_graph(clip, plan, own["vae"], GraphBuilder().prefix, joining)
+        comfy.utils.ProgressBar(len(added), node_id=cls.hidden.unique_id).update_absolute(0)
+        return io.NodeOutput(
+            [added[-1], IMAGES_OUTPUT],
+            [added[-1], REPORT_OUTPUT],
+            ui={"wan_relay": [long_video_report(plan)]},
+            expand=graph,
+        )
+
+
+def long_video_report(plan: LongVideoPlan) -> dict[str, Any]:
+    """What is made: the segments, and how much attention they take against one pass over all frames."""
+    return {
+        "length": plan.num_frames,
+        "overlap": plan.overlap,
+        "segments": [segment._asdict() for segment in plan.segments],
+        "attention_ratio": round(plan.attention_ratio, 3),
+        "warnings": list(plan.warnings),
+    }
+
+
+def _check_images(clip: ClipGraph, is_5b: bool) -> None:
+    images = [clip.above[clip.prepare]["inputs"].get(name) for name in ("start_image", "end_image")]
+    if not is_5b and not any(images):
+        raise InvalidInput(
+            "Prepare Latent must have a start image for a long video: a text to video pair cannot go on from a frame."
+        )
+
+
+def _first_seed(clip: ClipGraph, seeds: str) -> int:
+    if seeds.strip():
+        return 0
+    return _number(clip, clip.seed, SEED_INPUTS[clip.above[clip.seed]["class_type"]])
+
+
+def _number(clip: ClipGraph, name: str, key: str) -> int:
+    """A widget's value. What a link brings is not known, since that node does not run by itself."""
+    value = clip.above[name]["inputs"].get(key)
+    if is_link(value) or not isinstance(value, int):
+        instead = "lengths" if key == "length" else "seeds"
+        raise InvalidInput(f"{key} must be typed in and not linked for a long video; or use {instead} of Long Video.")
+    return value

@@ -1,0 +1,77 @@
+"""The segments that a client asks for: each a prompt, frames and a seed of its own."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import PydanticCustomError
+
+from .scalars import prompt_text, whole_number
+
+MAX_SEGMENTS = 20
+MIN_LENGTH, MAX_LENGTH = 5, 257
+DEFAULT_LENGTH = 81
+MAX_SEED = 2**64 - 1
+
+
+class SegmentRequest(BaseModel):
+    """`length` counts the frame that it shares with the segment before; seed None: the one before, plus 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prompt: str
+    length: int = DEFAULT_LENGTH
+    seed: int | None = None
+
+
+def segment_requests(value: object) -> tuple[SegmentRequest, ...]:
+    """Raises PydanticCustomError, whose message begins with the item that is at fault."""
+    if not isinstance(value, list | tuple):
+        raise PydanticCustomError("INVALID_TYPE", "must be a list of objects")
+    if not 1 <= len(value) <= MAX_SEGMENTS:
+        raise PydanticCustomError("INVALID_VALUE", f"must have 1 to {MAX_SEGMENTS} items, got {len(value)}")
+    return tuple(_request(item, f"item {number}") for number, item in enumerate(value, 1))
+
+
+def _request(item: object, where: str) -> SegmentRequest:
+    if isinstance(item, SegmentRequest):
+        return item
+    if not isinstance(item, dict):
+        raise _refusal(f"{where} must be an object")
+    if not item.keys() <= SegmentRequest.model_fields.keys():
+        known = ", ".join(SegmentRequest.model_fields)
+        raise _refusal(f"{where} has a field that is not known; the known ones are {known}")
+    values: dict[str, Any] = {}
+    for name, given in item.items():
+        if given is not None:
+            values[name] = _prompt(given, where) if name == "prompt" else _number(name, given, where)
+    if not values.get("prompt"):
+        raise _refusal(f"{where} needs a prompt")
+    if values.get("seed") == -1:
+        del values["seed"]
+    return SegmentRequest(**values)
+
+
+def _prompt(value: object, where: str) -> str:
+    """On one line: the text encoder reads a line break as a blank."""
+    try:
+        return " ".join(str(prompt_text(value)).split())
+    except PydanticCustomError as error:
+        raise _refusal(f"{where}: prompt {error.message()}") from None
+
+
+def _number(name: str, value: object, where: str) -> int:
+    low, high = (MIN_LENGTH, MAX_LENGTH) if name == "length" else (-1, MAX_SEED)
+    try:
+        number = whole_number(value)
+    except PydanticCustomError as error:
+        raise _refusal(f"{where}: {name} {error.message()}") from None
+    if not isinstance(number, int) or not low <= number <= high:
+        raise _refusal(f"{where}: {name} must be from {low} to {high}")
+    return number
+
+
+def _refusal(sentence: str) -> PydanticCustomError:
+    return PydanticCustomError("INVALID_VALUE", sentence)  # type: ignore[arg-type]
+
+
+Segments = Annotated[tuple[SegmentRequest, ...], BeforeValidator(segment_requests)]

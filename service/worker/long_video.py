@@ -1,0 +1,121 @@
+"""A long video, put into a workflow: its segments in the place of the one VAE Decode, and what they report."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..contract.errors import JobError
+from ..contract.segment_request import SegmentRequest
+from ..contract.video_answer import SegmentUse
+from ..contract.video_request import VideoRequest
+
+LONG_VIDEO = "WanRelay_LongVideo"
+NODE_ID = "wan_relay_long_video"
+MAX_NODE_LENGTH = 1025  # of Prepare Latent, whose length does not count where the segments say theirs
+OVERLAP = 1
+
+Graph = dict[str, dict[str, Any]]
+
+
+def add_long_video(graph: Graph, request: VideoRequest, seed: int, prepare: str, sample: str, save: str) -> None:
+    """Puts Long Video in the place of VAE Decode where the request asks for segments and the workflow has none.
+
+    Raises JobError for a workflow whose frames do not come from VAE Decode alone.
+    """
+    if request.segments is None and request.segment_length is None:
+        return
+    node = graph[find_long_video(graph) or _in_place_of_decoder(graph, request, sample, save)]["inputs"]
+    if request.segment_length is not None:
+        node["segment_length"] = request.segment_length
+    if request.segments is not None:
+        node["prompts"] = "\n".join(segment.prompt for segment in request.segments)
+        node["seeds"] = ", ".join(map(str, _seeds(request.segments, seed)))
+        node["lengths"] = ", ".join(str(segment.length) for segment in request.segments)
+        graph[prepare]["inputs"]["length"] = min(MAX_NODE_LENGTH, sum(frames_of(node["lengths"])))
+
+
+def find_long_video(graph: Graph) -> str | None:
+    return next((key for key, node in graph.items() if node["class_type"] == LONG_VIDEO), None)
+
+
+def frames_made(graph: Graph, length: int) -> tuple[int, int]:
+    """(frames of the longest pass, frames of the video) of a workflow whose Prepare Latent says `length`."""
+    key = find_long_video(graph)
+    if key is None:
+        return length, length
+    inputs = graph[key]["inputs"]
+    lengths = frames_of(inputs["lengths"])
+    if lengths:
+        return max(lengths), sum(lengths) - OVERLAP * (len(lengths) - 1)
+    return min(length, inputs["segment_length"]), length
+
+
+def frames_of(lengths: str) -> list[int]:
+    return [int(word) for word in lengths.replace(",", " ").split()]
+
+
+def segment_of(node_id: str, long_video: str | None, node: str) -> int | None:
+    """1 for what Long Video made of `node` for its first segment, and so on; None for any other node."""
+    start, end = f"{long_video}.0.0.", f".{node}"
+    number = node_id.removeprefix(start).removesuffix(end)
+    return int(number) if node_id == f"{start}{number}{end}" and number.isdecimal() else None
+
+
+def segments_used(outputs: dict[str, Any], long_video: str) -> list[SegmentUse]:
+    """By the reports of Long Video and of its Add Segments."""
+    planned = _report(outputs, long_video).get("segments") or []
+    used = []
+    for number, segment in enumerate(planned, 1):
+        seconds = _report(outputs, f"{long_video}.0.0.{number}.segment").get("seconds") or {}
+        of_experts = {f"{name}_s": value for name, value in seconds.items() if f"{name}_s" in SegmentUse.model_fields}
+        prompt = {"prompt": segment["prompt"]} if segment.get("prompt") is not None else {}
+        used.append(SegmentUse(length=segment["length"], seed=segment["seed"], **prompt, **of_experts))
+    return used
+
+
+def warnings_of_segments(outputs: dict[str, Any], long_video: str) -> Iterator[str]:
+    """What Long Video said, and each thing once that its segments said."""
+    yield from dict.fromkeys(
+        sentence
+        for key in outputs
+        if key == long_video or key.startswith(f"{long_video}.0.0.")
+        for sentence in _report(outputs, key).get("warnings") or ()
+    )
+
+
+def _in_place_of_decoder(graph: Graph, request: VideoRequest, sample: str, save: str) -> str:
+    link = graph[save]["inputs"]["images"]
+    decoder = graph[link[0]]
+    if decoder["class_type"] != "VAEDecode" or decoder["inputs"]["samples"] != [sample, 0]:
+        field = "segments" if request.segments is not None else "segment_length"
+        raise JobError("INVALID_VALUE", f"{field} needs a workflow whose frames come from VAE Decode alone", field)
+    del graph[link[0]]
+    graph[NODE_ID] = {
+        "class_type": LONG_VIDEO,
+        "_meta": {"title": "Long Video"},
+        "inputs": {
+            "latent": [sample, 0],
+            "vae": decoder["inputs"]["vae"],
+            "prompts": "",
+            "segment_length": 81,
+            "overlap": OVERLAP,
+            "join": "drop",
+            "match_colour": True,
+            "seeds": "",
+            "lengths": "",
+        },
+    }
+    graph[save]["inputs"] |= {"images": [NODE_ID, 0], "report": [NODE_ID, 1]}
+    return NODE_ID
+
+
+def _seeds(segments: tuple[SegmentRequest, ...], seed: int) -> list[int]:
+    seeds: list[int] = []
+    for segment in segments:
+        following = (seeds[-1] + 1) % 2**64 if seeds else seed
+        seeds.append(following if segment.seed is None else segment.seed)
+    return seeds
+
+
+def _report(outputs: dict[str, Any], key: str) -> dict[str, Any]:
+    reports = (outputs.get(key) or {}).get("wan_relay") or [{}]
+    return reports[0] if isinstance(reports[0], dict) else {}

@@ -1,0 +1,125 @@
+"""The copies of a graph, one for each segment: against the bundled workflows, link by link."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wan_relay.nodes.rules.errors import InvalidInput
+from wan_relay.nodes.rules.long_video.segment_graph import find_clip, segment_graph
+from wan_relay.nodes.rules.long_video.segment_plan import plan_long_video
+
+API = Path(__file__).resolve().parents[3] / "workflows" / "api"
+JOINING = {"join": "drop", "match_colour": True}
+
+
+def bundled(name: str) -> dict[str, Any]:
+    workflow: dict[str, Any] = json.loads((API / f"{name}.json").read_text())
+    return workflow
+
+
+def node(workflow: dict[str, Any], class_type: str) -> str:
+    (found,) = [key for key, value in workflow.items() if value["class_type"] == class_type]
+    return found
+
+
+def expanded(workflow: dict[str, Any], **more: Any) -> dict[str, Any]:
+    before = copy.deepcopy(workflow)
+    clip = find_clip([node(workflow, "WanRelay_Sample"), 0], workflow.__getitem__)
+    plan = plan_long_video(161, 81, 1, 7, **more)
+    graph, added = segment_graph(clip, plan, ["4", 0], "9.0.0.", JOINING)
+    assert added == [f"9.0.0.{number}.segment" for number in range(1, len(plan.segments) + 1)]
+    assert workflow == before, "the graph that was given is left alone"
+    return graph
+
+
+def test_two_segments_share_the_models_and_hand_on_their_last_frame() -> None:
+    workflow = bundled("wan22_i2v_long")
+    graph = expanded(workflow)
+    of_sample, of_prepare = workflow["6"]["inputs"], workflow["5"]["inputs"]
+    first, second = ({**of_prepare, "length": 81} for _ in range(2))
+    second |= {"sizing": "fixed", "start_image": ["9.0.0.1.segment", 1]}
+    second |= {"width": ["9.0.0.1.5", 3], "height": ["9.0.0.1.5", 4]}
+    expected = {}
+    for number, prepare in ((1, first), (2, second)):
+        name = f"9.0.0.{number}."
+        from_prepare = {key: [f"{name}5", slot] for key, slot in (("positive", 0), ("negative", 1), ("latent", 2))}
+        expected[f"{name}5"] = {"class_type": "WanRelay_PrepareLatent", "inputs": prepare, "override_display_id": "5"}
+        expected[f"{name}6"] = {
+            "class_type": "WanRelay_Sample",
+            "inputs": {**of_sample, **from_prepare, "seed": 6 + number},
+            "override_display_id": "6",
+        }
+        adding = {**JOINING, "latent": [f"{name}6", 0], "vae": ["4", 0], "overlap": 1, "report": [f"{name}6", 1]}
+        adding |= {"finish": number == 2} | ({"previous": ["9.0.0.1.segment", 0]} if number == 2 else {})
+        expected[f"{name}segment"] = {"class_type": "WanRelay_AddSegment", "inputs": adding}
+    assert graph == expected
+
+
+def test_prompts_copy_their_encoder_and_what_hangs_on_it() -> None:
+    workflow = bundled("wan22_i2v_4step")
+    nag = {"high_noise": ["2", 0], "low_noise": ["2", 1], "negative": ["3", 1], "scale": 11.0}
+    workflow["nag"] = {"class_type": "WanRelay_ApplyNag", "inputs": nag}
+    workflow["6"]["inputs"] |= {"high_noise": ["nag", 0], "low_noise": ["nag", 1]}
+    graph = expanded(workflow, prompts=["a", "b"])
+    assert [graph[f"9.0.0.{number}.3"]["inputs"]["prompt"] for number in (1, 2)] == ["a", "b"]
+    assert graph["9.0.0.2.nag"]["inputs"] == {**nag, "negative": ["9.0.0.2.3", 1]}
+    assert graph["9.0.0.2.6"]["inputs"]["high_noise"] == ["9.0.0.2.nag", 0]
+    assert graph["9.0.0.2.5"]["inputs"]["positive"] == ["9.0.0.2.3", 0]
+    assert not any(".2.2" in name or ".2.4" in name for name in graph), "neither experts nor VAE are copied"
+
+
+def test_only_the_last_segment_has_the_end_image() -> None:
+    workflow = bundled("wan22_flf2v_4step")
+    graph, prepare = expanded(workflow), node(workflow, "WanRelay_PrepareLatent")
+    link = workflow[prepare]["inputs"]["end_image"]
+    assert [graph[f"9.0.0.{number}.{prepare}"]["inputs"].get("end_image") for number in (1, 2)] == [None, link]
+
+
+def test_another_last_prompt_changes_no_segment_before_it() -> None:
+    workflow = bundled("wan22_i2v_long")
+    one, other, longer = (expanded(workflow, prompts=prompts) for prompts in (["a", "b"], ["a", "c"], ["a", "c", "d"]))
+    changed = {name for name in one if one[name] != other[name]}
+    assert changed == {"9.0.0.2.3"}
+    of_first = {name: value for name, value in one.items() if name.startswith("9.0.0.1.") and name != "9.0.0.1.5"}
+    assert {name: longer[name] for name in of_first} == of_first, "nor does one segment more, but for its length"
+
+
+def test_a_graph_of_cores_sampler_is_understood() -> None:
+    workflow = bundled("wan22_i2v_4step")
+    sample = workflow.pop("6")["inputs"]
+    workflow["noise"] = {"class_type": "RandomNoise", "inputs": {"noise_seed": 1}}
+    workflow["guider"] = {"class_type": "WanRelay_Guider", "inputs": {"positive": sample["positive"]}}
+    inputs = {"noise": ["noise", 0], "guider": ["guider", 0], "latent_image": sample["latent"]}
+    workflow["custom"] = {"class_type": "SamplerCustomAdvanced", "inputs": inputs}
+    clip = find_clip(["custom", 0], workflow.__getitem__)
+    graph, _ = segment_graph(clip, plan_long_video(161, 81, 1, 7), ["4", 0], "", JOINING)
+    assert [graph[f"{number}.noise"]["inputs"]["noise_seed"] for number in (1, 2)] == [7, 8]
+    assert graph["2.segment"]["inputs"]["latent"] == ["2.custom", 0]
+    assert "report" not in graph["2.segment"]["inputs"]
+
+
+def without(name: str) -> dict[str, Any]:
+    workflow = bundled("wan22_i2v_4step")
+    workflow[node(workflow, name)]["class_type"] = "Another"
+    return workflow
+
+
+def test_what_is_not_understood_is_refused() -> None:
+    sentences = {
+        "WanRelay_PrepareLatent": "latent must come from a graph with one Wan Relay: Prepare Latent; this one has 0.",
+        "WanRelay_Sample": "latent must come from a graph with one Wan Relay: Sample, or one Random Noise; this one "
+        "has 0.",
+    }
+    for class_type, sentence in sentences.items():
+        with pytest.raises(InvalidInput) as refused:
+            find_clip(["6", 0], without(class_type).__getitem__)
+        assert str(refused.value) == sentence
+    batch = bundled("wan22_i2v_4step")
+    batch["5"]["inputs"]["batch_size"] = 2
+    with pytest.raises(InvalidInput, match="batch_size of Prepare Latent must be 1 for a long video"):
+        find_clip(["6", 0], batch.__getitem__)
+    with pytest.raises(InvalidInput, match="prompts needs one Wan Relay: Encode Prompts, or one CLIP Text Encode"):
+        expanded(without("WanRelay_EncodePrompts"), prompts=["a"])
+    expanded(without("WanRelay_EncodePrompts"))

@@ -1,0 +1,108 @@
+"""Long Video in a real ComfyUI: one file of all segments, and what a second run makes again."""
+
+import json
+from typing import Any
+
+import pytest
+from wan_relay.tests.engine.video.read_video import read_images
+from wan_relay.tools.demo_workflow import EXAMPLE_IMAGE
+from wan_relay.tools.toy_workflows import bundled_workflow, inputs_of, with_toy_files
+
+pytestmark = pytest.mark.server
+
+LONG, PREPARE, SAMPLE, ENCODE = "7", "5", "6", "3"
+
+
+@pytest.fixture(scope="module")
+def image(comfy_server: Any) -> str:
+    return comfy_server.upload(EXAMPLE_IMAGE, "long")
+
+
+def three_segments(image: str, last_prompt: str = "pan down", **long_video: Any) -> dict[str, Any]:
+    workflow = with_toy_files(bundled_workflow("wan22_i2v_long"))
+    inputs_of(workflow, "LoadImage")["image"] = image
+    inputs_of(workflow, "WanRelay_PrepareLatent").update(width=64, height=64, length=13)
+    inputs_of(workflow, "WanRelay_Sample")["seed"] = 5
+    inputs_of(workflow, "WanRelay_SaveVideo")["filename_prefix"] = "long/clip"
+    prompts = f"pan left\nzoom in\n{last_prompt}"
+    inputs_of(workflow, "WanRelay_LongVideo").update({"prompts": prompts} | long_video)
+    return workflow
+
+
+class Heard:
+    """The nodes that ran, and how far Long Video's own bar came; interrupts the run once `stop_at` begins."""
+
+    def __init__(self, server: Any, stop_at: str | None = None) -> None:
+        self.server, self.stop_at = server, stop_at
+        self.executed: list[str] = []
+        self.segments: list[tuple[int, int]] = []
+
+    def __call__(self, message: dict[str, Any]) -> None:
+        data = message["data"]
+        if message["type"] == "executing" and data["node"]:
+            self.executed.append(data["node"])
+            if data["node"] == self.stop_at:
+                self.server.request("/interrupt", b"{}")
+        if message["type"] == "progress" and data["node"] == LONG:
+            self.segments.append((data["value"], data["max"]))
+
+
+def run(server: Any, workflow: dict[str, Any], stop_at: str | None = None) -> tuple[Heard, dict[str, Any]]:
+    heard = Heard(server, stop_at)
+    return heard, server.run(workflow, heard, timeout_s=400)
+
+
+def names_of(segment: int) -> set[str]:
+    return {f"{LONG}.0.0.{segment}.{name}" for name in (ENCODE, PREPARE, SAMPLE, "segment")}
+
+
+def test_one_file_of_three_segments_and_a_report_of_each(comfy_server: Any, image: str) -> None:
+    heard, entry = run(comfy_server, three_segments(image))
+    outputs = entry["outputs"]
+    (item,) = outputs["8"]["images"]
+    assert (item["frame_count"], item["width"], item["height"], item["seed"]) == (13, 64, 64, 5)
+    path = comfy_server.base / "output" / item["subfolder"] / item["filename"]
+    assert len(read_images(path)) == 13
+    assert names_of(1) | names_of(2) | names_of(3) <= set(heard.executed)
+    assert not {ENCODE, PREPARE, SAMPLE} & set(heard.executed), "the graph in front runs as copies alone"
+    assert heard.segments == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+    assert outputs[LONG]["wan_relay"] == [
+        {
+            "length": 13,
+            "overlap": 1,
+            "segments": [
+                {"length": 5, "seed": 5, "prompt": "pan left"},
+                {"length": 5, "seed": 6, "prompt": "zoom in"},
+                {"length": 5, "seed": 7, "prompt": "pan down"},
+            ],
+            "attention_ratio": 0.75,
+            "warnings": [],
+        }
+    ]
+    segments = [outputs[f"{LONG}.0.0.{number}.segment"]["wan_relay"][0] for number in (1, 2, 3)]
+    assert [segment["seed"] for segment in segments] == [5, 6, 7]
+    assert [segment["length"] for segment in segments] == [5, 5, 5]
+    assert all(segment["seconds"]["high_noise"] > 0 for segment in segments)
+    assert entry["meta"][f"{LONG}.0.0.2.{SAMPLE}"]["display_node"] == SAMPLE, "its report is seen on Sample"
+
+
+def test_another_last_prompt_makes_the_last_segment_alone(comfy_server: Any, image: str) -> None:
+    first, _ = run(comfy_server, three_segments(image, seeds="11, 12, 13"))
+    assert names_of(1) | names_of(2) | names_of(3) <= set(first.executed)
+    heard, entry = run(comfy_server, three_segments(image, last_prompt="rotate left", seeds="11, 12, 13"))
+    assert set(heard.executed) == {LONG, *names_of(3), "8"}
+    assert entry["outputs"]["8"]["images"][0]["frame_count"] == 13
+    again, _ = run(comfy_server, three_segments(image, last_prompt="rotate left", seeds="11, 12, 13"))
+    assert not set(again.executed) & (names_of(1) | names_of(2) | names_of(3))
+
+
+def test_after_a_cancel_the_finished_segments_are_there(comfy_server: Any, image: str) -> None:
+    workflow = three_segments(image, seeds="21, 22, 23")
+    stopped, entry = run(comfy_server, workflow, stop_at=f"{LONG}.0.0.2.{SAMPLE}")
+    kinds = [kind for kind, _ in entry["status"]["messages"]]
+    assert "execution_interrupted" in kinds, json.dumps(kinds)
+    heard, entry = run(comfy_server, workflow)
+    assert not names_of(1) & set(heard.executed)
+    assert names_of(3) <= set(heard.executed)
+    assert entry["outputs"]["8"]["images"][0]["frame_count"] == 13

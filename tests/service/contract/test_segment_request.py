@@ -1,0 +1,75 @@
+"""Segments as a client writes them, and what is wrong with them."""
+
+from typing import Any
+
+import pytest
+from wan_relay.service.contract.errors import JobError
+from wan_relay.service.contract.segment_request import SegmentRequest
+from wan_relay.service.contract.video_request import VideoRequest, parse_request
+
+IMAGE = {"image_url": "https://example.com/photo.jpg"}
+
+
+def parsed(**fields: Any) -> VideoRequest:
+    return parse_request(IMAGE | fields)[0]
+
+
+def test_a_segment_is_a_prompt_and_what_it_says_besides() -> None:
+    request = parsed(segments=[{"prompt": " she\nturns "}, {"prompt": "b", "length": "49", "seed": 7}, {"prompt": "c", "seed": -1}])
+    assert request.segments == (
+        SegmentRequest(prompt="she turns", length=81),
+        SegmentRequest(prompt="b", length=49, seed=7),
+        SegmentRequest(prompt="c"),
+    )
+    assert request.prompt == " she\nturns "
+    assert parsed(prompt="own", segments=[{"prompt": "a"}]).prompt == "own"
+    assert parsed(prompt="a", segment_length=81, length=161).segment_length == 81
+    assert request.to_wire()["segments"][1] == {"prompt": "b", "length": 49, "seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "sentence"),
+    [
+        ({"segments": "a"}, "INVALID_TYPE", "segments must be a list of objects, got a string"),
+        ({"segments": []}, "INVALID_VALUE", "segments must have 1 to 20 items, got 0"),
+        ({"segments": [{"prompt": "a"}] * 21}, "INVALID_VALUE", "segments must have 1 to 20 items, got 21"),
+        ({"segments": ["a"]}, "INVALID_VALUE", "segments item 1 must be an object"),
+        ({"segments": [{"prompt": "a"}, {"length": 81}]}, "INVALID_VALUE", "segments item 2 needs a prompt"),
+        ({"segments": [{"prompt": " "}]}, "INVALID_VALUE", "segments item 1 needs a prompt"),
+        (
+            {"segments": [{"prompt": "a", "lenght": 81}]},
+            "INVALID_VALUE",
+            "segments item 1 has a field that is not known; the known ones are prompt, length, seed",
+        ),
+        (
+            {"segments": [{"prompt": "a", "length": 300}]},
+            "INVALID_VALUE",
+            "segments item 1: length must be from 5 to 257",
+        ),
+        ({"segments": [{"prompt": "a", "seed": "x"}]}, "INVALID_VALUE", "segments item 1: seed must be a whole number"),
+        ({"segments": [{"prompt": 3}]}, "INVALID_VALUE", "segments item 1: prompt must be a string"),
+        (
+            {"segments": [{"prompt": "a"}], "length": 161},
+            "CONFLICT",
+            "segments and length exclude each other",
+        ),
+        (
+            {"segments": [{"prompt": "a"}], "segment_length": 81},
+            "CONFLICT",
+            "segments and segment_length exclude each other",
+        ),
+        ({"prompt": "a", "segment_length": 4}, "OUT_OF_RANGE", "segment_length must be from 5 to 257, got 4"),
+    ],
+)
+def test_what_is_wrong_is_said(fields: dict[str, Any], code: str, sentence: str) -> None:
+    with pytest.raises(JobError) as refused:
+        parsed(**fields)
+    assert (refused.value.code, refused.value.sentence) == (code, sentence)
+
+
+def test_a_text_to_video_pair_cannot_go_on_from_a_frame() -> None:
+    with pytest.raises(JobError) as refused:
+        parse_request({"prompt": "a", "workflow": "wan22_t2v_4step", "segment_length": 81})
+    assert refused.value.sentence == (
+        "segment_length needs a workflow that takes a start image, and wan22_t2v_4step takes none"
+    )

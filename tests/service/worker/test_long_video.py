@@ -1,0 +1,96 @@
+"""A long video in a workflow, how far it is, and what the answer says of its segments."""
+
+from typing import Any
+
+import pytest
+from wan_relay.service.contract.errors import JobError
+from wan_relay.service.contract.video_answer import SegmentUse
+from wan_relay.service.contract.video_request import parse_request
+from wan_relay.service.worker.long_video import NODE_ID, frames_made, segment_of
+from wan_relay.service.worker.result import describe_video
+from wan_relay.service.worker.saved_video import Video
+from wan_relay.service.worker.settings import Settings
+from wan_relay.service.worker.workflow import PREPARE, SAMPLE, SAVE, Plan, build_plan
+
+SEGMENTS = [{"prompt": "a"}, {"prompt": "b", "length": 49, "seed": 3}, {"prompt": "c"}]
+
+
+def planned(settings: Settings | None = None, **fields: Any) -> Plan:
+    request, _ = parse_request({"prompt": "x", "image_url": "https://example.com/a.png"} | fields)
+    return build_plan(request, 7, "a.png", None, "prefix", settings or Settings())
+
+
+def long_video(plan: Plan) -> dict[str, Any]:
+    inputs: dict[str, Any] = plan.graph[NODE_ID]["inputs"]
+    return inputs
+
+
+def test_segments_stand_in_the_place_of_the_decoder() -> None:
+    plan = planned(segments=SEGMENTS)
+    inputs = long_video(plan)
+    assert (inputs["prompts"], inputs["seeds"], inputs["lengths"]) == ("a\nb\nc", "7, 3, 4", "81, 49, 81")
+    assert inputs["latent"] == [plan.node_id(SAMPLE), 0]
+    assert inputs["vae"] == [plan.node_id("VAELoader"), 0]
+    assert not [node for node in plan.graph.values() if node["class_type"] == "VAEDecode"]
+    save = plan.graph[plan.node_id(SAVE)]["inputs"]
+    assert (save["images"], save["report"]) == ([NODE_ID, 0], [NODE_ID, 1])
+    assert frames_made(plan.graph, plan.value(PREPARE, "length")) == (81, 209)
+
+
+def test_a_long_length_is_made_in_segments_where_that_is_asked_for() -> None:
+    plan = planned(length=161, segment_length=81)
+    assert (long_video(plan)["segment_length"], plan.value(PREPARE, "length")) == (81, 161)
+    assert long_video(plan)["prompts"] == long_video(plan)["lengths"] == ""
+    assert frames_made(plan.graph, 161) == (81, 161)
+    assert NODE_ID not in planned(length=161).graph
+
+
+def test_the_long_workflow_has_its_own_node_and_interpolation_comes_after_it() -> None:
+    plan = planned(workflow="wan22_i2v_long", segments=SEGMENTS, interpolation="film")
+    (key,) = [key for key, node in plan.graph.items() if node["class_type"] == "WanRelay_LongVideo"]
+    assert plan.graph[key]["inputs"]["lengths"] == "81, 49, 81"
+    assert plan.graph["wan_relay_interpolation"]["inputs"]["images"] == [key, 0]
+    assert planned(workflow="wan22_i2v_long").value(PREPARE, "length") == 161
+
+
+def test_the_limit_of_a_run_holds_for_a_pass_and_that_of_a_file_for_all() -> None:
+    pixels = 528 * 768
+    planned(Settings(max_video_pixels=81 * pixels, max_saved_pixels=209 * pixels), segments=SEGMENTS)
+    with pytest.raises(JobError, match="528 x 768 x 81 is"):
+        planned(Settings(max_video_pixels=81 * pixels - 1), segments=SEGMENTS)
+    with pytest.raises(JobError, match="528 x 768 x 209 is"):
+        planned(Settings(max_video_pixels=81 * pixels, max_saved_pixels=209 * pixels - 1), segments=SEGMENTS)
+
+
+@pytest.mark.parametrize(
+    ("node_id", "segment"),
+    [("7.0.0.1.6", 1), ("7.0.0.12.6", 12), ("6", None), ("7.0.0.1.16", None), ("9.0.0.1.6", None), ("7.0.0.x.6", None)],
+)
+def test_a_copy_is_known_by_its_name(node_id: str, segment: int | None) -> None:
+    assert segment_of(node_id, "7", "6") == segment
+
+
+def test_the_answer_has_seed_and_seconds_of_each_segment() -> None:
+    request, _ = parse_request({"image_url": "https://example.com/a.png", "segments": SEGMENTS[:2]})
+    plan = build_plan(request, 7, "a.png", None, "prefix", Settings())
+    sample, prepare = plan.node_id(SAMPLE), plan.node_id(PREPARE)
+    made = [{"length": 81, "seed": 7, "prompt": "a"}, {"length": 49, "seed": 3, "prompt": "b"}]
+    outputs = {
+        NODE_ID: {"wan_relay": [{"segments": made, "warnings": ["overlap was snapped."]}]},
+        f"{NODE_ID}.0.0.1.{sample}": {"wan_relay": [{"seed": 7, "steps": 4, "warnings": ["slow"]}]},
+        f"{NODE_ID}.0.0.1.{prepare}": {"wan_relay": [{"width": 512, "height": 768, "warnings": []}]},
+        f"{NODE_ID}.0.0.2.{sample}": {"wan_relay": [{"seed": 3, "steps": 4, "warnings": ["slow"]}]},
+    } | {
+        f"{NODE_ID}.0.0.{number}.segment": {"wan_relay": [{"seconds": {"high_noise": 1.5, "low_noise": number}}]}
+        for number in (1, 2)
+    }
+    video = Video(b"", ".mp4", {"frame_count": 129, "fps": 16, "width": 512, "height": 768})
+    answer = describe_video(video, outputs, plan, request)
+    assert answer.segments == [
+        SegmentUse(prompt="a", length=81, seed=7, high_noise_s=1.5, low_noise_s=1),
+        SegmentUse(prompt="b", length=49, seed=3, high_noise_s=1.5, low_noise_s=2),
+    ]
+    assert (answer.seed, answer.length, answer.steps) == (7, 129, 4)
+    assert (answer.timings.high_noise_s, answer.timings.low_noise_s) == (3.0, 3.0)
+    assert answer.warnings == ["slow", "overlap was snapped."]
+    assert answer.to_wire()["segments"][1]["seed"] == 3
