@@ -7,6 +7,7 @@ from .apply_nag import ApplyNag
 from .encode_prompts import EncodePrompts
 from .guider import Guider
 from .interpolate_frames import InterpolateFrames
+from .keyframe import KeyframeNode
 from .load_experts import LoadExperts
 from .opening_leg import OpeningLegNode
 from .prepare_latent import PrepareLatent
@@ -19,6 +20,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadExperts,
     ApplyLoraPair,
     EncodePrompts,
+    KeyframeNode,
     PrepareLatent,
     ApplyNag,
     OpeningLegNode,
