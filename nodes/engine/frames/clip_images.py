@@ -50,7 +50,7 @@ class ClipImages:
         Raises InvalidInput for what is not an IMAGE, and for several where one is meant.
         """
         warnings: list[str] = []
-        frames: dict[str, torch.Tensor] = {}
+        frames: dict[str, Any] = {}
         for name, image in images.items():
             if image is not None:
                 frames[name], said = check_image(name, image)

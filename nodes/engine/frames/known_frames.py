@@ -46,7 +46,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class KnownFrames:
-    """RGB frames [N, H, W, 3] that open the clip and that close it, each in a size of its own, and what stands elsewhere.
+    """RGB frames [N, H, W, 3] that open the clip and that close it, each in its own size, and what stands elsewhere.
 
     `keyframes` are single frames by their number. `padding` says what the unknown frames show; for "reference" that is
     `reference` [1, H, W, 3], without one the first frame. `motion` is the end of the clip before, which takes the
