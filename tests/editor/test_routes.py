@@ -107,7 +107,7 @@ async def test_size_is_the_plan_of_prepare_latent(
     asked: dict[str, str], used: dict[str, Any], changes: list[dict[str, Any]]
 ) -> None:
     fixed = {"length": 81, "batch_size": 1, "duration_s": 81 / 16, "fps": 16.0}
-    fixed["timeline"] = [{"kind": "unknown", "first": 0, "last": 80}]
+    used = used | {"timeline": [{"kind": "unknown", "first": 0, "last": 80}]}
     assert await ask("size", SIZE | asked) == (200, used | fixed | {"changes": changes, "mistakes": []})
 
 
@@ -222,7 +222,11 @@ async def test_what_the_node_would_refuse_is_an_answer(
         ("schedule", {}, "steps is missing from the question."),
         ("size", SIZE | {"width": "100000"}, "width must be a whole number from 16 to 8192, got '100000'."),
         ("size", SIZE | {"image_width": "4000"}, "image_height is missing from the question."),
-        ("size", SIZE | {"keyframes": "4,", "sizing": "fixed"}, "keyframes must be a whole number from -65536 to 65536, got ''."),
+        (
+            "size",
+            SIZE | {"keyframes": "4,", "sizing": "fixed"},
+            "keyframes must be a whole number from -65536 to 65536, got ''.",
+        ),
         ("size", SIZE | {"fps": "0"}, "fps must be a number from 1 to 120, got '0'."),
         ("experts", {}, "high_noise is missing from the question."),
         ("loras", {"high_noise_lora": "none"}, "low_noise_lora is missing from the question."),

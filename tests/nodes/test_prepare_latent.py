@@ -221,7 +221,10 @@ def test_5b_keeps_its_first_frame_through_sampling(vae_5b: comfy.sd.VAE, toy_mod
         ({"sizing": "match image"}, "sizing is 'match image', but neither start_image nor end_image is connected"),
         ({"sizing": "match image", "start_image": picture(600, 1)}, "an image of 600x1 leaves a side shorter than 16"),
         ({"length": 1, "start_image": picture(8, 8), "end_image": picture(8, 8)}, "length 1 must hold start_image and"),
-        ({"length": 5, "start_image": picture(8, 8), "previous": picture(8, 8)}, "start_image must stay empty with previous"),
+        (
+            {"length": 5, "start_image": picture(8, 8), "previous": picture(8, 8)},
+            "start_image must stay empty with previous",
+        ),
         ({"length": 5, "previous": picture(8, 8, count=9)}, "overlap takes 5 frames and leaves none of length 5"),
         ({"length": 0}, "length must be at least 1 frame, got 0"),
         ({"start_image": picture(8, 8) * 255}, "start_image must have values from 0 to 1"),

@@ -61,7 +61,9 @@ def _told_latent(vae: comfy.sd.VAE, kind: WanVae, known: KnownFrames, clip: Clip
                 f"previous_latent must be of {clip.width}x{clip.height} pixels as this clip, got {size}."
             )
         if len(motion) not in (1, clip.batch_size):
-            raise InvalidInput(f"previous_latent must have one video or batch_size {clip.batch_size}, got {len(motion)}.")
+            raise InvalidInput(
+                f"previous_latent must have one video or batch_size {clip.batch_size}, got {len(motion)}."
+            )
         told = told.repeat(len(motion), 1, 1, 1, 1)
         told[:, :, 1 : 1 + motion.shape[2]] = motion.to(told)
     return told

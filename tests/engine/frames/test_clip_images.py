@@ -1,7 +1,7 @@
 """The clip before, anchors, paddings, keyframes and loops: whole tensors, against constructions written here.
 
-Sources of the layouts: Wan2.2 image2video.py (mask and pixels), SVI 2.0 Pro's wan_video_svi_pro.py (anchor, motion, zeros
-in the network's own range), KJNodes' WanImageToVideoSVIPro (the same in ComfyUI's raw latents).
+Sources of the layouts: Wan2.2 image2video.py (mask and pixels), SVI 2.0 Pro's wan_video_svi_pro.py (anchor, motion,
+zeros in the network's own range), KJNodes' WanImageToVideoSVIPro (the same in ComfyUI's raw latents).
 """
 
 from typing import Any

@@ -34,7 +34,10 @@ def drawn(length: int = 33, is_5b: bool = False, **given: Any) -> str:
         ({"anchor": 1, "previous": 81, "padding": "reference"}, "overlap 0-4, unknown 5-32"),
         ({"anchor": 1, "start_image": 1, "padding": "reference"}, "known 0, unknown 1-32"),
         ({"keyframes": (0, 16, -1)}, "keyframe 0, unknown 1-15, keyframe 16, unknown 17-31, keyframe 32"),
-        ({"start_image": 1, "keyframes": (8, 4)}, "known 0, unknown 1-3, keyframe 4, unknown 5-7, keyframe 8, unknown 9-32"),
+        (
+            {"start_image": 1, "keyframes": (8, 4)},
+            "known 0, unknown 1-3, keyframe 4, unknown 5-7, keyframe 8, unknown 9-32",
+        ),
     ],
 )
 def test_the_whole_clip_in_spans(given: dict[str, Any], spans: str) -> None:
@@ -57,7 +60,8 @@ def test_overlap_is_on_the_latent_grid(asked: int, used: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "used"), [(0, 0), (1, 0), (2, 4), (4, 4), (9, 8), (10, 12), (31, 32), (-1, 32), (-2, 32), (-5, 28), (-33, 0)]
+    ("asked", "used"),
+    [(0, 0), (1, 0), (2, 4), (4, 4), (9, 8), (10, 12), (31, 32), (-1, 32), (-2, 32), (-5, 28), (-33, 0)],
 )
 def test_keyframes_are_on_the_latent_grid(asked: int, used: int) -> None:
     got = plan(keyframes=(asked,))
@@ -88,7 +92,10 @@ def test_keyframes_are_on_the_latent_grid(asked: int, used: int) -> None:
         ({"previous": 81, "previous_latent": 21, "anchor": 1}, "previous and previous_latent are both connected"),
         ({"previous_latent": 21}, "previous_latent needs an anchor, and padding 'grey' or 'zero'"),
         ({"previous_latent": 21, "anchor": 1, "padding": "reference"}, "previous_latent needs an anchor"),
-        ({"previous_latent": 1, "anchor": 1, "overlap": 9}, "must have the 2 latent frames that overlap 9 takes, got 1."),
+        (
+            {"previous_latent": 1, "anchor": 1, "overlap": 9},
+            "must have the 2 latent frames that overlap 9 takes, got 1.",
+        ),
         ({"previous": 81, "anchor": 1, "overlap": 2}, "overlap must be 5 or more with an anchor"),
         ({"start_image": 1, "anchor": 1, "padding": "zero"}, "start_image must stay empty with anchor"),
         ({"loop": True}, "loop needs a start_image and no end_image"),
