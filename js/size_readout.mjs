@@ -8,8 +8,8 @@ import { text, unknownInputs } from "./text.mjs";
 
 /** @typedef {Partial<SizeReport> & { source?: ComfyNodeId }} LastRun what the last run reported, and the image's node */
 
-const IMAGES = ["start_image", "end_image"];
-const INPUTS = ["sizing", "width", "height", "fit", "length", "batch_size"];
+const IMAGES = ["start_image", "previous", "anchor", "end_image", "keyframes"];
+const INPUTS = ["sizing", "width", "height", "fit", "length", "batch_size", "overlap", "padding", "loop"];
 const CHECKED = /** @type {const} */ (["width", "height", "length", "fit", "batch_size", "image_width", "image_height"]);
 const RESOLUTIONS = ["528x768", "608x1072", "768x528", "720x720", "832x480", "480x832", "1280x720", "720x1280"];
 const DURATIONS = { 49: 3, 81: 5, 113: 7, 161: 10 };
@@ -21,12 +21,15 @@ export function addTo(node) {
   let last = {};
   watch(node, () => question(node, last), (/** @type {SizeAnswer | undefined} */ answer, asked) => {
     const warnings = answer ? (answer.changes?.map(changed) ?? []) : [unknownInputs(node, asked.unknown)];
-    if (answer && CHECKED.every((key) => last[key] === answer[key])) warnings.push(...(last.found ?? []));
+    const isLast = answer && CHECKED.every((key) => last[key] === answer[key]);
+    if (isLast) warnings.push(...(last.found ?? []));
+    const spans = (asked.isCounted ? answer?.timeline : isLast && last.timeline) || [];
     const lists = [resolutionList(node), durationList(node)];
     const focused = panel.element.querySelector("select:focus")?.className;
     panel.fill(
       make("div", { class: "row" }, ...lists),
       answer?.width ? make("div", { class: "readout" }, readout(answer)) : "",
+      spans.length > 1 ? make("div", { class: "timeline" }, ...spans.map(segment)) : "",
       ...mistakeNotes(answer ?? {}),
       ...notes({ ...answer, warnings }),
     );
@@ -39,7 +42,7 @@ export function addTo(node) {
 }
 
 /** @param {ComfyNode} node */
-const imageSource = (node) => sourceOf(node, IMAGES[0]) ?? sourceOf(node, IMAGES[1]);
+const imageSource = (node) => IMAGES.map((name) => sourceOf(node, name)).find(Boolean);
 
 /** @param {ComfyNode} node @param {LastRun} last */
 function question(node, last) {
@@ -49,12 +52,33 @@ function question(node, last) {
   if (values.sizing === "match image" && linked && !image) unknown.push(linked);
   const vae = sourceOf(node, "vae");
   const vaeFile = vae?.comfyClass === "VAELoader" ? { vae: valueOf(vae, "vae_name") } : {};
-  const linkedImages = Object.fromEntries(IMAGES.filter((name) => isLinked(node, name)).map((name) => [name, 1]));
+  const links = [...IMAGES, "previous_latent"].filter((name) => isLinked(node, name));
+  const keyframes = keyframeNumbers(node);
+  if (keyframes.includes(undefined)) unknown.push("keyframes");
+  const saver = theOne(node, "WanRelay_SaveVideo");
+  const drop_last_frame = (saver && valueOf(saver, "drop_last_frame")) ?? "";
   const experts = expertsOf(theOne(node, "WanRelay_LoadExperts"));
   const expert = "high_noise" in experts ? { high_noise: experts.high_noise } : {};
-  const query = { ...values, fps: framesPerSecond(node), ...image, ...vaeFile, ...linkedImages, ...expert };
-  return { route: unknown.length ? undefined : "size", query, unknown, found: last.found };
+  const query = /** @type {Record<string, any>} */ ({ ...values, fps: framesPerSecond(node), ...image, ...vaeFile, ...expert, drop_last_frame });
+  for (const name of links) query[name] = name === "keyframes" ? keyframes.join() : 1;
+  // One image, not several: what can be counted before a run.
+  const isCounted = [undefined, "LoadImage"].includes(sourceOf(node, "start_image")?.comfyClass);
+  return { route: unknown.length ? undefined : "size", query, unknown, isCounted, found: last.found };
 }
+
+/**
+ * The frames that a chain of Keyframe nodes asks for; undefined for one that only a run can tell.
+ * @param {ComfyNode} node
+ */
+function keyframeNumbers(node) {
+  const frames = [];
+  for (let each = sourceOf(node, "keyframes"); each; each = sourceOf(each, "keyframes")) frames.push(valueOf(each, "frame"));
+  return frames;
+}
+
+/** @param {Span} span */
+const segment = ({ kind, first, last }) =>
+  make("i", { class: kind, style: `flex-grow:${last - first + 1}`, title: `${text(`span_${kind}`)} ${first}-${last}` });
 
 /**
  * The graph's only node of a class; undefined where there are several.

@@ -9,6 +9,7 @@ from .encode_prompts import EncodePrompts
 from .guider import Guider
 from .interpolate_frames import InterpolateFrames
 from .join_clips import JoinClips
+from .keyframe import KeyframeNode
 from .load_experts import LoadExperts
 from .long_video import LongVideo
 from .opening_leg import OpeningLegNode
@@ -23,6 +24,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadExperts,
     ApplyLoraPair,
     EncodePrompts,
+    KeyframeNode,
     PrepareLatent,
     ApplyNag,
     OpeningLegNode,
@@ -30,10 +32,10 @@ NODES: list[type[io.ComfyNode]] = [
     Guider,
     Schedule,
     SelectSolver,
-    UpscaleFrames,
     LongVideo,
     AddSegment,
     JoinClips,
+    UpscaleFrames,
     InterpolateFrames,
     SaveVideo,
 ]

@@ -1,4 +1,4 @@
-"""Node: size, frame count, start and end image -> latent and conditioning."""
+"""Node: size, frame count and the frames that are known -> latent and conditioning."""
 
 from itertools import chain
 from typing import TypedDict
@@ -7,12 +7,14 @@ import comfy.sd
 import torch
 from comfy_api.latest import io
 
+from .engine.frames.clip_images import ClipImages, Keyframe
 from .engine.frames.image_conditioning import condition_on_images, latent_with_start
-from .engine.frames.known_frames import Clip, KnownFrames
+from .engine.frames.known_frames import Clip
 from .engine.frames.wan_vae import recognise_wan_vae
-from .rules.errors import InvalidInput
+from .frame_inputs import known_frame_inputs
 from .rules.frames.frame_count import plan_length
 from .rules.frames.frame_size import FITS, SIZINGS, plan_size
+from .rules.frames.timeline import DEFAULT_OVERLAP, LOOP_SHOWN_TWICE, Span, plan_frames
 
 
 class LatentReport(TypedDict):
@@ -27,6 +29,7 @@ class LatentReport(TypedDict):
     length: int
     duration_s: float
     batch_size: int
+    timeline: list[Span]
     warnings: list[str]
     found: list[str]  # those of the warnings that no panel could say before the run
 
@@ -40,8 +43,9 @@ class PrepareLatent(io.ComfyNode):
             category="wan relay",
             has_intermediate_output=True,  # so that a cached run still says what it used, in the history
             description=(
-                "The empty video, and what the model is told about it: start image, end image, both, or neither "
-                "(text to video). Sizes and frame counts are brought to what Wan2.2 can do, and each change is said."
+                "The empty video, and what the model is told about it: start image, end image, the clip before, images "
+                "at frame numbers, or nothing (text to video). Sizes and frame counts are brought to what Wan2.2 can "
+                "do, and each change is said."
             ),
             search_aliases=["wan image to video", "first last frame", "i2v", "flf2v", "t2v", "ti2v 5b", "empty latent"],
             inputs=[
@@ -93,6 +97,7 @@ class PrepareLatent(io.ComfyNode):
                     max=16,
                     tooltip="Videos made at once, each from its own noise. VAE Decode puts them one after the other.",
                 ),
+                *known_frame_inputs(),
             ],
             outputs=[
                 io.Conditioning.Output("positive", tooltip="The positive prompt with the known frames."),
@@ -118,21 +123,30 @@ class PrepareLatent(io.ComfyNode):
         batch_size: int,
         start_image: torch.Tensor | None = None,
         end_image: torch.Tensor | None = None,
+        previous: torch.Tensor | None = None,
+        overlap: int = DEFAULT_OVERLAP,
+        anchor: torch.Tensor | None = None,
+        padding: str = "grey",
+        keyframes: tuple[Keyframe, ...] | None = None,
+        loop: bool = False,
+        previous_latent: dict | None = None,
     ) -> io.NodeOutput:
         kind = recognise_wan_vae(vae)
-        if kind.is_5b and end_image is not None:
-            raise InvalidInput(
-                "end_image must stay empty with wan2.2_vae: TI2V-5B can only keep the first frames; "
-                "use the A14B experts with wan_2.1_vae for an end image."
-            )
-        known, found = KnownFrames.from_images(start_image, end_image)  # found: what no panel could tell before
-        size = plan_size(width, height, sizing, known.image_size, kind.multiple)
+        images = {"start_image": start_image, "end_image": end_image, "previous": previous, "anchor": anchor}
+        settings = {"overlap": overlap, "padding": padding, "loop": loop}
+        # found: what no panel could tell before
+        given, found = ClipImages.checked(images, previous_latent, keyframes or (), **settings)
         count = plan_length(length)
+        frames = plan_frames(given.given, count["length"], kind.is_5b)
+        known = given.placed(frames)
+        size = plan_size(width, height, sizing, known.image_size, kind.multiple)
         clip = Clip(size["width"], size["height"], count["length"], batch_size, fit)
         image_width, image_height = known.image_size or (None, None)
         known, said = known.within(clip.length)
         fits = list(known.fit_changes(clip).values())  # the first of them is in the panel
-        foretold = [*size["warnings"], *count["warnings"], *chain(*fits[:1])]
+        foretold = [*size["warnings"], *count["warnings"], *chain(*fits[:1]), *frames.warnings]
+        if loop:
+            foretold.append(LOOP_SHOWN_TWICE)
         found += [*said, *chain(*fits[1:])]
         if batch_size > 1:
             found.append(
@@ -155,6 +169,7 @@ class PrepareLatent(io.ComfyNode):
             "length": clip.length,
             "duration_s": count["duration_s"],
             "batch_size": batch_size,
+            "timeline": frames.spans,
             "warnings": foretold + found,
             "found": found,
         }

@@ -1,7 +1,7 @@
 """The editor's HTTP routes: what a node would do with the values on it, asked before anything runs.
 
     GET /wan_relay/schedule   inputs of WanRelay_Sample          -> sigmas, n_opening, n_high, n_low, warnings
-    GET /wan_relay/size       inputs of WanRelay_PrepareLatent   -> width, height, length, duration_s, changes
+    GET /wan_relay/size       inputs of WanRelay_PrepareLatent   -> width, height, length, duration_s, timeline, changes
     GET /wan_relay/experts    the files of WanRelay_LoadExperts  -> what their headers say, warnings
     GET /wan_relay/loras      the rows of WanRelay_ApplyLoraPair, and the files of the experts below
                               -> what will fit, trigger words, partners to choose, warnings
@@ -35,11 +35,14 @@ from ..rules.files.safetensors_header import read_header
 from ..rules.files.vae_file import is_ti2v_5b_vae
 from ..rules.frames.frame_count import NATIVE_FPS, plan_length
 from ..rules.frames.frame_size import A14B_MULTIPLE, TI2V_5B_MULTIPLE, placement_changes, plan_size
+from ..rules.frames.timeline import Given, plan_frames
 from ..rules.relay.mistakes import Mistake, Sampling, latent_mistakes, sampling_mistakes
 from ..rules.relay.presets import ALSO_GOOD, PRESETS, distilled_file, recognise_pair
 
 Query = Mapping[str, str]
 MAX_IMAGE_SIDE = 65536
+MAX_KEYFRAMES = 1025
+FIRST_FRAMES = ("start_image", "previous", "previous_latent", "anchor", "keyframes")
 MAX_OPENING_LEGS = 200  # of one step each: no schedule has more steps
 
 
@@ -86,8 +89,8 @@ def size(query: Query) -> dict[str, Any]:
     """What WanRelay_PrepareLatent would render; image_width and image_height are those of the linked image.
 
     `changes` says what its report says in English sentences, for the panel to say in the user's language; `mistakes`
-    what goes ill with the expert in `high_noise`, the VAE file in `vae` and the images that `start_image` and
-    `end_image` say are linked.
+    what goes ill with the expert in `high_noise`, the VAE file in `vae` and the linked inputs, whose names the query
+    has. `keyframes` are frame numbers with commas between them; `drop_last_frame` is Save Video's.
     """
     asked = read_inputs(query, "WanRelay_PrepareLatent", ("sizing", "width", "height", "fit", "length", "batch_size"))
     fps = _number(query.get("fps", str(NATIVE_FPS)), "fps", float, 1, 120)
@@ -107,6 +110,8 @@ def size(query: Query) -> dict[str, Any]:
         for name in snapped
         if asked[name] != used[name]
     ]
+    frames = plan_frames(_given(query), count["length"], bool(is_5b_vae) and "end_image" not in query)
+    changes += frames.changes
     if image_size:
         for change, percent in placement_changes(image_size, used["width"], used["height"], asked["fit"]):
             changes.append({"change": change, "percent": round(percent, 1)})
@@ -118,15 +123,28 @@ def size(query: Query) -> dict[str, Any]:
         "batch_size": asked["batch_size"],
         "duration_s": count["duration_s"],
         "fps": fps,
+        "timeline": frames.spans,
         "changes": changes,
         "mistakes": latent_mistakes(
             _kind(_listed(expert_file, "high_noise", query["high_noise"])) if "high_noise" in query else None,
             is_5b_vae,
-            "start_image" in query,
+            any(name in query for name in FIRST_FRAMES),
             "end_image" in query,
             int(asked["batch_size"]),
+            query.get("loop") == "true" and query.get("drop_last_frame") == "false",
         ),
     }
+
+
+def _given(query: Query) -> Given:
+    """What Prepare Latent is given, as far as the editor can tell: one image a link, and all that overlap takes."""
+    counts: dict[str, Any] = {name: 1 for name in ("start_image", "end_image", "anchor") if name in query}
+    counts |= {name: MAX_IMAGE_SIDE for name in ("previous", "previous_latent") if name in query}
+    asked = query["keyframes"].split(",")[:MAX_KEYFRAMES] if query.get("keyframes") else []
+    keyframes = tuple(int(_number(frame, "keyframes", int, -MAX_IMAGE_SIDE, MAX_IMAGE_SIDE)) for frame in asked)
+    names = tuple(name for name in ("overlap", "padding") if name in query)
+    settings = read_inputs(query, "WanRelay_PrepareLatent", names)
+    return Given(keyframes=keyframes, loop=query.get("loop") == "true", **counts, **settings)
 
 
 def experts(query: Query) -> dict[str, Any]:

@@ -243,6 +243,42 @@ def test_an_image_that_will_not_run_is_no_image(editor: Any, mode: int) -> None:
     editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 528 x 768")
 
 
+def timeline(editor: Any) -> list[str]:
+    return editor.page.locator(".wan-relay .timeline i").evaluate_all(
+        "parts => parts.map((part) => `${part.className} ${part.title}, ${Math.round(part.clientWidth)}`)"
+    )
+
+
+def test_the_timeline_is_drawn_before_the_run(editor: Any) -> None:
+    load(editor)
+    editor.set_widgets("WanRelay_PrepareLatent", {"loop": True})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "switch on drop_last_frame in Save Video, or it is shown twice.")
+    editor.set_widgets("WanRelay_SaveVideo", {"drop_last_frame": True})
+    editor.wait("!find('WanRelay_PrepareLatent')[0].widgets.at(-1).element.textContent.includes('twice')")
+    editor.run(
+        "const nodes = [0, 1].map(() => LiteGraph.createNode('WanRelay_Keyframe'));"
+        "nodes.forEach((node, i) => { app.rootGraph.add(node); node.widgets[0].value = [21, -41][i]; });"
+        "nodes[0].connect(0, nodes[1], 'keyframes');"
+        "nodes[1].connect(0, find('WanRelay_PrepareLatent')[0], 'keyframes');"
+    )
+    editor.wait_for_panel("WanRelay_PrepareLatent", "keyframe 21 is put at frame 20: the latent grid holds every fourth.")
+    parts = [part.rsplit(", ", 1) for part in timeline(editor)]
+    assert [part for part, _ in parts] == [
+        "known known 0-0",
+        "unknown to be made 1-19",
+        "keyframe keyframe 20-20",
+        "unknown to be made 21-39",
+        "keyframe keyframe 40-40",
+        "unknown to be made 41-79",
+        "known known 80-80",
+    ]
+    widths = [int(width) for _, width in parts]
+    assert all(widths)
+    assert widths[1] == pytest.approx(widths[5] / 2, rel=0.15)
+    editor.set_widgets("WanRelay_Keyframe", {"frame": 40})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "keyframe 40 comes to frame 40, which is known already (keyframe).")
+
+
 def test_a_bypassed_node_hands_its_input_on(editor: Any) -> None:
     load(editor)
     editor.run(

@@ -107,7 +107,22 @@ async def test_size_is_the_plan_of_prepare_latent(
     asked: dict[str, str], used: dict[str, Any], changes: list[dict[str, Any]]
 ) -> None:
     fixed = {"length": 81, "batch_size": 1, "duration_s": 81 / 16, "fps": 16.0}
+    used = used | {"timeline": [{"kind": "unknown", "first": 0, "last": 80}]}
     assert await ask("size", SIZE | asked) == (200, used | fixed | {"changes": changes, "mistakes": []})
+
+
+async def test_size_draws_what_is_linked_before_the_run() -> None:
+    query = SIZE | {"sizing": "fixed", "previous": "1", "overlap": "7", "padding": "grey", "keyframes": "-1,42"}
+    status, answer = await ask("size", query)
+    assert (status, [(span["kind"], span["first"], span["last"]) for span in answer["timeline"]]) == (
+        200,
+        [("overlap", 0, 8), ("unknown", 9, 43), ("keyframe", 44, 44), ("unknown", 45, 79), ("keyframe", 80, 80)],
+    )
+    assert answer["changes"][1:] == [
+        {"change": "overlap", "asked": 7, "used": 9},
+        {"change": "keyframe", "asked": 42, "used": 44},
+        {"change": "middle"},
+    ]
 
 
 async def test_size_goes_by_32_for_the_5b_vae_file(listed: None) -> None:
@@ -172,6 +187,11 @@ async def test_every_row_is_reported_and_the_one_that_is_off_is_not_read(listed:
     [
         ("schedule", SCHEDULE | {"switch_step": "5"}, "switch_step must be between 0 and the number of steps"),
         ("size", SIZE, "sizing is 'match image', but neither start_image nor end_image is connected."),
+        (
+            "size",
+            SIZE | {"sizing": "fixed", "loop": "true"},
+            "loop needs a start_image and no end_image: the first frame is also the last.",
+        ),
         ("experts", {"high_noise": TOY_HIGH, "low_noise": TOY_HIGH}, "holds the same weights"),
         ("experts", {"high_noise": TOY_HIGH, "low_noise": "none"}, "only TI2V-5B works with one file"),
     ],
@@ -202,6 +222,11 @@ async def test_what_the_node_would_refuse_is_an_answer(
         ("schedule", {}, "steps is missing from the question."),
         ("size", SIZE | {"width": "100000"}, "width must be a whole number from 16 to 8192, got '100000'."),
         ("size", SIZE | {"image_width": "4000"}, "image_height is missing from the question."),
+        (
+            "size",
+            SIZE | {"keyframes": "4,", "sizing": "fixed"},
+            "keyframes must be a whole number from -65536 to 65536, got ''.",
+        ),
         ("size", SIZE | {"fps": "0"}, "fps must be a number from 1 to 120, got '0'."),
         ("experts", {}, "high_noise is missing from the question."),
         ("loras", {"high_noise_lora": "none"}, "low_noise_lora is missing from the question."),
@@ -261,6 +286,9 @@ async def test_advice_names_what_the_settings_of_sample_do_wrong(listed: None) -
         ({"vae": "toy_wan2.2_vae.safetensors", "end_image": "1"}, ["end_image_5b"]),
         ({"vae": "pixel_space"}, []),
         ({"batch_size": "3"}, ["one_file"]),
+        ({"high_noise": TOY_HIGH, "previous": "1"}, []),
+        ({"start_image": "1", "loop": "true", "drop_last_frame": "false"}, ["loop_shown_twice"]),
+        ({"start_image": "1", "loop": "true", "drop_last_frame": "true"}, []),
     ],
 )
 async def test_size_names_what_goes_ill_with_the_experts(

@@ -9,8 +9,10 @@ import comfy.utils
 import pytest
 import torch
 from comfy_extras.nodes_wan import WanFirstLastFrameToVideo
+from wan_relay.nodes.keyframe import KeyframeNode
 from wan_relay.nodes.prepare_latent import PrepareLatent
 from wan_relay.nodes.rules.errors import InvalidInput
+from wan_relay.nodes.rules.frames.timeline import LOOP_SHOWN_TWICE, LOOSE
 
 pytestmark = pytest.mark.comfy
 
@@ -63,7 +65,11 @@ def test_schema_is_the_contract() -> None:
         "positive": None, "negative": None, "vae": None, "sizing": "fixed", "width": 528, "height": 768,
         "fit": "crop", "length": 81, "batch_size": 1,
     }  # fmt: skip
-    assert list(optional) == ["start_image", "end_image"]
+    assert {name: spec[1].get("default") for name, spec in optional.items()} == {
+        "start_image": None, "end_image": None, "previous": None, "overlap": 5, "anchor": None, "padding": "grey",
+        "keyframes": None, "loop": False, "previous_latent": None,
+    }  # fmt: skip
+    assert list(optional)[:2] == ["start_image", "end_image"]
     assert info["output_name"] == ["positive", "negative", "latent", "width", "height", "length"]
     assert all(spec[1].get("tooltip") for spec in (required | optional).values())
     assert all(info["output_tooltips"])
@@ -97,6 +103,11 @@ def test_report_and_outputs_carry_the_resolved_values(vae: comfy.sd.VAE) -> None
         "length": 13,
         "duration_s": 13 / 16,
         "batch_size": 2,
+        "timeline": [
+            {"kind": "known", "first": 0, "last": 0},
+            {"kind": "unknown", "first": 1, "last": 11},
+            {"kind": "known", "first": 12, "last": 12},
+        ],
         "warnings": [
             "length 11 is not of the form 4n+1; 13 frames are made.",
             "start_image of 160x90 loses 11.1% of its height to fill 96x48.",
@@ -118,6 +129,40 @@ def test_an_end_image_alone_gives_the_aspect(vae: comfy.sd.VAE) -> None:
     (*_, width, height, _), report = prepare(vae, sizing="match image", end_image=picture(90, 160))
     assert (width, height) == (32, 64)
     assert (report["image_width"], report["image_height"]) == (90, 160)
+
+
+def test_a_clip_that_goes_on_is_as_large_as_the_one_before(vae: comfy.sd.VAE) -> None:
+    (*_, width, height, _), report = prepare(
+        vae, sizing="match image", anchor=picture(20, 90), previous=picture(90, 60, count=6), overlap=6, padding="zero"
+    )
+    assert (width, height) == (64, 32)
+    assert report["timeline"] == [
+        {"kind": "anchor", "first": 0, "last": 0},
+        {"kind": "overlap", "first": 1, "last": 4},
+        {"kind": "unknown", "first": 5, "last": 8},
+    ]
+    assert report["warnings"] == [
+        "previous of 90x60 loses 25.6% of its height to fill 64x32.",
+        "overlap 6 is not of the form 4n+1; 5 frames are taken.",
+        "anchor of 20x90 loses 88.9% of its height to fill 64x32.",
+    ]
+    assert report["found"] == report["warnings"][2:]
+
+
+def test_a_loop_and_keyframes_say_what_to_expect(vae: comfy.sd.VAE) -> None:
+    keyframes = KeyframeNode.execute(picture(64, 48, 2), 3).args[0]
+    keyframes = KeyframeNode.execute(picture(32, 48, 3), -13, keyframes).args[0]
+    assert [keyframe.frame for keyframe in keyframes] == [3, -13]
+    _, report = prepare(vae, length=21, start_image=picture(64, 48), loop=True, keyframes=keyframes)
+    assert [(span["kind"], span["first"]) for span in report["timeline"]] == [
+        ("known", 0), ("unknown", 1), ("keyframe", 4), ("unknown", 5), ("keyframe", 8), ("unknown", 9), ("known", 20),
+    ]  # fmt: skip
+    assert report["warnings"] == [
+        "keyframe 3 is put at frame 4: the latent grid holds every fourth.",
+        LOOSE,
+        LOOP_SHOWN_TWICE,
+        "keyframe 8 of 32x48 loses 50.0% of its height to fill 64x48.",
+    ]
 
 
 def test_the_end_image_survives_any_length(vae: comfy.sd.VAE) -> None:
@@ -176,6 +221,11 @@ def test_5b_keeps_its_first_frame_through_sampling(vae_5b: comfy.sd.VAE, toy_mod
         ({"sizing": "match image"}, "sizing is 'match image', but neither start_image nor end_image is connected"),
         ({"sizing": "match image", "start_image": picture(600, 1)}, "an image of 600x1 leaves a side shorter than 16"),
         ({"length": 1, "start_image": picture(8, 8), "end_image": picture(8, 8)}, "length 1 must hold start_image and"),
+        (
+            {"length": 5, "start_image": picture(8, 8), "previous": picture(8, 8)},
+            "start_image must stay empty with previous",
+        ),
+        ({"length": 5, "previous": picture(8, 8, count=9)}, "overlap takes 5 frames and leaves none of length 5"),
         ({"length": 0}, "length must be at least 1 frame, got 0"),
         ({"start_image": picture(8, 8) * 255}, "start_image must have values from 0 to 1"),
         ({"end_image": picture(8, 8, channels=5)}, "end_image must have 1 to 4 channels, got 5"),

@@ -69,6 +69,9 @@ def test_panels_use_exactly_the_texts_that_exist() -> None:
     asked = {key for key in keys if f'"{key}"' in code or re.search(rf"\b{key}:", code)}
     sides = {f"change_{how}_{side}" for how in ("crop", "pad") for side in ("width", "height")}
     changes = {f"change_{name}" for name in ("width", "height", "length", "wider", "narrower")} | sides
+    timeline = (ROOT / "nodes" / "rules" / "frames" / "timeline.py").read_text()
+    changes |= {f"change_{name}" for name in re.findall(r'"change": "(\w+)"', timeline)}
+    spans = {f"span_{kind}" for kind in re.findall(r'"(\w+)"', timeline.partition("UNKNOWN, ")[2].partition("\n")[0])}
     assert all(f'"{name}"' in sizes for name in ("wider", "narrower"))
     schedule = (ROOT / "nodes" / "engine" / "relay" / "sigma_schedule.py").read_text()
     table = schedule.partition("NOTES = {")[2].partition("\n}")[0]
@@ -76,7 +79,7 @@ def test_panels_use_exactly_the_texts_that_exist() -> None:
     rules = (ROOT / "nodes" / "rules" / "relay" / "mistakes.py").read_text()
     mistakes = {f"mistake_{name}" for name in re.findall(r'(?:"mistake": |found.append\()"(\w+)"', rules)}
     mistakes |= {f"mistake_guided_{expert}" for expert in ("high_noise", "low_noise")}
-    assert keys == asked | changes | notes | mistakes
+    assert keys == asked | changes | spans | notes | mistakes
     assert set(re.findall(r'\btext\("(\w+)"', code)) <= keys
 
 

@@ -1,8 +1,9 @@
-"""The clip that is to be made, and its frames that are known before: a start, an end, both or neither."""
+"""The clip that is to be made, and its frames that are known before: a start, an end, some between, or none."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import comfy.model_management
 import torch
@@ -10,7 +11,7 @@ import torch
 from ...rules.errors import InvalidInput
 from ...rules.frames.frame_count import FRAMES_PER_LATENT, latent_frames
 from ...rules.frames.frame_size import describe_placement
-from .resize_image import check_image, fit_frames
+from .resize_image import fit_frames
 from .wan_vae import WanVae
 
 GREY = 0.5  # zero in the network's range of -1 to 1, as in the reference
@@ -45,31 +46,33 @@ class Clip:
 
 @dataclass(frozen=True)
 class KnownFrames:
-    """RGB frames [N, H, W, 3] that open the clip and that close it, each in a size of its own."""
+    """RGB frames [N, H, W, 3] that open the clip and that close it, each in its own size, and what stands elsewhere.
+
+    `keyframes` are single frames by their number. `padding` says what the unknown frames show; for "reference" that is
+    `reference` [1, H, W, 3], without one the first frame. `motion` is the end of the clip before, which takes the
+    latent frames behind the first: frames [4k+1, H, W, 3], or k latent frames [B, 16, k, h, w] out of a sampler.
+    """
 
     start: torch.Tensor | None = None
     end: torch.Tensor | None = None
-
-    @classmethod
-    def from_images(
-        cls, start_image: torch.Tensor | None, end_image: torch.Tensor | None
-    ) -> tuple[KnownFrames, list[str]]:
-        """From two inputs of ComfyUI's IMAGE type, with a sentence for what was dropped or clamped.
-
-        Raises InvalidInput for what is not an IMAGE.
-        """
-        images, warnings = [], []
-        for name, image in (("start_image", start_image), ("end_image", end_image)):
-            frames, said = (None, []) if image is None else check_image(name, image)
-            images.append(frames)
-            warnings += said
-        return cls(*images), warnings
+    start_name: str = "start_image"
+    end_name: str = "end_image"
+    keyframes: Mapping[int, torch.Tensor] = field(default_factory=dict)
+    padding: str = "grey"
+    reference: torch.Tensor | None = None
+    motion: torch.Tensor | None = None
 
     @property
     def by_name(self) -> dict[str, torch.Tensor]:
         """What there is, by the name of its input; the first is the one whose size counts."""
-        both = {"start_image": self.start, "end_image": self.end}
-        return {name: frames for name, frames in both.items() if frames is not None}
+        pictures = {
+            "previous": self.motion if self.motion is not None and self.motion.ndim == 4 else None,
+            self.start_name: self.start,
+            "anchor": self.start if self.start_name == "anchor" else self.reference,
+            self.end_name: self.end,
+            **{f"keyframe {frame}": image for frame, image in self.keyframes.items()},
+        }
+        return {name: frames for name, frames in pictures.items() if frames is not None}
 
     @property
     def num_start(self) -> int:
@@ -92,7 +95,8 @@ class KnownFrames:
         start, end, num_start, num_end = self.start, self.end, self.num_start, self.num_end
         if num_start and num_end and num_start + num_end > length:
             raise InvalidInput(
-                f"length {length} must hold start_image and end_image, but they have {num_start} and {num_end} frames."
+                f"length {length} must hold {self.start_name} and {self.end_name}, "
+                f"but they have {num_start} and {num_end} frames."
             )
         warnings = []
         if start is not None and num_start > length:
@@ -103,7 +107,7 @@ class KnownFrames:
             warnings.append(f"end_image has {num_end} frames; the last {length} are used.")
         if max(num_start, num_end, num_start + num_end) >= length > 1:
             warnings.append("Every frame is given, so nothing is left for the model to make.")
-        return KnownFrames(start, end), warnings
+        return replace(self, start=start, end=end), warnings
 
     def fit_changes(self, clip: Clip) -> dict[str, list[str]]:
         """What `clip.fit` does to each picture, in sentences, by the name of its input."""
@@ -113,8 +117,14 @@ class KnownFrames:
         }
 
     def on_canvas(self, clip: Clip) -> torch.Tensor:
-        """The whole clip [length, height, width, 3], grey where nothing is known."""
+        """The whole clip [length, height, width, 3], grey or the reference where nothing is known."""
         canvas = clip.canvas(clip.length)
+        reference = self.start if self.reference is None else self.reference
+        if self.padding == "reference" and reference is not None:
+            fit_frames(reference[:1], canvas[:1], clip.fit)
+            canvas[1:] = canvas[:1]
+        for frame, image in self.keyframes.items():
+            fit_frames(image, canvas[frame : frame + 1], clip.fit)
         if self.start is not None:
             fit_frames(self.start, canvas[: self.num_start], clip.fit)
         if self.end is not None:
@@ -127,11 +137,21 @@ class KnownFrames:
         The channel is the pixel frame inside the latent frame. Pixel frame 0 fills all four channels of latent
         frame 0, so frame i > 0 sits at place i + 3, and a single end image in channel 3 of the last latent frame.
         """
+        mask = self._unknown_places(clip).view(1, -1, FRAMES_PER_LATENT, 1, 1).transpose(1, 2)
+        return mask.repeat(1, 1, 1, clip.height // kind.stride, clip.width // kind.stride)
+
+    def known_latents(self, clip: Clip) -> torch.Tensor:
+        """[T], true for each latent frame that holds a known frame."""
+        return (self._unknown_places(clip).view(-1, FRAMES_PER_LATENT) == 0).any(dim=1)
+
+    def _unknown_places(self, clip: Clip) -> torch.Tensor:
+        """[4 T], 0 for the known frames; the first frame has four places."""
         places = latent_frames(clip.length) * FRAMES_PER_LATENT
         unknown = torch.ones(places)
         if self.num_start:
             unknown[: self.num_start + FRAMES_PER_LATENT - 1] = 0
         if self.num_end:
             unknown[places - self.num_end :] = 0
-        mask = unknown.view(1, -1, FRAMES_PER_LATENT, 1, 1).transpose(1, 2)
-        return mask.repeat(1, 1, 1, clip.height // kind.stride, clip.width // kind.stride)
+        for frame in self.keyframes:
+            unknown[frame + FRAMES_PER_LATENT - 1 if frame else 0 : frame + FRAMES_PER_LATENT] = 0
+        return unknown

@@ -59,11 +59,16 @@ def sampling_mistakes(plan: Sampling) -> list[Mistake]:
 
 
 def latent_mistakes(
-    kind: str | None, is_5b_vae: bool | None, has_start_image: bool, has_end_image: bool, batch_size: int
+    kind: str | None,
+    is_5b_vae: bool | None,
+    has_start_image: bool,
+    has_end_image: bool,
+    batch_size: int,
+    is_loop_shown_twice: bool = False,
 ) -> list[Mistake]:
     """What a Prepare Latent node gives to experts of this kind that cannot work, or goes where nobody expects it.
 
-    None for what is not known.
+    None for what is not known. A start image is any picture but the end image.
     """
     found = []
     if kind == T2V and (has_start_image or has_end_image):
@@ -76,5 +81,7 @@ def latent_mistakes(
         found.append("vae_of_a14b")
     if has_end_image and (kind == TI2V_5B or is_5b_vae):
         found.append("end_image_5b")
+    if is_loop_shown_twice:
+        found.append("loop_shown_twice")
     mistakes: list[Mistake] = [{"mistake": key} for key in found]
     return mistakes + ([{"mistake": "one_file", "batch_size": batch_size}] if batch_size > 1 else [])

@@ -66,6 +66,7 @@ def test_what_authors_recommend_is_no_mistake(name: str) -> None:
         ((None, True, False, True, 1), ["end_image_5b"]),
         ((None, None, True, True, 1), []),
         ((None, None, False, False, 2), ["one_file"]),
+        ((I2V, False, True, False, 1, True), ["loop_shown_twice"]),
     ],
 )
 def test_latent(arguments: tuple[Any, ...], keys: list[str]) -> None:

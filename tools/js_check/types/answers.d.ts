@@ -33,8 +33,16 @@ interface Size {
   batch_size: number;
   duration_s: number;
   fps: number;
+  timeline: Span[];
   changes: SizeChange[];
   mistakes: Mistake[];
+}
+
+/** Frames of the clip, both ends included. */
+interface Span {
+  kind: string;
+  first: number;
+  last: number;
 }
 
 interface SizeChange {
