@@ -1,6 +1,6 @@
 // On Sample: every step as a bar as high as its sigma, coloured by its leg; then the run, step by step.
 import { api } from "../../scripts/api.js";
-import { adviceLines } from "./advice.mjs";
+import { adviceLines, presetLines } from "./advice.mjs";
 import { isLinked, readValues, setWidget } from "./graph_values.mjs";
 import { chain, watch, whileAdded } from "./live.mjs";
 import { hasOneExpert, ofOpeningLegs } from "./model_chain.mjs";
@@ -26,8 +26,8 @@ export function addTo(node) {
   /** @type {Remarks | undefined} */
   let remarks;
   const draw = () =>
-    panel.fill(...(plan ? [plot(node, plan, run), ...legend(plan, run)] : []), ...advice(), ...notes(remarks));
-  const advice = adviceLines(node, draw);
+    panel.fill(...(plan ? [plot(node, plan, run), ...legend(plan, run)] : []), ...presets(), ...advice(), ...notes(remarks));
+  const [presets, advice] = [presetLines(node, draw), adviceLines(node, draw)];
 
   watch(node, () => question(node), (/** @type {ScheduleAnswer | undefined} */ answer, { unknown, isSingle }) => {
     plan = answer?.sigmas && answer.sigmas.length > 1 ? { ...answer, isSingle } : undefined;
@@ -114,6 +114,8 @@ function legend({ n_opening, n_high, n_low, switch: mode, boundary, switch_step,
     const seconds = { opening: sum(Object.values(others)).toFixed(1), high: high_noise.toFixed(1), low: low_noise.toFixed(1) };
     const key = opening ? "tookOpening" : isSingle ? "tookOne" : "took";
     lines.push(make("div", { class: "took" }, text(key, seconds)));
+    const loading = sum(Object.values(report.load_seconds));
+    if (loading >= 0.1) lines.push(make("div", {}, text("loaded", { seconds: loading.toFixed(1) })));
     lines.push(...notes({ warnings: report.found }));
   }
   return lines;

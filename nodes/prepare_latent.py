@@ -12,7 +12,7 @@ from .engine.frames.known_frames import Clip, KnownFrames
 from .engine.frames.wan_vae import recognise_wan_vae
 from .rules.errors import InvalidInput
 from .rules.frames.frame_count import plan_length
-from .rules.frames.frame_size import FITS, SIZINGS, plan_size
+from .rules.frames.frame_size import CROP_POSITIONS, FITS, SIZINGS, plan_size
 
 
 class LatentReport(TypedDict):
@@ -75,7 +75,7 @@ class PrepareLatent(io.ComfyNode):
                     "fit",
                     options=list(FITS),
                     default="crop",
-                    tooltip="How an image of another aspect fills the frame. crop: its middle. pad: whole, with black "
+                    tooltip="How an image of another aspect fills the frame. crop: a part of it, see crop_position. pad: whole, with black "
                     "bars. stretch: whole, distorted.",
                 ),
                 io.Int.Input(
@@ -92,6 +92,14 @@ class PrepareLatent(io.ComfyNode):
                     min=1,
                     max=16,
                     tooltip="Videos made at once, each from its own noise. VAE Decode puts them one after the other.",
+                ),
+                io.Combo.Input(
+                    "crop_position",
+                    options=list(CROP_POSITIONS),
+                    default="center",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Which part of the image stays where fit is crop: its middle, or the part at one edge.",
                 ),
             ],
             outputs=[
@@ -118,6 +126,7 @@ class PrepareLatent(io.ComfyNode):
         batch_size: int,
         start_image: torch.Tensor | None = None,
         end_image: torch.Tensor | None = None,
+        crop_position: str = "center",
     ) -> io.NodeOutput:
         kind = recognise_wan_vae(vae)
         if kind.is_5b and end_image is not None:
@@ -128,7 +137,7 @@ class PrepareLatent(io.ComfyNode):
         known, found = KnownFrames.from_images(start_image, end_image)  # found: what no panel could tell before
         size = plan_size(width, height, sizing, known.image_size, kind.multiple)
         count = plan_length(length)
-        clip = Clip(size["width"], size["height"], count["length"], batch_size, fit)
+        clip = Clip(size["width"], size["height"], count["length"], batch_size, fit, crop_position)
         image_width, image_height = known.image_size or (None, None)
         known, said = known.within(clip.length)
         fits = list(known.fit_changes(clip).values())  # the first of them is in the panel
@@ -137,7 +146,7 @@ class PrepareLatent(io.ComfyNode):
         if batch_size > 1:
             found.append(
                 f"batch_size {batch_size}: VAE Decode puts the {batch_size} videos one after the other, and Save Video "
-                "writes them as one file."
+                f"writes a file for each where its videos is {batch_size}."
             )
         if kind.is_5b:
             latent, said = latent_with_start(vae, kind, known, clip)

@@ -14,7 +14,10 @@ from wan_relay.nodes.rules.errors import InvalidInput
 
 pytestmark = pytest.mark.comfy
 
-ONE_FILE = "batch_size 2: VAE Decode puts the 2 videos one after the other, and Save Video writes them as one file."
+ONE_FILE = (
+    "batch_size 2: VAE Decode puts the 2 videos one after the other, and Save Video writes a file for each where its "
+    "videos is 2."
+)
 
 
 def load_vae(path: Path) -> comfy.sd.VAE:
@@ -118,6 +121,19 @@ def test_an_end_image_alone_gives_the_aspect(vae: comfy.sd.VAE) -> None:
     (*_, width, height, _), report = prepare(vae, sizing="match image", end_image=picture(90, 160))
     assert (width, height) == (32, 64)
     assert (report["image_width"], report["image_height"]) == (90, 160)
+
+
+def test_the_part_of_the_image_that_stays_is_chosen(vae: comfy.sd.VAE) -> None:
+    image = picture(128, 48)
+    seen = {
+        position: prepare(vae, start_image=image, crop_position=position)[0][0][0][1]["concat_latent_image"]
+        for position in ("left", "center", "right")
+    }
+    for position, left in (("left", 0), ("center", 32), ("right", 64)):
+        cut = prepare(vae, start_image=image[:, :, left : left + 64])[0][0][0][1]["concat_latent_image"]
+        assert torch.allclose(seen[position], cut, atol=1e-4)
+    default = prepare(vae, start_image=image)[0][0][0][1]["concat_latent_image"]
+    assert torch.equal(default, seen["center"])
 
 
 def test_the_end_image_survives_any_length(vae: comfy.sd.VAE) -> None:

@@ -25,6 +25,7 @@ class Clip:
     length: int
     batch_size: int
     fit: str
+    crop_position: str = "center"
 
     def empty_latent(self, kind: WanVae, batch_size: int) -> torch.Tensor:
         """Zeros of [batch_size, channels, latent frames, height / stride, width / stride]."""
@@ -116,9 +117,9 @@ class KnownFrames:
         """The whole clip [length, height, width, 3], grey where nothing is known."""
         canvas = clip.canvas(clip.length)
         if self.start is not None:
-            fit_frames(self.start, canvas[: self.num_start], clip.fit)
+            fit_frames(self.start, canvas[: self.num_start], clip.fit, clip.crop_position)
         if self.end is not None:
-            fit_frames(self.end, canvas[-self.num_end :], clip.fit)
+            fit_frames(self.end, canvas[-self.num_end :], clip.fit, clip.crop_position)
         return canvas
 
     def mask(self, clip: Clip, kind: WanVae) -> torch.Tensor:

@@ -59,11 +59,16 @@ def sampling_mistakes(plan: Sampling) -> list[Mistake]:
 
 
 def latent_mistakes(
-    kind: str | None, is_5b_vae: bool | None, has_start_image: bool, has_end_image: bool, batch_size: int
+    kind: str | None,
+    is_5b_vae: bool | None,
+    has_start_image: bool,
+    has_end_image: bool,
+    batch_size: int,
+    videos: int = 1,
 ) -> list[Mistake]:
     """What a Prepare Latent node gives to experts of this kind that cannot work, or goes where nobody expects it.
 
-    None for what is not known.
+    None for what is not known; `videos` is the number of files that Save Video makes of the batch.
     """
     found = []
     if kind == T2V and (has_start_image or has_end_image):
@@ -77,4 +82,7 @@ def latent_mistakes(
     if has_end_image and (kind == TI2V_5B or is_5b_vae):
         found.append("end_image_5b")
     mistakes: list[Mistake] = [{"mistake": key} for key in found]
-    return mistakes + ([{"mistake": "one_file", "batch_size": batch_size}] if batch_size > 1 else [])
+    if batch_size != videos:
+        wrong: Mistake = {"mistake": "one_file"} if videos == 1 else {"mistake": "other_videos"}
+        mistakes.append(wrong | {"batch_size": batch_size, "videos": videos})
+    return mistakes

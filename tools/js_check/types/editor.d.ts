@@ -21,7 +21,7 @@ interface ComfyExtension {
 interface ComfyApi {
   addEventListener(name: string, heard: (event: CustomEvent) => void): void;
   removeEventListener(name: string, heard: (event: CustomEvent) => void): void;
-  fetchApi(route: string): Promise<Response>;
+  fetchApi(route: string, options?: RequestInit): Promise<Response>;
   apiURL(route: string): string;
 }
 
