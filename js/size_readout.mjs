@@ -23,10 +23,10 @@ export function addTo(node) {
     const warnings = answer ? (answer.changes?.map(changed) ?? []) : [unknownInputs(node, asked.unknown)];
     if (answer && CHECKED.every((key) => last[key] === answer[key])) warnings.push(...(last.found ?? []));
     panel.fill(
-      make("div", { class: "row" }, resolutionList(node), durationList(node)),
+      make("div", { class: "row" }, resolutionList(node), durationList(node), ...(answer?.crop ? cropList(node) : [])),
       ...(answer?.budgets ? [budgetRow(node, answer.budgets)] : []),
       answer?.width ? make("div", { class: "readout" }, readout(answer)) : "",
-      ...(answer?.crop ? cropLines(node, answer.crop) : []),
+      ...(answer?.crop ? cropPicture(node, answer.crop) : []),
       ...mistakeNotes(answer ?? {}),
       ...notes({ ...answer, warnings }),
     );
@@ -129,20 +129,25 @@ function setSize(node, ...[width, height]) {
   setWidget(node, "height", height);
 }
 
+/** @param {ComfyNode} node */
+function cropList(node) {
+  const widget = widgetOf(node, "crop_position");
+  if (!widget || isLinked(node, "crop_position")) return [];
+  const choices = Object.fromEntries((widget.options.values ?? []).map((value) => [value, text(`crop_${value}`)]));
+  return [pickList("crop_position", choices, widget.value, "", (value) => setWidget(node, "crop_position", value))];
+}
+
 /**
- * The image with the part that stays, where it can be shown, and the choice of that part.
+ * The image with the part that stays, where the image is known.
  * @param {ComfyNode} node @param {number[]} crop in percent
  */
-function cropLines(node, [left, top, width, height]) {
+function cropPicture(node, [left, top, width, height]) {
   const name = imageWidget(imageSource(node))?.value;
   const { image_width, image_height } = cache.get(name) ?? {};
+  if (!image_width) return [];
   const style = `left: ${left}%; top: ${top}%; width: ${width}%; height: ${height}%`;
   const ratio = `aspect-ratio: ${image_width / image_height}`;
-  const shown = make("div", { class: "crop", style: ratio }, make("img", { src: imageURL(name ?? "") }), make("div", { style }));
-  const { values = [] } = widgetOf(node, "crop_position")?.options ?? {};
-  const choices = Object.fromEntries(values.map((value) => [value, text(`crop_${value}`)]));
-  const list = pickList("crop_position", choices, valueOf(node, "crop_position"), "", (value) => setWidget(node, "crop_position", value));
-  return [...(image_width ? [shown] : []), ...(isLinked(node, "crop_position") ? [] : [make("div", { class: "row" }, list)])];
+  return [make("div", { class: "crop", style: ratio }, make("img", { src: imageURL(name) }), make("div", { style }))];
 }
 
 /** @param {ComfyNode} node */

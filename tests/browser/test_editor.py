@@ -310,11 +310,13 @@ def test_what_a_run_found_is_said_until_something_is_changed(editor: Any) -> Non
     editor.settle(800)
     editor.run(
         "find('WanRelay_SaveVideo')[0].onExecuted({ wan_relay: [{ warnings: ['padded'] }] });"
+        "find('WanRelay_EncodePrompts')[0].onExecuted({ wan_relay: [{ cached: true, warnings: [] }] });"
         "find('WanRelay_PrepareLatent')[0].onExecuted({ wan_relay: [argument] });",
         {"width": 528, "height": 768, "length": 81, "fit": "crop", "batch_size": 1, "image_width": 400}
         | {"image_height": 300, "warnings": [], "found": ["one file"]},
     )
     editor.wait_for_panel("WanRelay_SaveVideo", "padded")
+    editor.wait_for_panel("WanRelay_EncodePrompts", "The prompts came from disk; the text encoder was not loaded.")
     editor.wait_for_panel("WanRelay_PrepareLatent", "one file")
     editor.set_widgets("WanRelay_PrepareLatent", {"length": 49})
     editor.wait_for_panel("WanRelay_PrepareLatent", "49 frames, 3.06 s")
