@@ -71,7 +71,7 @@ const inWords = (node, settings) =>
 const setAll = (node, settings) => settings.forEach(([name, value]) => setWidget(node, name, value));
 
 /**
- * A function that gives the list of all presets, and what the chosen one has set while the node is set so.
+ * The list of all presets, and what the chosen one has set, while the node is set so; both to be drawn anew each time.
  * @param {ComfyNode} node @param {() => void} draw
  */
 export function presetLines(node, draw) {
@@ -82,20 +82,23 @@ export function presetLines(node, draw) {
     if (said && !("error" in said)) presets = said;
     draw();
   });
-  return () => {
-    const names = Object.keys(presets);
-    const current = names.find((name) => settingsOf(name).every(([input, value]) => valueOf(node, input) === value)) ?? "";
-    const choices = Object.fromEntries(names.map((name) => [name, text(`preset_${name}`)]));
-    const list = pickList("presets", choices, current, text("presets"), (name) => {
-      chosen = name;
-      setAll(node, settingsOf(name));
-      draw();
-    });
-    const set = chosen && chosen === current ? [make("div", {}, text("presetSet", { settings: inWords(node, settingsOf(chosen)) }))] : [];
-    return names.length ? [make("div", { class: "row" }, list), ...set] : [];
-  };
   /** @param {string} name */
-  function settingsOf(name) {
-    return Object.entries(presets[name]).filter(([input]) => !isLinked(node, input));
-  }
+  const settingsOf = (name) => Object.entries(presets[name]).filter(([input]) => !isLinked(node, input));
+  const current = () =>
+    Object.keys(presets).find((name) => settingsOf(name).every(([input, value]) => valueOf(node, input) === value)) ?? "";
+  return {
+    list() {
+      const choices = Object.fromEntries(Object.keys(presets).map((name) => [name, text(`preset_${name}`)]));
+      const pick = (/** @type {string} */ name) => {
+        chosen = name;
+        setAll(node, settingsOf(name));
+        draw();
+      };
+      return pickList("presets", choices, current(), text("presets"), pick);
+    },
+    said() {
+      if (!chosen || chosen !== current()) return [];
+      return [make("div", {}, text("presetSet", { settings: inWords(node, settingsOf(chosen)) }))];
+    },
+  };
 }

@@ -75,8 +75,8 @@ class PrepareLatent(io.ComfyNode):
                     "fit",
                     options=list(FITS),
                     default="crop",
-                    tooltip="How an image of another aspect fills the frame. crop: a part of it, see crop_position. pad: whole, with black "
-                    "bars. stretch: whole, distorted.",
+                    tooltip="How an image of another aspect fills the frame. crop: a part of it, see crop_position. "
+                    "pad: whole, with black bars. stretch: whole, distorted.",
                 ),
                 io.Int.Input(
                     "length",

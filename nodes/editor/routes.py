@@ -35,12 +35,21 @@ from ..rules.files.partner_file import offered_expert, offered_partners
 from ..rules.files.safetensors_header import read_header
 from ..rules.files.vae_file import is_ti2v_5b_vae
 from ..rules.frames.frame_count import NATIVE_FPS, plan_length
-from ..rules.frames.frame_size import A14B_MULTIPLE, BUDGETS, TI2V_5B_MULTIPLE, TI2V_5B_BUDGETS, place_image, placement_changes, plan_size
+from ..rules.frames.frame_size import (
+    A14B_MULTIPLE,
+    BUDGETS,
+    TI2V_5B_BUDGETS,
+    TI2V_5B_MULTIPLE,
+    place_image,
+    placement_changes,
+    plan_size,
+)
 from ..rules.relay.mistakes import Mistake, Sampling, latent_mistakes, sampling_mistakes
 from ..rules.relay.presets import ALSO_GOOD, PRESETS, Settings, distilled_file, recognise_pair
 
 Query = Mapping[str, str]
 MAX_IMAGE_SIDE = 65536
+HELP_PAGES = Path(__file__).resolve().parents[2] / "js" / "docs"
 MAX_OPENING_LEGS = 200  # of one step each: no schedule has more steps
 
 
@@ -56,6 +65,15 @@ def add_routes(routes: web.RouteTableDef) -> None:
     """Register the routes of this page on ComfyUI's server."""
     for answer in (schedule, size, experts, loras, presets, advice):
         routes.get(f"/wan_relay/{answer.__name__}")(_handler(answer))
+    routes.get("/extensions/{pack}/docs/{node_id:WanRelay_[A-Za-z]+}/en.md")(english_help)
+
+
+async def english_help(request: web.Request) -> web.FileResponse:
+    """The English help page under the name that the editor asks for first; its own file answers for every language."""
+    page = HELP_PAGES / f"{request.match_info['node_id']}.md"
+    if not page.is_file():
+        raise web.HTTPNotFound
+    return web.FileResponse(page, headers={"Content-Type": "text/markdown; charset=utf-8"})
 
 
 def _handler(answer: Callable[[Query], Mapping[str, Any]]) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -54,9 +54,11 @@ def test_plot_follows_the_widgets(editor: Any, nodes_2: bool) -> None:
     load(editor)
     editor.wait_for_panel("WanRelay_Sample", "2 high, 2 low · switch after step 2")
     assert bars(editor) == ["high", "high", "low", "low"]
+    assert unused(editor) == ["boundary"]
     editor.set_widgets("WanRelay_Sample", {"steps": 40, "scheduler": "official_unipc", "switch": "boundary"})
     editor.wait_for_panel("WanRelay_Sample", "15 high, 25 low · boundary 0.9")
     assert bars(editor) == ["high"] * 15 + ["low"] * 25
+    assert unused(editor) == ["switch_step"]
     editor.set_widgets("WanRelay_Sample", {"switch": "step", "switch_step": 41})
     refusal = "switch_step must be between 0 and the number of steps, which is 40, not 41."
     editor.wait_for_panel("WanRelay_Sample", refusal)
@@ -181,6 +183,11 @@ def test_a_base_pair_without_its_lora_and_an_image_for_words_alone_are_mistakes(
     image = "const node = LiteGraph.createNode('LoadImage'); app.rootGraph.add(node);"
     editor.run(image + "node.connect(0, find('WanRelay_PrepareLatent')[0], 'start_image');")
     editor.wait_for_panel("WanRelay_PrepareLatent", "The experts are text-to-video and cannot take an image")
+
+
+def unused(editor: Any) -> list[str]:
+    """The widgets of Sample that are greyed out."""
+    return editor.run("return find('WanRelay_Sample')[0].widgets.filter((w) => w.disabled).map((w) => w.name);")
 
 
 def bars(editor: Any) -> list[str]:

@@ -43,6 +43,22 @@ def test_a_preset_sets_the_fields_and_says_which(editor: Any, nodes_2: bool) -> 
     assert presets.input_value() == ""
 
 
+def test_another_schedule_can_be_kept_to_compare_with(editor: Any) -> None:
+    load(editor)
+    button = editor.page.locator(".wan-relay button.compare:visible")
+    button.click()
+    kept = "[...document.querySelectorAll('.wan-relay .kept')].map(({ style }) => style.bottom)"
+    editor.wait(f"{kept}.length === 4")
+    before = editor.run(f"return {kept};")
+    editor.set_widgets("WanRelay_Sample", {"steps": 8, "shift": 12, "switch_step": 3})
+    editor.wait_for_panel("WanRelay_Sample", "3 high, 5 low")
+    assert editor.run(f"return {kept};") == before
+    heights = "return [...document.querySelectorAll('.wan-relay .bar')].map(({ style }) => style.height);"
+    assert len(editor.run(heights)) == 8
+    button.click()
+    editor.wait(f"!{kept}.length")
+
+
 @pytest.mark.parametrize("nodes_2", MODES)
 def test_sizes_are_chosen_by_budget_and_a_crop_by_its_place(editor: Any, nodes_2: bool) -> None:
     editor.set_up(nodes_2=nodes_2)

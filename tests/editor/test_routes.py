@@ -241,6 +241,19 @@ async def test_no_file_outside_the_lists_can_be_asked_for(listed: None, toy_mode
         assert str(toy_models) not in answer["error"]
 
 
+async def test_the_english_help_page_answers_where_the_editor_asks_first() -> None:
+    from wan_relay.nodes.editor.routes import HELP_PAGES, add_routes
+
+    app, routes = web.Application(), web.RouteTableDef()
+    add_routes(routes)
+    app.add_routes(routes)
+    async with TestClient(TestServer(app)) as client:
+        answer = await client.get("/extensions/any_folder/docs/WanRelay_Sample/en.md")
+        assert (answer.status, await answer.text()) == (200, (HELP_PAGES / "WanRelay_Sample.md").read_text())
+        for path in ("WanRelay_Other/en.md", "Other_Sample/en.md", "WanRelay_Sample/fr.md"):
+            assert (await client.get(f"/extensions/any_folder/docs/{path}")).status == 404
+
+
 async def test_the_settings_of_every_family_can_be_asked_for() -> None:
     assert await ask("presets", {}) == (200, PRESETS)
 

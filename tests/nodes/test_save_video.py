@@ -315,6 +315,7 @@ def test_linked_values_that_cannot_work_are_refused_when_they_arrive(output, inp
 )
 def test_a_refusal_at_queue_time_is_one_and_names_the_field_at_fault(output, monkeypatch, inputs, field):
     import execution
+
     import nodes
 
     monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "WanRelay_SaveVideo", SaveVideo)

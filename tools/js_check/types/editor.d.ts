@@ -83,6 +83,7 @@ interface ComfyLink {
 
 interface ComfyWidget {
   readonly name: string;
+  disabled?: boolean;
   value?: any;
   /** Whether the workflow keeps the value. */
   serialize?: boolean;
