@@ -3,7 +3,7 @@ import { isLinked, readValues, setWidget, valueOf, widgetOf } from "./graph_valu
 import { watch } from "./live.mjs";
 import { filesOfRows } from "./lora_rows.mjs";
 import { expertsOf, hasOneExpert, modelChain, negativePrompt, ofOpeningLegs } from "./model_chain.mjs";
-import { make, mistakeNotes } from "./panel.mjs";
+import { button, make, mistakeNotes, pickList } from "./panel.mjs";
 import { text } from "./text.mjs";
 
 /**
@@ -57,8 +57,48 @@ function offer(node, { file, settings = {}, also_good = {} }) {
     return !isLinked(node, name) && !good.includes(valueOf(node, name));
   });
   if (!others.length) return [];
-  const words = others.map(([name, value]) => `${widgetOf(node, name)?.label ?? name} ${value}`).join(text("separator"));
-  const set = make("button", { type: "button", class: "preset" }, text("setAll", { settings: words }));
-  set.addEventListener("click", () => others.forEach(([name, value]) => setWidget(node, name, value)));
+  const set = button("preset", text("setAll", { settings: inWords(node, others) }), () => setAll(node, others));
   return [make("div", {}, `${text("recommended", { file })} `, set)];
+}
+
+/** @typedef {[name: string, value: string | number][]} Settings */
+
+/** @param {ComfyNode} node @param {Settings} settings */
+const inWords = (node, settings) =>
+  settings.map(([name, value]) => `${widgetOf(node, name)?.label ?? name} ${value}`).join(text("separator"));
+
+/** @param {ComfyNode} node @param {Settings} settings */
+const setAll = (node, settings) => settings.forEach(([name, value]) => setWidget(node, name, value));
+
+/**
+ * The list of all presets, and what the chosen one has set, while the node is set so; both to be drawn anew each time.
+ * @param {ComfyNode} node @param {() => void} draw
+ */
+export function presetLines(node, draw) {
+  /** @type {Record<string, Record<string, string | number>>} */
+  let presets = {};
+  let chosen = "";
+  watch(node, () => ({ route: "presets" }), (/** @type {typeof presets | { error: string } | undefined} */ said) => {
+    if (said && !("error" in said)) presets = said;
+    draw();
+  });
+  /** @param {string} name */
+  const settingsOf = (name) => Object.entries(presets[name]).filter(([input]) => !isLinked(node, input));
+  const current = () =>
+    Object.keys(presets).find((name) => settingsOf(name).every(([input, value]) => valueOf(node, input) === value)) ?? "";
+  return {
+    list() {
+      const choices = Object.fromEntries(Object.keys(presets).map((name) => [name, text(`preset_${name}`)]));
+      const pick = (/** @type {string} */ name) => {
+        chosen = name;
+        setAll(node, settingsOf(name));
+        draw();
+      };
+      return pickList("presets", choices, current(), text("presets"), pick);
+    },
+    said() {
+      if (!chosen || chosen !== current()) return [];
+      return [make("div", {}, text("presetSet", { settings: inWords(node, settingsOf(chosen)) }))];
+    },
+  };
 }

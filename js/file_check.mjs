@@ -2,7 +2,7 @@
 import { isListed, readValues, setWidget, widgetOf } from "./graph_values.mjs";
 import { watch } from "./live.mjs";
 import { EXPERTS } from "./model_chain.mjs";
-import { addPanel, make, notes } from "./panel.mjs";
+import { addPanel, button, make, notes } from "./panel.mjs";
 import { text } from "./text.mjs";
 
 /** @param {ComfyNode} node */
@@ -37,8 +37,7 @@ export function describe(slot, facts) {
  * @param {ComfyNode} node @param {string} name @param {string} file
  */
 export function offerLine(node, name, file) {
-  const use = make("button", { type: "button", class: "offer" }, text("usePartner", { file }));
-  use.addEventListener("click", () => setWidget(node, name, file));
+  const use = button("offer", text("usePartner", { file }), () => setWidget(node, name, file));
   return make("div", {}, `${widgetOf(node, name)?.label ?? name}: `, use);
 }
 

@@ -109,6 +109,15 @@ export function readValues(node, names) {
 }
 
 /**
+ * The graph's only node of a class; undefined where there are several.
+ * @param {ComfyNode} node @param {string} comfyClass
+ */
+export function theOne(node, comfyClass) {
+  const found = node.graph?.nodes.filter((each) => each.comfyClass === comfyClass && runs(each)) ?? [];
+  return found.length === 1 ? found[0] : undefined;
+}
+
+/**
  * Set a widget as if the user had: value, callback, redraw.
  * @param {ComfyNode} node @param {string} name @param {unknown} value
  */

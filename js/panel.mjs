@@ -34,13 +34,37 @@ export const mistakeNotes = ({ mistakes = [] }) =>
   notes({ warnings: mistakes.map((values) => text(`mistake_${values.mistake}`, values)) });
 
 /**
+ * @param {string} kind Its class. @param {string} label @param {() => void} press
+ */
+export function button(kind, label, press) {
+  const element = make("button", { type: "button", class: kind }, label);
+  element.addEventListener("click", press);
+  return element;
+}
+
+/**
+ * A list with a title; it shows `current`, or `other` where that is not among the choices.
+ * @param {string} kind
+ * @param {Record<string, string>} choices label by value
+ * @param {string} current @param {string} other
+ * @param {(value: string) => void} pick
+ */
+export function pickList(kind, choices, current, other, pick) {
+  const options = Object.entries(choices).map(([value, label]) => make("option", { value }, label));
+  if (!(current in choices)) options.unshift(make("option", { value: current }, other));
+  const list = make("select", { class: kind, title: text(kind), "aria-label": text(kind) }, ...options);
+  list.value = current;
+  list.addEventListener("change", () => pick(list.value));
+  return list;
+}
+
+/**
  * Words that can be copied.
  * @param {string} label @param {string} words
  */
 export function copyLine(label, words) {
   const shown = make("span", {}, words);
-  const copy = make("button", { type: "button", class: "copy" }, text("copy"));
-  copy.addEventListener("click", () => {
+  const copy = button("copy", text("copy"), () => {
     getSelection()?.selectAllChildren(shown); // the clipboard is closed to a page without https
     navigator.clipboard?.writeText(words);
   });
@@ -124,7 +148,9 @@ export function addPanel(node, name) {
     element,
     /** @param {(Node | string)[]} children */
     fill(...children) {
+      const focused = element.querySelector("select:focus")?.className;
       element.replaceChildren(...children, ...failure);
+      if (focused) /** @type {HTMLElement | null} */ (element.querySelector(`select.${focused}`))?.focus();
       requestAnimationFrame(fit);
     },
   };

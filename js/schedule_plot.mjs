@@ -1,10 +1,10 @@
 // On Sample: every step as a bar as high as its sigma, coloured by its leg; then the run, step by step.
 import { api } from "../../scripts/api.js";
-import { adviceLines } from "./advice.mjs";
-import { isLinked, readValues, setWidget } from "./graph_values.mjs";
+import { adviceLines, presetLines } from "./advice.mjs";
+import { isLinked, readValues, setWidget, valueOf, widgetOf } from "./graph_values.mjs";
 import { chain, watch, whileAdded } from "./live.mjs";
 import { hasOneExpert, ofOpeningLegs } from "./model_chain.mjs";
-import { addPanel, isNode, make, notes } from "./panel.mjs";
+import { addPanel, button, isNode, make, notes } from "./panel.mjs";
 import { text, unknownInputs } from "./text.mjs";
 
 /**
@@ -15,6 +15,7 @@ import { text, unknownInputs } from "./text.mjs";
 
 const INPUTS = ["steps", "scheduler", "sampler", "shift", "denoise", "switch", "boundary", "switch_step"];
 const MOST_LABELS = 8;
+const USED_BY = { boundary: "boundary", switch_step: "step" }; // each of these by one way of switching
 
 /** @param {ComfyNode} node */
 export function addTo(node) {
@@ -23,13 +24,25 @@ export function addTo(node) {
   const run = {};
   /** @type {Plan | undefined} */
   let plan;
+  /** @type {Plan | undefined} another schedule, to compare with */
+  let kept;
   /** @type {Remarks | undefined} */
   let remarks;
-  const draw = () =>
-    panel.fill(...(plan ? [plot(node, plan, run), ...legend(plan, run)] : []), ...advice(), ...notes(remarks));
-  const advice = adviceLines(node, draw);
+  const draw = () => {
+    const drawn = plan ? [plot(node, plan, run, kept?.sigmas), ...legend(plan, run)] : [];
+    const compare = button("compare", text(kept ? "stopComparing" : "compare"), () => {
+      kept = kept ? undefined : plan;
+      draw();
+    });
+    panel.fill(...drawn, make("div", { class: "row" }, presets.list(), compare), ...presets.said(), ...advice(), ...notes(remarks));
+  };
+  const [presets, advice] = [presetLines(node, draw), adviceLines(node, draw)];
 
   watch(node, () => question(node), (/** @type {ScheduleAnswer | undefined} */ answer, { unknown, isSingle }) => {
+    for (const [name, way] of Object.entries(USED_BY)) {
+      const widget = widgetOf(node, name);
+      if (widget) widget.disabled = isSingle || (valueOf(node, "switch") ?? way) !== way;
+    }
     plan = answer?.sigmas && answer.sigmas.length > 1 ? { ...answer, isSingle } : undefined;
     const warnings = answer ? answer.notes?.map((values) => text(`note_${values.note}`, values)) : [unknownInputs(node, unknown)];
     remarks = { ...answer, warnings };
@@ -53,8 +66,8 @@ function question(node) {
 /** @param {number[]} values */
 const sum = (values) => values.reduce((all, each) => all + each, 0);
 
-/** @param {ComfyNode} node @param {Plan} plan @param {Run} run */
-function plot(node, { sigmas, n_opening, switch_step, boundary, switch: mode, isSingle }, { step = -1, report }) {
+/** @param {ComfyNode} node @param {Plan} plan @param {Run} run @param {number[]} kept the sigmas of another plan */
+function plot(node, { sigmas, n_opening, switch_step, boundary, switch: mode, isSingle }, { step = -1, report }, kept = []) {
   const steps = sigmas.length - 1;
   const opening = sum(n_opening);
   /** @param {number} sigma */
@@ -73,7 +86,11 @@ function plot(node, { sigmas, n_opening, switch_step, boundary, switch: mode, is
     const [kind, place] = mode === "boundary" ? ["level", `bottom: ${percent(boundary)}`] : ["split", `left: ${(100 * switch_step) / steps}%`];
     bars.push(make("div", { class: kind, style: place }));
   }
-  return make("div", { class: "plot" }, ...bars);
+  const width = 100 / (kept.length - 1);
+  const lines = kept.slice(0, -1).map((sigma, i) =>
+    make("div", { class: "kept", style: `left: ${i * width}%; width: ${width}%; bottom: ${percent(sigma)}` }),
+  );
+  return make("div", { class: "plot" }, ...bars, ...lines);
 }
 
 /**
@@ -114,6 +131,8 @@ function legend({ n_opening, n_high, n_low, switch: mode, boundary, switch_step,
     const seconds = { opening: sum(Object.values(others)).toFixed(1), high: high_noise.toFixed(1), low: low_noise.toFixed(1) };
     const key = opening ? "tookOpening" : isSingle ? "tookOne" : "took";
     lines.push(make("div", { class: "took" }, text(key, seconds)));
+    const loading = sum(Object.values(report.load_seconds));
+    if (loading >= 0.1) lines.push(make("div", {}, text("loaded", { seconds: loading.toFixed(1) })));
     lines.push(...notes({ warnings: report.found }));
   }
   return lines;

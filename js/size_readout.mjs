@@ -1,15 +1,15 @@
 // On PrepareLatent: what will really be rendered from the connected image, and pick lists for the usual sizes and lengths.
 import { api } from "../../scripts/api.js";
-import { isLinked, readValues, runs, setWidget, sourceOf, valueOf, widgetOf } from "./graph_values.mjs";
+import { isLinked, readValues, setWidget, sourceOf, theOne, valueOf, widgetOf } from "./graph_values.mjs";
 import { cache, chain, watch } from "./live.mjs";
 import { expertsOf } from "./model_chain.mjs";
-import { addPanel, make, mistakeNotes, notes } from "./panel.mjs";
+import { addPanel, button, make, mistakeNotes, notes, pickList } from "./panel.mjs";
 import { text, unknownInputs } from "./text.mjs";
 
 /** @typedef {Partial<SizeReport> & { source?: ComfyNodeId }} LastRun what the last run reported, and the image's node */
 
 const IMAGES = ["start_image", "previous", "anchor", "end_image", "keyframes"];
-const INPUTS = ["sizing", "width", "height", "fit", "length", "batch_size", "overlap", "padding", "loop"];
+const INPUTS = ["sizing", "width", "height", "fit", "length", "batch_size", "overlap", "padding", "loop", "crop_position"];
 const CHECKED = /** @type {const} */ (["width", "height", "length", "fit", "batch_size", "image_width", "image_height"]);
 const RESOLUTIONS = ["528x768", "608x1072", "768x528", "720x720", "832x480", "480x832", "1280x720", "720x1280"];
 const DURATIONS = { 49: 3, 81: 5, 113: 7, 161: 10 };
@@ -24,16 +24,15 @@ export function addTo(node) {
     const isLast = answer && CHECKED.every((key) => last[key] === answer[key]);
     if (isLast) warnings.push(...(last.found ?? []));
     const spans = (asked.isCounted ? answer?.timeline : isLast && last.timeline) || [];
-    const lists = [resolutionList(node), durationList(node)];
-    const focused = panel.element.querySelector("select:focus")?.className;
     panel.fill(
-      make("div", { class: "row" }, ...lists),
+      make("div", { class: "row" }, resolutionList(node), durationList(node), ...(answer?.crop ? cropList(node) : [])),
+      ...(answer?.budgets ? [budgetRow(node, answer.budgets)] : []),
       answer?.width ? make("div", { class: "readout" }, readout(answer)) : "",
       spans.length > 1 ? make("div", { class: "timeline" }, ...spans.map(segment)) : "",
+      ...(answer?.crop ? cropPicture(node, answer.crop) : []),
       ...mistakeNotes(answer ?? {}),
       ...notes({ ...answer, warnings }),
     );
-    lists.find((list) => list.className === focused)?.focus();
   });
   chain(node, "onExecuted", (/** @type {RunOutput<SizeReport> | undefined} */ output) => {
     const report = output?.wan_relay?.[0];
@@ -59,7 +58,7 @@ function question(node, last) {
   const drop_last_frame = (saver && valueOf(saver, "drop_last_frame")) ?? "";
   const experts = expertsOf(theOne(node, "WanRelay_LoadExperts"));
   const expert = "high_noise" in experts ? { high_noise: experts.high_noise } : {};
-  const query = /** @type {Record<string, any>} */ ({ ...values, fps: framesPerSecond(node), ...image, ...vaeFile, ...expert, drop_last_frame });
+  const query = /** @type {Record<string, any>} */ ({ ...values, ...ofSaver(node), ...image, ...vaeFile, ...expert, drop_last_frame });
   for (const name of links) query[name] = name === "keyframes" ? keyframes.join() : 1;
   // One image, not several: what can be counted before a run.
   const isCounted = [undefined, "LoadImage"].includes(sourceOf(node, "start_image")?.comfyClass);
@@ -90,13 +89,16 @@ function theOne(node, comfyClass) {
 }
 
 /**
- * The frame rate of the graph's one SaveVideo; else Wan's own 16.
+ * The frame rate and the number of files of the graph's one SaveVideo; else Wan's own 16, and one.
  * @param {ComfyNode} node
  */
-function framesPerSecond(node) {
+function ofSaver(node) {
   const saver = theOne(node, "WanRelay_SaveVideo");
-  return (saver && valueOf(saver, "fps")) || 16;
+  return { fps: (saver && valueOf(saver, "fps")) || 16, videos: (saver && valueOf(saver, "videos")) || 1 };
 }
+
+/** @param {ComfyNode | undefined} source */
+const imageWidget = (source) => (source?.comfyClass === "LoadImage" ? widgetOf(source, "image") : undefined);
 
 const ANNOTATED = / \[(input|output|temp)\]$/;
 
@@ -107,7 +109,7 @@ const ANNOTATED = / \[(input|output|temp)\]$/;
  * @returns {{ image_width: number, image_height: number } | undefined}
  */
 function imageSize(source, { image_width, image_height, source: lastSource }) {
-  const widget = source?.comfyClass === "LoadImage" && widgetOf(source, "image");
+  const widget = imageWidget(source);
   if (!widget) return image_width && image_height && lastSource === source?.id ? { image_width, image_height } : undefined;
   if (!widget.options.values?.includes(widget.value) && !ANNOTATED.test(widget.value)) return undefined;
   if (!cache.has(widget.value)) loadImage(widget.value);
@@ -117,13 +119,18 @@ function imageSize(source, { image_width, image_height, source: lastSource }) {
 /** @param {string} name */
 function loadImage(name) {
   cache.set(name, undefined);
+  const image = new Image();
+  image.onload = () => cache.set(name, { image_width: image.naturalWidth, image_height: image.naturalHeight });
+  image.src = imageURL(name);
+}
+
+/** @param {string} name */
+function imageURL(name) {
   const type = ANNOTATED.exec(name)?.[1] ?? "input";
   const path = name.replace(ANNOTATED, "");
   const slash = path.lastIndexOf("/");
   const query = { filename: path.slice(slash + 1), subfolder: path.slice(0, Math.max(slash, 0)), type };
-  const image = new Image();
-  image.onload = () => cache.set(name, { image_width: image.naturalWidth, image_height: image.naturalHeight });
-  image.src = api.apiURL(`/view?${new URLSearchParams(query)}`);
+  return api.apiURL(`/view?${new URLSearchParams(query)}`);
 }
 
 /** @param {Size} size */
@@ -136,34 +143,56 @@ function readout({ image_width, image_height, width, height, fit, length, durati
 const changed = (values) => text(`change_${values.change}`, values);
 
 /**
- * @param {string} kind
- * @param {Record<string, string>} choices label by value
- * @param {string} current
- * @param {(value: string) => void} pick
+ * Buttons for the usual numbers of pixels, which keep the orientation, and one that swaps it.
+ * @param {ComfyNode} node @param {Record<string, [width: number, height: number]>} budgets
  */
-function pickList(kind, choices, current, pick) {
-  const options = Object.entries(choices).map(([value, label]) => make("option", { value }, label));
-  if (!(current in choices)) options.unshift(make("option", { value: current }, text("custom")));
-  const list = make("select", { class: kind, title: text(kind), "aria-label": text(kind) }, ...options);
-  list.value = current;
-  list.addEventListener("change", () => pick(list.value));
-  return list;
+function budgetRow(node, budgets) {
+  const [width, height] = [valueOf(node, "width"), valueOf(node, "height")];
+  const buttons = Object.entries(budgets).map(([name, size]) =>
+    button("budget", name, () => setSize(node, ...(height > width ? size.toReversed() : size))),
+  );
+  const swap = button("swap", "⇄", () => setSize(node, height, width));
+  swap.title = text("swap");
+  return make("div", { class: "row" }, ...buttons, swap);
+}
+
+/** @param {ComfyNode} node @param {number[]} size */
+function setSize(node, ...[width, height]) {
+  setWidget(node, "width", width);
+  setWidget(node, "height", height);
+}
+
+/** @param {ComfyNode} node */
+function cropList(node) {
+  const widget = widgetOf(node, "crop_position");
+  if (!widget || isLinked(node, "crop_position")) return [];
+  const choices = Object.fromEntries((widget.options.values ?? []).map((value) => [value, text(`crop_${value}`)]));
+  return [pickList("crop_position", choices, widget.value, "", (value) => setWidget(node, "crop_position", value))];
+}
+
+/**
+ * The image with the part that stays, where the image is known.
+ * @param {ComfyNode} node @param {number[]} crop in percent
+ */
+function cropPicture(node, [left, top, width, height]) {
+  const name = imageWidget(imageSource(node))?.value;
+  const { image_width, image_height } = cache.get(name) ?? {};
+  if (!image_width) return [];
+  const style = `left: ${left}%; top: ${top}%; width: ${width}%; height: ${height}%`;
+  const ratio = `aspect-ratio: ${image_width / image_height}`;
+  return [make("div", { class: "crop", style: ratio }, make("img", { src: imageURL(name) }), make("div", { style }))];
 }
 
 /** @param {ComfyNode} node */
 function resolutionList(node) {
   const choices = Object.fromEntries(RESOLUTIONS.map((size) => [size, size.replace("x", " × ")]));
   const current = `${valueOf(node, "width")}x${valueOf(node, "height")}`;
-  return pickList("resolution", choices, current, (size) => {
-    const [width, height] = size.split("x").map(Number);
-    setWidget(node, "width", width);
-    setWidget(node, "height", height);
-  });
+  return pickList("resolution", choices, current, text("custom"), (size) => setSize(node, ...size.split("x").map(Number)));
 }
 
 /** @param {ComfyNode} node */
 function durationList(node) {
   const labels = Object.entries(DURATIONS).map(([length, seconds]) => [length, text("duration_choice", { seconds, length })]);
   const pick = (/** @type {string} */ length) => setWidget(node, "length", Number(length));
-  return pickList("duration", Object.fromEntries(labels), String(valueOf(node, "length")), pick);
+  return pickList("duration", Object.fromEntries(labels), String(valueOf(node, "length")), text("custom"), pick);
 }

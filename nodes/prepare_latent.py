@@ -13,7 +13,7 @@ from .engine.frames.known_frames import Clip
 from .engine.frames.wan_vae import recognise_wan_vae
 from .frame_inputs import known_frame_inputs
 from .rules.frames.frame_count import plan_length
-from .rules.frames.frame_size import FITS, SIZINGS, plan_size
+from .rules.frames.frame_size import CROP_POSITIONS, FITS, SIZINGS, plan_size
 from .rules.frames.timeline import DEFAULT_OVERLAP, LOOP_SHOWN_TWICE, Span, plan_frames
 
 
@@ -79,8 +79,8 @@ class PrepareLatent(io.ComfyNode):
                     "fit",
                     options=list(FITS),
                     default="crop",
-                    tooltip="How an image of another aspect fills the frame. crop: its middle. pad: whole, with black "
-                    "bars. stretch: whole, distorted.",
+                    tooltip="How an image of another aspect fills the frame. crop: a part of it, see crop_position. "
+                    "pad: whole, with black bars. stretch: whole, distorted.",
                 ),
                 io.Int.Input(
                     "length",
@@ -98,6 +98,14 @@ class PrepareLatent(io.ComfyNode):
                     tooltip="Videos made at once, each from its own noise. VAE Decode puts them one after the other.",
                 ),
                 *known_frame_inputs(),
+                io.Combo.Input(
+                    "crop_position",
+                    options=list(CROP_POSITIONS),
+                    default="center",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Which part of the image stays where fit is crop: its middle, or the part at one edge.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output("positive", tooltip="The positive prompt with the known frames."),
@@ -130,6 +138,7 @@ class PrepareLatent(io.ComfyNode):
         keyframes: tuple[Keyframe, ...] | None = None,
         loop: bool = False,
         previous_latent: dict | None = None,
+        crop_position: str = "center",
     ) -> io.NodeOutput:
         kind = recognise_wan_vae(vae)
         images = {"start_image": start_image, "end_image": end_image, "previous": previous, "anchor": anchor}
@@ -140,7 +149,7 @@ class PrepareLatent(io.ComfyNode):
         frames = plan_frames(given.given, count["length"], kind.is_5b)
         known = given.placed(frames)
         size = plan_size(width, height, sizing, known.image_size, kind.multiple)
-        clip = Clip(size["width"], size["height"], count["length"], batch_size, fit)
+        clip = Clip(size["width"], size["height"], count["length"], batch_size, fit, crop_position)
         image_width, image_height = known.image_size or (None, None)
         known, said = known.within(clip.length)
         fits = list(known.fit_changes(clip).values())  # the first of them is in the panel
@@ -151,7 +160,7 @@ class PrepareLatent(io.ComfyNode):
         if batch_size > 1:
             found.append(
                 f"batch_size {batch_size}: VAE Decode puts the {batch_size} videos one after the other, and Save Video "
-                "writes them as one file."
+                f"writes a file for each where its videos is {batch_size}."
             )
         if kind.is_5b:
             latent, said = latent_with_start(vae, kind, known, clip)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,20 @@ from .engine.files.whole_file import not_saved, save_whole
 from .engine.video.saved_files import SavedFiles
 from .engine.video.sound import SoundTrack
 from .engine.video.video_file import VideoSpec, check_images, encode_video, even_size
-from .engine.video.video_format import ENCODER_PRESETS, FORMATS, MAX_FPS, check_encoding, frame_rate, video_format
+from .engine.video.video_format import (
+    ENCODER_PRESETS,
+    FORMATS,
+    MAX_FPS,
+    check_preset,
+    fitted_encoding,
+    frame_rate,
+    video_format,
+)
+from .engine.video.video_tags import file_tags
 from .rules.errors import InvalidInput
 from .rules.files.save_name import check_name, fill_name
 from .rules.files.widget_value import widget_value
+from .rules.frames.batch_videos import frames_of_videos
 from .rules.frames.frame_order import FRAME_ORDERS, frames_in_order
 
 SAVED = SavedFiles()
@@ -109,34 +118,35 @@ class SaveVideo(io.ComfyNode):
                     force_input=True,
                     tooltip="The report of Wan Relay: Sample. Its seed and settings go into the file and the history.",
                 ),
+                io.Int.Input(
+                    "videos",
+                    default=1,
+                    min=1,
+                    max=16,
+                    optional=True,
+                    advanced=True,
+                    tooltip="How many videos the frames are, one after the other: the batch_size of Prepare Latent. "
+                    "Each is a file of its own.",
+                ),
             ],
-            outputs=[io.Video.Output("video", display_name="video", tooltip="The saved file.")],
+            outputs=[
+                io.Video.Output("video", display_name="video", tooltip="The saved file; of several, the first."),
+                io.Image.Output("last_frame", tooltip="The last frame of each video, to go on from."),
+            ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
             is_output_node=True,
         )
 
     @classmethod
-    def validate_inputs(
-        cls,
-        fps: float | None = None,
-        filename_prefix: str | None = None,
-        format: str | None = None,
-        crf: int | None = None,
-        bit_depth: str | None = None,
-        encoder_preset: str | None = "balanced",
-        frame_order: str | None = "forward",
-    ) -> bool | str:
-        """Constants are checked before anything runs; a linked value (None here) when it arrives. What is not of its
-        type, ComfyUI itself names."""
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
+        """Refuses a name under which nothing could be saved; a linked one (None here) when it arrives.
+
+        ComfyUI shows a refusal once for every input that is named here, and then holds none of these to its range or
+        its choices: so this names one.
+        """
         try:
-            if isinstance(fps, float | int):
-                frame_rate(fps)
             if isinstance(filename_prefix, str):
                 _check_prefix(filename_prefix)
-            if isinstance(format, str) and isinstance(crf, int) and isinstance(bit_depth, str):
-                check_encoding(format, crf, bit_depth, encoder_preset if encoder_preset is not None else "balanced")
-            if isinstance(frame_order, str):
-                frames_in_order(1, frame_order)
         except InvalidInput as error:
             return str(error)
         return True
@@ -159,48 +169,81 @@ class SaveVideo(io.ComfyNode):
         drop_last_frame: bool = False,
         audio: dict | None = None,
         report: str | None = None,
+        videos: int = 1,
     ) -> io.NodeOutput:
         check_images(images)
         _check_prefix(filename_prefix)
-        check_encoding(format, crf, bit_depth, encoder_preset)
-        order = frames_in_order(len(images), frame_order, drop_last_frame)
-        spec = VideoSpec(video_format(format), frame_rate(fps), crf, int(bit_depth), encoder_preset)
+        check_preset(encoder_preset)
+        crf, depth, fitted = fitted_encoding(format, crf, bit_depth)
+        parts, shared_out = frames_of_videos(len(images), videos)
+        order = frames_in_order(parts[0].stop, frame_order, drop_last_frame)
+        spec = VideoSpec(video_format(format), frame_rate(fps), crf, depth, encoder_preset)
         duration = len(order) / spec.rate
         sound = SoundTrack(audio, duration) if audio is not None else None
-        facts, warnings = _read_report(report)
-        warnings += _changes(images, spec, format)
+        facts, unread = _read_report(report)
         filled_prefix, cut = fill_name(filename_prefix, cls._widget_value)
-        warnings += cut
+        warnings = [*unread, *fitted, *shared_out, *_changes(images, spec, format), *cut]
 
         width, height = even_size(images)
         folder, name, number, subfolder = _place(filled_prefix, width, height)
-        progress = comfy.utils.ProgressBar(len(order))
+        progress = comfy.utils.ProgressBar(len(order) * len(parts))
+        tags = {} if args.disable_metadata else file_tags(cls._sent_along(), cls.hidden.prompt, facts)
 
-        def on_frame(done: int) -> None:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            progress.update_absolute(done)
+        def write(unfinished: Path, part: slice) -> None:
+            def on_frame(done: int) -> None:
+                comfy.model_management.throw_exception_if_processing_interrupted()
+                progress.update(1)
 
-        path = save_whole(
-            folder,
-            lambda count: f"{name}_{count:05}_.{spec.format.container}",
-            number,
-            lambda unfinished: encode_video(unfinished, images, spec, sound, cls._metadata(facts), on_frame, order),
-        )
-        SAVED.add(str(cls.hidden.unique_id), path)
-        item = {
-            **ui.SavedResult(path.name, subfolder, io.FolderType.output),
-            "format": f"video/{spec.format.container}",
-            "fps": float(spec.rate),
-            "frame_count": len(order),
-            "width": width,
-            "height": height,
-            "duration": float(duration),
-            "seed": facts.get("seed"),
+            encode_video(unfinished, images[part], spec, sound, tags, on_frame, order)
+
+        paths = [
+            save_whole(
+                folder,
+                lambda count: f"{name}_{count:05}_.{spec.format.container}",
+                number,
+                lambda unfinished, part=part: write(unfinished, part),
+            )
+            for part in parts
+        ]
+        for path in paths:
+            SAVED.add(str(cls.hidden.unique_id), path)
+        items = [
+            {
+                **ui.SavedResult(path.name, subfolder, io.FolderType.output),
+                "format": f"video/{spec.format.container}",
+                "fps": float(spec.rate),
+                "frame_count": len(order),
+                "width": width,
+                "height": height,
+                "duration": float(duration),
+                "seed": facts.get("seed"),
+            }
+            for path in paths
+        ]
+        last_frames = torch.stack([images[part][order[-1]] for part in parts])
+        details = {
+            "codec": format.split()[1],
+            "crf": crf,
+            "bytes": sum(path.stat().st_size for path in paths),
+            "warnings": warnings,
+            **cls._shown_last_frame(last_frames[-1:]),
         }
-        details = {"codec": format.split()[1], "crf": crf, "bytes": path.stat().st_size, "warnings": warnings}
-        return io.NodeOutput(
-            InputImpl.VideoFromFile(str(path)), ui={"images": [item], "animated": (True,), "wan_relay": [details]}
-        )
+        shown = {"images": items, "animated": (True,), "wan_relay": [details]}
+        return io.NodeOutput(InputImpl.VideoFromFile(str(paths[0])), last_frames, ui=shown)
+
+    @classmethod
+    def _shown_last_frame(cls, last_frame: torch.Tensor) -> dict[str, Any]:
+        """For the editor, which offers to go on from it: the last frame as a picture in the temp folder."""
+        if "workflow" not in cls._sent_along() or last_frame.shape[3] < 3:
+            return {}
+        rounded = last_frame[..., :3] + 0.5 / 255  # core's helper cuts off what is below a whole level
+        try:
+            [picture] = ui.ImageSaveHelper.save_images(
+                rounded, "wan_relay_last_frame", io.FolderType.temp, cls=None, compress_level=1
+            )
+        except OSError:
+            return {}
+        return {"last_frame": picture}
 
     @classmethod
     def _sent_along(cls) -> dict[str, Any]:
@@ -211,23 +254,6 @@ class SaveVideo(io.ComfyNode):
     @classmethod
     def _widget_value(cls, node: str, widget: str) -> str | None:
         return widget_value(cls.hidden.prompt or {}, cls._sent_along().get("workflow"), node, widget)
-
-    @classmethod
-    def _metadata(cls, facts: dict[str, Any]) -> dict[str, str]:
-        """Tags of the file, named as core's Save Video names them; the report is `wan_relay`."""
-        if args.disable_metadata:
-            return {}
-        values = dict(cls._sent_along())
-        if cls.hidden.prompt is not None:
-            values["prompt"] = {key: _as_sent(node) for key, node in cls.hidden.prompt.items()}
-        if facts:
-            values["wan_relay"] = facts
-        return {key: _json_for_tags(value) for key, value in values.items()}
-
-
-def _as_sent(node: dict[str, Any]) -> dict[str, Any]:
-    """A node of the prompt without the fingerprints that ComfyUI adds to it: they can hold paths of this machine."""
-    return {key: value for key, value in node.items() if key != "is_changed"}
 
 
 def _read_report(report: str | None) -> tuple[dict[str, Any], list[str]]:
@@ -267,15 +293,6 @@ def _place(filename_prefix: str, width: int, height: int) -> tuple[Path, str, in
     except OSError as error:
         raise not_saved(os.path.dirname(filename_prefix), error) from error
     return Path(folder), name, number, subfolder
-
-
-def _json_for_tags(value: Any) -> str:
-    """JSON with the braces inside strings escaped: the frontend's webm reader counts those too."""
-    return re.sub(r'"(?:\\.|[^"\\])*"', lambda string: _escape_braces(string[0]), json.dumps(value))
-
-
-def _escape_braces(text: str) -> str:
-    return text.replace("{", "\\u007b").replace("}", "\\u007d")
 
 
 def _check_prefix(filename_prefix: str) -> None:

@@ -9,7 +9,7 @@ import sys
 from .comfyui_server import comfyui_server
 from .demo_workflow import EXAMPLE_IMAGE
 from .environment import ROOT, Environment
-from .processes import run_command
+from .processes import run_command, say
 from .toy_workflows import toy_graph
 
 
@@ -20,6 +20,7 @@ def serve(port: int) -> None:
             graph = toy_graph(json.loads(path.read_text()))
             (server.base / "user" / "default" / "workflows" / path.name).write_text(json.dumps(graph))
         print(f"ready {server.url}", flush=True)
+        say("Its Workflows tab (press W) holds the bundled workflows with the toy models, ready to run.")
         server.process.wait()
         server.check_alive()
 

@@ -5,6 +5,7 @@
     GET /wan_relay/experts    the files of WanRelay_LoadExperts  -> what their headers say, warnings
     GET /wan_relay/loras      the rows of WanRelay_ApplyLoraPair, and the files of the experts below
                               -> what will fit, trigger words, partners to choose, warnings
+    GET /wan_relay/presets    nothing                        -> the settings for each family of files, by a name
     GET /wan_relay/advice     the files of WanRelay_LoadExperts, the LoRAs on them, inputs of WanRelay_Sample
                               -> what their authors recommend for WanRelay_Sample, and mistakes
 
@@ -34,15 +35,24 @@ from ..rules.files.partner_file import offered_expert, offered_partners
 from ..rules.files.safetensors_header import read_header
 from ..rules.files.vae_file import is_ti2v_5b_vae
 from ..rules.frames.frame_count import NATIVE_FPS, plan_length
-from ..rules.frames.frame_size import A14B_MULTIPLE, TI2V_5B_MULTIPLE, placement_changes, plan_size
+from ..rules.frames.frame_size import (
+    A14B_MULTIPLE,
+    BUDGETS,
+    TI2V_5B_BUDGETS,
+    TI2V_5B_MULTIPLE,
+    place_image,
+    placement_changes,
+    plan_size,
+)
 from ..rules.frames.timeline import Given, plan_frames
 from ..rules.relay.mistakes import Mistake, Sampling, latent_mistakes, sampling_mistakes
-from ..rules.relay.presets import ALSO_GOOD, PRESETS, distilled_file, recognise_pair
+from ..rules.relay.presets import ALSO_GOOD, PRESETS, Settings, distilled_file, recognise_pair
 
 Query = Mapping[str, str]
 MAX_IMAGE_SIDE = 65536
 MAX_KEYFRAMES = 1025
 FIRST_FRAMES = ("start_image", "previous", "previous_latent", "anchor", "keyframes")
+HELP_PAGES = Path(__file__).resolve().parents[2] / "js" / "docs"
 MAX_OPENING_LEGS = 200  # of one step each: no schedule has more steps
 
 
@@ -56,8 +66,17 @@ class BadQuestionError(ValueError):
 
 def add_routes(routes: web.RouteTableDef) -> None:
     """Register the routes of this page on ComfyUI's server."""
-    for answer in (schedule, size, experts, loras, advice):
+    for answer in (schedule, size, experts, loras, presets, advice):
         routes.get(f"/wan_relay/{answer.__name__}")(_handler(answer))
+    routes.get("/extensions/{pack}/docs/{node_id:WanRelay_[A-Za-z]+}/en.md")(english_help)
+
+
+async def english_help(request: web.Request) -> web.FileResponse:
+    """The English help page under the name that the editor asks for first; its own file answers for every language."""
+    page = HELP_PAGES / f"{request.match_info['node_id']}.md"
+    if not page.is_file():
+        raise web.HTTPNotFound
+    return web.FileResponse(page, headers={"Content-Type": "text/markdown; charset=utf-8"})
 
 
 def _handler(answer: Callable[[Query], Mapping[str, Any]]) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -89,15 +108,19 @@ def size(query: Query) -> dict[str, Any]:
     """What WanRelay_PrepareLatent would render; image_width and image_height are those of the linked image.
 
     `changes` says what its report says in English sentences, for the panel to say in the user's language; `mistakes`
-    what goes ill with the expert in `high_noise`, the VAE file in `vae` and the linked inputs, whose names the query
-    has. `keyframes` are frame numbers with commas between them; `drop_last_frame` is Save Video's.
+    what goes ill with the expert in `high_noise`, the VAE file in `vae`, the linked inputs, whose names the query has,
+    and the number of files that `videos` says are made. `keyframes` are frame numbers with commas between them;
+    `drop_last_frame` is Save Video's. `crop` is the part of the image that stays where `fit` cuts some off: left, top,
+    width and height in percent of the image.
     """
-    asked = read_inputs(query, "WanRelay_PrepareLatent", ("sizing", "width", "height", "fit", "length", "batch_size"))
+    names = ("sizing", "width", "height", "fit", "length", "batch_size", "crop_position")
+    asked = read_inputs({"crop_position": "center", **query}, "WanRelay_PrepareLatent", names)
+    videos = _number(query.get("videos", "1"), "videos", int, 1, 16)
     fps = _number(query.get("fps", str(NATIVE_FPS)), "fps", float, 1, 120)
     image_size = None
     if "image_width" in query or "image_height" in query:
-        names = ("image_width", "image_height")
-        sides = [_number(_required(query, name), name, int, 1, MAX_IMAGE_SIDE) for name in names]
+        of_image = ("image_width", "image_height")
+        sides = [_number(_required(query, name), name, int, 1, MAX_IMAGE_SIDE) for name in of_image]
         image_size = sides[0], sides[1]
     is_5b_vae = _is_5b_vae(query["vae"]) if "vae" in query else None
     multiple = TI2V_5B_MULTIPLE if is_5b_vae else A14B_MULTIPLE
@@ -112,7 +135,10 @@ def size(query: Query) -> dict[str, Any]:
     ]
     frames = plan_frames(_given(query), count["length"], bool(is_5b_vae) and "end_image" not in query)
     changes += frames.changes
+    crop = None
     if image_size:
+        placed = place_image(*image_size, used["width"], used["height"], asked["fit"], asked["crop_position"])
+        crop = placed.crop_percent(used["width"], used["height"])
         for change, percent in placement_changes(image_size, used["width"], used["height"], asked["fit"]):
             changes.append({"change": change, "percent": round(percent, 1)})
     return {
@@ -124,6 +150,8 @@ def size(query: Query) -> dict[str, Any]:
         "duration_s": count["duration_s"],
         "fps": fps,
         "timeline": frames.spans,
+        "budgets": TI2V_5B_BUDGETS if is_5b_vae else BUDGETS,
+        "crop": crop,
         "changes": changes,
         "mistakes": latent_mistakes(
             _kind(_listed(expert_file, "high_noise", query["high_noise"])) if "high_noise" in query else None,
@@ -132,6 +160,7 @@ def size(query: Query) -> dict[str, Any]:
             "end_image" in query,
             int(asked["batch_size"]),
             query.get("loop") == "true" and query.get("drop_last_frame") == "false",
+            videos,
         ),
     }
 
@@ -169,6 +198,11 @@ def loras(query: Query) -> dict[str, Any]:
     high_expert, low_expert = _expert_paths(query) if "high_noise" in query else (None, None)
     report = check_lora_rows(rows, _listed_lora, high_expert, low_expert, maps_files())
     return {**report, "offers": offered_partners(rows, lora_files())}
+
+
+def presets(query: Query) -> dict[str, Settings]:
+    """The settings that authors recommend for each family of files."""
+    return PRESETS
 
 
 def advice(query: Query) -> dict[str, Any]:

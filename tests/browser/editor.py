@@ -129,7 +129,7 @@ class Editor:
         """What the panel of the first node of a type says, without the pick lists."""
         return self.run(
             "const element = find(argument)[0].widgets.find((w) => w.name.startsWith('wan_relay_'))?.element;"
-            "return [...(element?.children ?? [])].filter((child) => !child.querySelector('select, .bar'))"
+            "return [...(element?.children ?? [])].filter((child) => !child.querySelector('select, .bar, .budget'))"
             ".map((child) => child.textContent).join('\\n');",
             node_type,
         )

@@ -54,9 +54,11 @@ def test_plot_follows_the_widgets(editor: Any, nodes_2: bool) -> None:
     load(editor)
     editor.wait_for_panel("WanRelay_Sample", "2 high, 2 low · switch after step 2")
     assert bars(editor) == ["high", "high", "low", "low"]
+    assert unused(editor) == ["boundary"]
     editor.set_widgets("WanRelay_Sample", {"steps": 40, "scheduler": "official_unipc", "switch": "boundary"})
     editor.wait_for_panel("WanRelay_Sample", "15 high, 25 low · boundary 0.9")
     assert bars(editor) == ["high"] * 15 + ["low"] * 25
+    assert unused(editor) == ["switch_step"]
     editor.set_widgets("WanRelay_Sample", {"switch": "step", "switch_step": 41})
     refusal = "switch_step must be between 0 and the number of steps, which is 40, not 41."
     editor.wait_for_panel("WanRelay_Sample", refusal)
@@ -181,6 +183,11 @@ def test_a_base_pair_without_its_lora_and_an_image_for_words_alone_are_mistakes(
     image = "const node = LiteGraph.createNode('LoadImage'); app.rootGraph.add(node);"
     editor.run(image + "node.connect(0, find('WanRelay_PrepareLatent')[0], 'start_image');")
     editor.wait_for_panel("WanRelay_PrepareLatent", "The experts are text-to-video and cannot take an image")
+
+
+def unused(editor: Any) -> list[str]:
+    """The widgets of Sample that are greyed out."""
+    return editor.run("return find('WanRelay_Sample')[0].widgets.filter((w) => w.disabled).map((w) => w.name);")
 
 
 def bars(editor: Any) -> list[str]:
@@ -346,11 +353,13 @@ def test_what_a_run_found_is_said_until_something_is_changed(editor: Any) -> Non
     editor.settle(800)
     editor.run(
         "find('WanRelay_SaveVideo')[0].onExecuted({ wan_relay: [{ warnings: ['padded'] }] });"
+        "find('WanRelay_EncodePrompts')[0].onExecuted({ wan_relay: [{ cached: true, warnings: [] }] });"
         "find('WanRelay_PrepareLatent')[0].onExecuted({ wan_relay: [argument] });",
         {"width": 528, "height": 768, "length": 81, "fit": "crop", "batch_size": 1, "image_width": 400}
         | {"image_height": 300, "warnings": [], "found": ["one file"]},
     )
     editor.wait_for_panel("WanRelay_SaveVideo", "padded")
+    editor.wait_for_panel("WanRelay_EncodePrompts", "The prompts came from disk; the text encoder was not loaded.")
     editor.wait_for_panel("WanRelay_PrepareLatent", "one file")
     editor.set_widgets("WanRelay_PrepareLatent", {"length": 49})
     editor.wait_for_panel("WanRelay_PrepareLatent", "49 frames, 3.06 s")

@@ -21,7 +21,7 @@ return await window.comfyAPI.parser.getWorkflowDataFromFile(file);
 def test_the_editor_finds_the_workflow_whatever_the_prompt_says(
     editor: Any, tmp_path: Path, name: str, megabytes: int
 ) -> None:
-    from wan_relay.nodes.save_video import _json_for_tags
+    from wan_relay.nodes.engine.video.video_tags import _json_for_tags
 
     chosen = video_format(name)
     written = {

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from wan_relay.nodes.rules.relay.presets import PRESETS
 
 pytestmark = [pytest.mark.comfy, pytest.mark.asyncio]
 
@@ -80,12 +81,13 @@ async def test_a_schedule_behind_opening_legs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "used", "changes"),
+    ("asked", "used", "changes", "crop"),
     [
         (
             {"image_width": "4000", "image_height": "3000"},
             {"width": 832, "height": 624, "fit": "crop", "image_width": 4000, "image_height": 3000},
             [{"change": "length", "asked": 80, "used": 81, "multiple": 16}],
+            None,
         ),
         (
             {"image_width": "4000", "image_height": "3000", "sizing": "fixed", "width": "835", "height": "480"},
@@ -95,20 +97,34 @@ async def test_a_schedule_behind_opening_legs() -> None:
                 {"change": "length", "asked": 80, "used": 81, "multiple": 16},
                 {"change": "crop_height", "percent": 23.1},
             ],
+            [0, 7200 / 624, 100, 48000 / 624],
+        ),
+        (
+            {"image_width": "4000", "image_height": "3000", "sizing": "fixed", "height": "480", "crop_position": "top"},
+            {"width": 832, "height": 480, "fit": "crop", "image_width": 4000, "image_height": 3000},
+            [
+                {"change": "length", "asked": 80, "used": 81, "multiple": 16},
+                {"change": "crop_height", "percent": 23.1},
+            ],
+            [0, 0, 100, 48000 / 624],
         ),
         (
             {"sizing": "fixed", "fit": "pad"},
             {"width": 832, "height": 624, "fit": "pad", "image_width": None, "image_height": None},
             [{"change": "length", "asked": 80, "used": 81, "multiple": 16}],
+            None,
         ),
     ],
 )
 async def test_size_is_the_plan_of_prepare_latent(
-    asked: dict[str, str], used: dict[str, Any], changes: list[dict[str, Any]]
+    asked: dict[str, str], used: dict[str, Any], changes: list[dict[str, Any]], crop: list[float] | None
 ) -> None:
-    fixed = {"length": 81, "batch_size": 1, "duration_s": 81 / 16, "fps": 16.0}
+    fixed = {"length": 81, "batch_size": 1, "duration_s": 81 / 16, "fps": 16.0, "mistakes": []}
     used = used | {"timeline": [{"kind": "unknown", "first": 0, "last": 80}]}
-    assert await ask("size", SIZE | asked) == (200, used | fixed | {"changes": changes, "mistakes": []})
+    status, answer = await ask("size", SIZE | asked)
+    assert answer.pop("budgets") == {"480p": [832, 480], "580p": [1024, 576], "720p": [1280, 720]}
+    assert answer.pop("crop") == (crop and pytest.approx(crop))
+    assert (status, answer) == (200, used | fixed | {"changes": changes})
 
 
 async def test_size_draws_what_is_linked_before_the_run() -> None:
@@ -250,6 +266,23 @@ async def test_no_file_outside_the_lists_can_be_asked_for(listed: None, toy_mode
         assert str(toy_models) not in answer["error"]
 
 
+async def test_the_english_help_page_answers_where_the_editor_asks_first() -> None:
+    from wan_relay.nodes.editor.routes import HELP_PAGES, add_routes
+
+    app, routes = web.Application(), web.RouteTableDef()
+    add_routes(routes)
+    app.add_routes(routes)
+    async with TestClient(TestServer(app)) as client:
+        answer = await client.get("/extensions/any_folder/docs/WanRelay_Sample/en.md")
+        assert (answer.status, await answer.text()) == (200, (HELP_PAGES / "WanRelay_Sample.md").read_text())
+        for path in ("WanRelay_Other/en.md", "Other_Sample/en.md", "WanRelay_Sample/fr.md"):
+            assert (await client.get(f"/extensions/any_folder/docs/{path}")).status == 404
+
+
+async def test_the_settings_of_every_family_can_be_asked_for() -> None:
+    assert await ask("presets", {}) == (200, PRESETS)
+
+
 async def test_the_advice_for_a_pair_is_told_by_its_names(listed: None) -> None:
     pair = {"high_noise": TOY_HIGH, "low_noise": TOY_LOW}
     loras = {"high_noise_loras": f"style_high.sft\n{TOY_HIGH_LORA}", "low_noise_loras": TOY_LOW_LORA}
@@ -289,6 +322,7 @@ async def test_advice_names_what_the_settings_of_sample_do_wrong(listed: None) -
         ({"high_noise": TOY_HIGH, "previous": "1"}, []),
         ({"start_image": "1", "loop": "true", "drop_last_frame": "false"}, ["loop_shown_twice"]),
         ({"start_image": "1", "loop": "true", "drop_last_frame": "true"}, []),
+        ({"batch_size": "3", "videos": "3"}, []),
     ],
 )
 async def test_size_names_what_goes_ill_with_the_experts(

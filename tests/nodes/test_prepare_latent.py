@@ -16,7 +16,10 @@ from wan_relay.nodes.rules.frames.timeline import LOOP_SHOWN_TWICE, LOOSE
 
 pytestmark = pytest.mark.comfy
 
-ONE_FILE = "batch_size 2: VAE Decode puts the 2 videos one after the other, and Save Video writes them as one file."
+ONE_FILE = (
+    "batch_size 2: VAE Decode puts the 2 videos one after the other, and Save Video writes a file for each where its "
+    "videos is 2."
+)
 
 
 def load_vae(path: Path) -> comfy.sd.VAE:
@@ -163,6 +166,19 @@ def test_a_loop_and_keyframes_say_what_to_expect(vae: comfy.sd.VAE) -> None:
         LOOP_SHOWN_TWICE,
         "keyframe 8 of 32x48 loses 50.0% of its height to fill 64x48.",
     ]
+
+
+def test_the_part_of_the_image_that_stays_is_chosen(vae: comfy.sd.VAE) -> None:
+    image = picture(128, 48)
+    seen = {
+        position: prepare(vae, start_image=image, crop_position=position)[0][0][0][1]["concat_latent_image"]
+        for position in ("left", "center", "right")
+    }
+    for position, left in (("left", 0), ("center", 32), ("right", 64)):
+        cut = prepare(vae, start_image=image[:, :, left : left + 64])[0][0][0][1]["concat_latent_image"]
+        assert torch.allclose(seen[position], cut, atol=1e-4)
+    default = prepare(vae, start_image=image)[0][0][0][1]["concat_latent_image"]
+    assert torch.equal(default, seen["center"])
 
 
 def test_the_end_image_survives_any_length(vae: comfy.sd.VAE) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import math
 import re
@@ -10,6 +11,7 @@ import torch
 from comfy.cli_args import args
 from comfy.model_management import InterruptProcessingException, interrupt_current_processing
 from comfy_api.latest import io
+from PIL import Image
 from wan_relay.nodes.rules.errors import InvalidInput, VideoNotSaved
 from wan_relay.nodes.save_video import SaveVideo
 from wan_relay.tests.engine.video.read_video import read_images, read_sound
@@ -33,8 +35,10 @@ REPORT = {"seed": 2**63 + 11, "switch_step": 2, "sigmas": [1.0, 0.9375, 0.8333, 
 
 @pytest.fixture(autouse=True)
 def output(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path))
-    return tmp_path
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path / "output"))
+    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path / "temp"))
+    (tmp_path / "output").mkdir()
+    return tmp_path / "output"
 
 
 def save(num_frames: int = 5, images: torch.Tensor | None = None, **inputs):
@@ -78,7 +82,15 @@ def test_the_history_item_says_all_about_the_file(output):
             }
         ],
         "animated": (True,),
-        "wan_relay": [{"codec": "h264", "crf": 19, "bytes": path.stat().st_size, "warnings": []}],
+        "wan_relay": [
+            {
+                "codec": "h264",
+                "crf": 19,
+                "bytes": path.stat().st_size,
+                "warnings": [],
+                "last_frame": {"filename": "wan_relay_last_frame_00001_.png", "subfolder": "", "type": "temp"},
+            }
+        ],
     }
     json.dumps(result.ui)
 
@@ -150,7 +162,8 @@ def test_a_single_image_is_no_loop(output):
 
 def test_the_output_is_the_saved_file_as_a_video(output):
     images = torch.full((5, 32, 48, 3), 0.25)
-    (video,) = save(images=images).result
+    video, last_frame = save(images=images).result
+    assert torch.equal(last_frame, images[-1:])
     assert video.get_dimensions() == (48, 32)
     components = video.get_components()
     assert components.images.shape == images.shape
@@ -230,13 +243,6 @@ def test_h264_that_browsers_cannot_play_is_said(output, inputs):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"fps": math.nan}, "fps must be 1 to 480; got nan."),
-        ({"fps": 481.0}, "fps must be 1 to 480; got 481.0."),
-        ({"crf": 60}, "crf for mp4 h264 must be 0 to 51 (lower is better); got 60."),
-        ({"format": "avi"}, "format must be one of mp4 h264, mp4 h265, mp4 av1, webm vp9, webm av1; got 'avi'."),
-        ({"encoder_preset": "slow"}, "encoder_preset must be one of fast, balanced, small; got 'slow'."),
-        ({"frame_order": "back"}, "frame_order must be one of forward, reverse, ping-pong; got 'back'."),
-        ({"bit_depth": "12"}, "bit_depth must be 8 or 10; got '12'."),
         ({"filename_prefix": "../out"}, "filename_prefix must stay inside the output folder; got '../out'."),
         ({"filename_prefix": "/etc/clip"}, "filename_prefix must stay inside the output folder; got '/etc/clip'."),
         ({"filename_prefix": "a\ud800"}, "filename_prefix must not hold control characters; got 'a\\ud800'."),
@@ -264,17 +270,107 @@ def test_h264_that_browsers_cannot_play_is_said(output, inputs):
         ),
     ],
 )
-def test_values_that_cannot_work_are_refused_at_queue_time_and_when_linked(output, inputs, words):
+def test_names_that_cannot_work_are_refused_at_queue_time_and_when_linked(output, inputs, words):
     (output / "a_file").touch()
-    defaults = {"fps": 16.0, "filename_prefix": "video/clip", "format": "mp4 h264", "crf": 19, "bit_depth": "8"}
-    assert SaveVideo.validate_inputs(**defaults) is True
-    assert SaveVideo.validate_inputs(**(defaults | inputs)) == words
-    assert SaveVideo.validate_inputs(**(defaults | dict.fromkeys(inputs))) is True
-    assert SaveVideo.validate_inputs(**(defaults | {"fps": "abc", "crf": "x", "filename_prefix": 3})) is True
+    assert SaveVideo.validate_inputs("video/clip") is True
+    assert SaveVideo.validate_inputs(**inputs) == words
+    assert SaveVideo.validate_inputs(None) is True
+    assert SaveVideo.validate_inputs(3) is True
     with pytest.raises(InvalidInput) as raised:
         save(**inputs)
     assert str(raised.value) == words
     assert files(output) == ["a_file"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"fps": math.nan}, "fps must be 1 to 480; got nan."),
+        ({"fps": 481.0}, "fps must be 1 to 480; got 481.0."),
+        ({"format": "avi"}, "format must be one of mp4 h264, mp4 h265, mp4 av1, webm vp9, webm av1; got 'avi'."),
+        ({"encoder_preset": "slow"}, "encoder_preset must be one of fast, balanced, small; got 'slow'."),
+        ({"frame_order": "back"}, "frame_order must be one of forward, reverse, ping-pong; got 'back'."),
+        ({"bit_depth": "12"}, "bit_depth must be 8 or 10; got '12'."),
+    ],
+)
+def test_linked_values_that_cannot_work_are_refused_when_they_arrive(output, inputs, words):
+    with pytest.raises(InvalidInput) as raised:
+        save(**inputs)
+    assert str(raised.value) == words
+    assert files(output) == []
+
+
+@pytest.mark.parametrize(
+    ("inputs", "field"),
+    [
+        ({"fps": 481.0}, "fps"),
+        ({"crf": 64}, "crf"),
+        ({"format": "avi"}, "format"),
+        ({"bit_depth": "12"}, "bit_depth"),
+        ({"encoder_preset": "slow"}, "encoder_preset"),
+        ({"frame_order": "back"}, "frame_order"),
+        ({"videos": 0}, "videos"),
+        ({"filename_prefix": "../out"}, "filename_prefix"),
+    ],
+)
+def test_a_refusal_at_queue_time_is_one_and_names_the_field_at_fault(output, monkeypatch, inputs, field):
+    import execution
+
+    import nodes
+
+    monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "WanRelay_SaveVideo", SaveVideo)
+    given = {"fps": 16.0, "filename_prefix": "clip", "format": "mp4 h264", "crf": 19, "bit_depth": "8"}
+    prompt = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "WanRelay_SaveVideo", "inputs": given | {"images": ["1", 0]} | inputs},
+    }
+    is_valid, errors, _ = asyncio.run(execution.validate_inputs("job", prompt, "2", {}))
+    assert not is_valid
+    assert [error["extra_info"]["input_name"] for error in errors] == [field]
+
+
+def test_a_crf_or_bit_depth_that_the_format_lacks_costs_a_warning_only(output):
+    details = save(crf=60).ui["wan_relay"][0]
+    assert (details["crf"], details["warnings"][0]) == (51, "crf for mp4 h264 is 0 to 51, not 60: 51 is used.")
+    details = save(format="webm vp9", crf=30, bit_depth="10").ui["wan_relay"][0]
+    assert details["warnings"] == [
+        "bit_depth 10 is not possible with webm vp9 here (libvpx-vp9 takes 8 bit only): 8 is used."
+    ]
+
+
+def test_each_video_of_a_batch_is_a_file_of_its_own(output):
+    grey = torch.tensor([0.1, 0.2, 0.3, 0.6, 0.7, 0.8])
+    images = grey.reshape(6, 1, 1, 1).expand(6, 32, 48, 3)
+    saved = save(images=images, videos=2, frame_order="reverse", report=json.dumps(REPORT))
+    assert files(output) == ["video/clip_00001_.mp4", "video/clip_00002_.mp4"]
+    for name, expected in zip(files(output), ([0.3, 0.2, 0.1], [0.8, 0.7, 0.6]), strict=True):
+        assert read_images(output / name).mean(dim=(1, 2, 3)).tolist() == pytest.approx(expected, abs=0.01)
+        assert json.loads(tags(output / name)["wan_relay"]) == REPORT
+    told = [(item["filename"], item["frame_count"], item["seed"]) for item in saved.ui["images"]]
+    assert told == [(f"clip_0000{n}_.mp4", 3, REPORT["seed"]) for n in (1, 2)]
+    assert saved.ui["wan_relay"][0]["bytes"] == sum((output / name).stat().st_size for name in files(output))
+    video, last_frames = saved.result
+    assert video.get_frame_count() == 3
+    assert last_frames[:, 0, 0, 0].tolist() == pytest.approx([0.1, 0.6])
+
+
+def test_frames_that_are_not_that_many_videos_stay_one_file_and_it_is_said(output):
+    saved = save(5, videos=2)
+    assert files(output) == ["video/clip_00001_.mp4"]
+    assert saved.ui["wan_relay"][0]["warnings"] == [
+        "videos is 2, and 5 frames are not 2 videos of equal length: they are one file."
+    ]
+
+
+def test_the_last_frame_that_is_shown_lies_in_the_temp_folder_for_the_editor_alone(output):
+    grey = torch.tensor([0.2, 0.5]).reshape(2, 1, 1, 1).expand(2, 32, 48, 3)
+    picture = save(images=grey).ui["wan_relay"][0]["last_frame"]
+    with Image.open(Path(folder_paths.get_temp_directory()) / picture["filename"]) as image:
+        assert (image.size, image.getpixel((0, 0))) == ((48, 32), (128, 128, 128))
+    node = SaveVideo.PREPARE_CLASS_CLONE({"hidden_inputs": {io.Hidden.unique_id: "9", io.Hidden.prompt: {}}})
+    given = {"fps": 16.0, "filename_prefix": "clip", "format": "mp4 h264", "crf": 19, "bit_depth": "8"}
+    assert "last_frame" not in node.execute(images=grey, **given).ui["wan_relay"][0]
+    assert len(list(Path(folder_paths.get_temp_directory()).iterdir())) == 1
 
 
 @pytest.mark.parametrize(

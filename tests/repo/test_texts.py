@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wan_relay.nodes.rules.frames.frame_size import CROP_POSITIONS
+from wan_relay.nodes.rules.relay.presets import PRESETS
 from wan_relay.tests.repo.node_texts import node_texts
 
 pytestmark = pytest.mark.comfy
@@ -79,7 +81,9 @@ def test_panels_use_exactly_the_texts_that_exist() -> None:
     rules = (ROOT / "nodes" / "rules" / "relay" / "mistakes.py").read_text()
     mistakes = {f"mistake_{name}" for name in re.findall(r'(?:"mistake": |found.append\()"(\w+)"', rules)}
     mistakes |= {f"mistake_guided_{expert}" for expert in ("high_noise", "low_noise")}
-    assert keys == asked | changes | spans | notes | mistakes
+    presets = {f"preset_{name}" for name in PRESETS}
+    crops = {f"crop_{position}" for position in CROP_POSITIONS}
+    assert keys == asked | changes | spans | notes | mistakes | presets | crops
     assert set(re.findall(r'\btext\("(\w+)"', code)) <= keys
 
 

@@ -92,7 +92,7 @@ def latent_with_start(vae: comfy.sd.VAE, kind: WanVae, known: KnownFrames, clip:
             f"start_image has {len(start)} frames; the VAE packs 1, 5, 9 ..., so the first {n_kept} are used."
         )
     frames = clip.canvas(n_kept)
-    fit_frames(start[:n_kept], frames, clip.fit)
+    fit_frames(start[:n_kept], frames, clip.fit, clip.crop_position)
     encoded = vae.encode(frames)
     samples = comfy.latent_formats.Wan22().process_out(clip.empty_latent(kind, 1))
     samples[:, :, : encoded.shape[2]] = encoded

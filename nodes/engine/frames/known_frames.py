@@ -26,6 +26,7 @@ class Clip:
     length: int
     batch_size: int
     fit: str
+    crop_position: str = "center"
 
     def empty_latent(self, kind: WanVae, batch_size: int) -> torch.Tensor:
         """Zeros of [batch_size, channels, latent frames, height / stride, width / stride]."""
@@ -126,9 +127,9 @@ class KnownFrames:
         for frame, image in self.keyframes.items():
             fit_frames(image, canvas[frame : frame + 1], clip.fit)
         if self.start is not None:
-            fit_frames(self.start, canvas[: self.num_start], clip.fit)
+            fit_frames(self.start, canvas[: self.num_start], clip.fit, clip.crop_position)
         if self.end is not None:
-            fit_frames(self.end, canvas[-self.num_end :], clip.fit)
+            fit_frames(self.end, canvas[-self.num_end :], clip.fit, clip.crop_position)
         return canvas
 
     def mask(self, clip: Clip, kind: WanVae) -> torch.Tensor:

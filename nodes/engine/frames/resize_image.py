@@ -40,7 +40,7 @@ def check_image(name: str, image: torch.Tensor) -> tuple[torch.Tensor, list[str]
     return colour, warnings
 
 
-def fit_frames(frames: torch.Tensor, canvas: torch.Tensor, fit: str) -> None:
+def fit_frames(frames: torch.Tensor, canvas: torch.Tensor, fit: str, crop_position: str = "center") -> None:
     """Lay `frames` [N, H, W, 3] onto `canvas` [N, height, width, 3], which is written in place.
 
     Lanczos, antialiased, float per channel; frames of the canvas's own size are copied bit for bit.
@@ -50,7 +50,7 @@ def fit_frames(frames: torch.Tensor, canvas: torch.Tensor, fit: str) -> None:
         return
     height, width = canvas.shape[1:3]
     image_height, image_width = frames.shape[1:3]
-    place = place_image(image_width, image_height, width, height, fit)
+    place = place_image(image_width, image_height, width, height, fit, crop_position)
     inner_width, inner_height = min(width, place.scaled_width), min(height, place.scaled_height)
     left, top = max(0, place.left), max(0, place.top)
     across, down = image_width / place.scaled_width, image_height / place.scaled_height

@@ -107,25 +107,39 @@ def video_format(name: str) -> VideoFormat:
     return FORMATS[name]
 
 
-def check_encoding(name: str, crf: int, bit_depth: str, encoder_preset: str = "balanced") -> None:
-    """Raise InvalidInput when the format cannot take this crf, bit depth or preset on this machine."""
+def fitted_encoding(name: str, crf: int, bit_depth: str) -> tuple[int, int, list[str]]:
+    """crf and bit depth as this format takes them here, and a sentence for each that was changed.
+
+    Neither is worth the finished frames, so the nearest value that works is used. Raises InvalidInput for an unknown
+    format, one whose encoder is missing, and a bit depth other than 8 and 10.
+    """
     chosen = video_format(name)
-    low, high = chosen.crf_range
-    if not low <= crf <= high:
-        raise InvalidInput(f"crf for {name} must be {low} to {high} (lower is better); got {crf}.")
     if bit_depth not in ("8", "10"):
         raise InvalidInput(f"bit_depth must be 8 or 10; got {bit_depth!r}.")
-    if encoder_preset not in ENCODER_PRESETS:
-        raise InvalidInput(f"encoder_preset must be one of {', '.join(ENCODER_PRESETS)}; got {encoder_preset!r}.")
+    low, high = chosen.crf_range
+    fitted = min(max(crf, low), high)
+    changes = [] if fitted == crf else [f"crf for {name} is {low} to {high}, not {crf}: {fitted} is used."]
+    depth = int(bit_depth)
+    if pixel_format(depth, alpha=False) not in _pixel_formats(name, chosen.encoder):
+        depth = 8
+        changes.append(f"bit_depth 10 is not possible with {name} here ({chosen.encoder} takes 8 bit only): 8 is used.")
+    return fitted, depth, changes
+
+
+def _pixel_formats(name: str, encoder: str) -> set[str]:
     try:
-        pixel_formats = {known.name for known in av.codec.Codec(chosen.encoder, "w").video_formats or ()}
+        return {known.name for known in av.codec.Codec(encoder, "w").video_formats or ()}
     except av.codec.codec.UnknownCodecError:
         raise InvalidInput(
-            f"format {name} needs the encoder {chosen.encoder}, which the installed PyAV {av.__version__} lacks; "
+            f"format {name} needs the encoder {encoder}, which the installed PyAV {av.__version__} lacks; "
             "mp4 h264 works."
         ) from None
-    if pixel_format(int(bit_depth), alpha=False) not in pixel_formats:
-        raise InvalidInput(f"bit_depth 10 is not possible with {name} here ({chosen.encoder} takes 8 bit only); use 8.")
+
+
+def check_preset(encoder_preset: str) -> None:
+    """Raise InvalidInput for an encoder preset that is not known."""
+    if encoder_preset not in ENCODER_PRESETS:
+        raise InvalidInput(f"encoder_preset must be one of {', '.join(ENCODER_PRESETS)}; got {encoder_preset!r}.")
 
 
 def pixel_format(bit_depth: int, alpha: bool) -> str:

@@ -13,7 +13,12 @@ from ..errors import InvalidInput
 A14B_MULTIPLE = 16
 TI2V_5B_MULTIPLE = 32
 SIZINGS = ("fixed", "match image")
+BUDGETS = {"480p": (832, 480), "580p": (1024, 576), "720p": (1280, 720)}
+TI2V_5B_BUDGETS = BUDGETS | {"720p": (1280, 704)}
+"""The usual numbers of pixels, as the size that a 16:9 video has; 580p is no size of the reference's."""
 FITS = ("crop", "pad", "stretch")
+CROP_POSITIONS = {"center": (1, 1), "top": (1, 0), "bottom": (1, 2), "left": (0, 1), "right": (2, 1)}
+"""How many halves of what is cut off lie before the part that stays: across, and down."""
 
 
 def nearest_multiple(side: int, multiple: int) -> int:
@@ -118,22 +123,38 @@ class Placement:
     left: int
     top: int
 
+    def crop_percent(self, width: int, height: int) -> tuple[float, float, float, float] | None:
+        """Left, top, width and height of the part that a frame of width x height shows, in percent of the image.
 
-def place_image(image_width: int, image_height: int, width: int, height: int, fit: str) -> Placement:
+        None where nothing of it is cut off.
+        """
+        if self.scaled_width <= width and self.scaled_height <= height:
+            return None
+        across, down = 100 / self.scaled_width, 100 / self.scaled_height
+        return self.left * across, self.top * down, width * across, height * down
+
+
+def place_image(
+    image_width: int, image_height: int, width: int, height: int, fit: str, crop_position: str = "center"
+) -> Placement:
     """How `fit` lays an image onto a width x height frame.
 
-    crop: scale to cover, cut the middle out (as the TI2V-5B reference does). pad: scale to fit inside, centred.
-    stretch: each side by itself (as the A14B reference does).
+    crop: scale to cover, cut the part at `crop_position` out (the middle, as the TI2V-5B reference does). pad: scale to
+    fit inside, centred. stretch: each side by itself (as the A14B reference does).
     """
     if fit not in FITS:
         raise InvalidInput(f"fit must be 'crop', 'pad' or 'stretch', got '{fit}'.")
+    if crop_position not in CROP_POSITIONS:
+        raise InvalidInput(f"crop_position must be one of {', '.join(CROP_POSITIONS)}, got '{crop_position}'.")
     if fit == "stretch":
         return Placement(width, height, 0, 0)
     across, down = Fraction(width, image_width), Fraction(height, image_height)
     scale = max(across, down) if fit == "crop" else min(across, down)
     scaled_width = width if scale == across else max(1, round(image_width * scale))
     scaled_height = height if scale == down else max(1, round(image_height * scale))
-    return Placement(scaled_width, scaled_height, (scaled_width - width) // 2, (scaled_height - height) // 2)
+    halves_across, halves_down = CROP_POSITIONS[crop_position if fit == "crop" else "center"]
+    left, top = (scaled_width - width) * halves_across // 2, (scaled_height - height) * halves_down // 2
+    return Placement(scaled_width, scaled_height, left, top)
 
 
 def placement_changes(image_size: tuple[int, int], width: int, height: int, fit: str) -> list[tuple[str, float]]:

@@ -65,10 +65,12 @@ def latent_mistakes(
     has_end_image: bool,
     batch_size: int,
     is_loop_shown_twice: bool = False,
+    videos: int = 1,
 ) -> list[Mistake]:
     """What a Prepare Latent node gives to experts of this kind that cannot work, or goes where nobody expects it.
 
-    None for what is not known. A start image is any picture but the end image.
+    None for what is not known. A start image is any picture but the end image; `videos` is the number of files that
+    Save Video makes of the batch.
     """
     found = []
     if kind == T2V and (has_start_image or has_end_image):
@@ -84,4 +86,7 @@ def latent_mistakes(
     if is_loop_shown_twice:
         found.append("loop_shown_twice")
     mistakes: list[Mistake] = [{"mistake": key} for key in found]
-    return mistakes + ([{"mistake": "one_file", "batch_size": batch_size}] if batch_size > 1 else [])
+    if batch_size != videos:
+        wrong: Mistake = {"mistake": "one_file"} if videos == 1 else {"mistake": "other_videos"}
+        mistakes.append(wrong | {"batch_size": batch_size, "videos": videos})
+    return mistakes

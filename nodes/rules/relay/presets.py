@@ -32,6 +32,10 @@ PRESETS: dict[str, Settings] = {
         "steps": 4, "high_noise_cfg": 1.0, "low_noise_cfg": 1.0, "sampler": "lcm", "scheduler": "simple",
         "shift": 5.0, "switch": "boundary", "boundary": 0.9,
     },
+    "base_high": {  # the LoRA on the low-noise expert alone, for more motion: people use 8 to 12 steps
+        "steps": 8, "high_noise_cfg": 3.5, "low_noise_cfg": 1.0, "sampler": "euler", "scheduler": "simple",
+        "shift": 5.0, "switch": "step", "switch_step": 4,
+    },
     "i2v_reference": {
         "steps": 40, "high_noise_cfg": 3.5, "low_noise_cfg": 3.5, "sampler": "flow_unipc",
         "scheduler": "official_unipc", "shift": 5.0, "switch": "boundary", "boundary": 0.9,

@@ -52,6 +52,15 @@ def test_crop_is_the_middle_of_the_covering_image() -> None:
     assert psnr(fitted(tall, 64, 64, "crop")[0], pillow(tall[0], 64, 192)[64:128]) > 50
 
 
+def test_crop_takes_the_part_that_is_asked_for() -> None:
+    photo = synthetic_photo(300, 200)
+    canvas = torch.empty(1, 128, 128, 3)
+    whole = pillow(photo[0], 192, 128)
+    for position, left in (("left", 0), ("right", 64)):
+        fit_frames(photo, canvas, "crop", position)
+        assert psnr(canvas[0], whole[:, left : left + 128]) > 50
+
+
 def test_pad_keeps_the_whole_image_between_black_bars() -> None:
     photo = synthetic_photo(300, 200)
     frame = fitted(photo, 96, 96, "pad")[0]

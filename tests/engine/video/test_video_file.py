@@ -16,7 +16,7 @@ from wan_relay.bench.save_video import colour_chart
 from wan_relay.nodes.engine.files.whole_file import save_whole
 from wan_relay.nodes.engine.video.sound import SoundTrack
 from wan_relay.nodes.engine.video.video_file import VideoSpec, check_images, encode_video
-from wan_relay.nodes.engine.video.video_format import FORMATS, check_encoding, frame_rate, video_format
+from wan_relay.nodes.engine.video.video_format import FORMATS, check_preset, fitted_encoding, frame_rate, video_format
 from wan_relay.nodes.rules.errors import InvalidInput, VideoNotSaved
 
 from .read_video import read_alpha, read_images, read_sound
@@ -231,24 +231,42 @@ def test_frame_rates_out_of_range_are_refused(fps):
 
 
 @pytest.mark.parametrize(
-    ("name", "crf", "bit_depth", "words"),
+    ("name", "crf", "bit_depth", "fitted"),
     [
-        ("mp4 h264", 52, "8", "crf for mp4 h264 must be 0 to 51"),
-        ("mp4 av1", 0, "8", "must be 1 to 63"),
-        ("webm vp9", 64, "8", "must be 0 to 63"),
-        ("webm vp9", 20, "10", "bit_depth 10 is not possible with webm vp9"),
-        ("mp4 h264", 20, "12", "bit_depth must be 8 or 10"),
-        ("avi", 20, "8", "format must be one of mp4 h264"),
+        ("mp4 h264", 20, "10", (20, 10, [])),
+        ("mp4 h264", 52, "8", (51, 8, ["crf for mp4 h264 is 0 to 51, not 52: 51 is used."])),
+        ("mp4 av1", 0, "8", (1, 8, ["crf for mp4 av1 is 1 to 63, not 0: 1 is used."])),
+        (
+            "webm vp9",
+            64,
+            "10",
+            (
+                63,
+                8,
+                [
+                    "crf for webm vp9 is 0 to 63, not 64: 63 is used.",
+                    "bit_depth 10 is not possible with webm vp9 here (libvpx-vp9 takes 8 bit only): 8 is used.",
+                ],
+            ),
+        ),
     ],
 )
-def test_encodings_that_cannot_work_are_refused(name, crf, bit_depth, words):
+def test_crf_and_bit_depth_become_what_the_format_takes(name, crf, bit_depth, fitted):
+    assert fitted_encoding(name, crf, bit_depth) == fitted
+
+
+@pytest.mark.parametrize(
+    ("name", "bit_depth", "words"),
+    [("mp4 h264", "12", "bit_depth must be 8 or 10"), ("avi", "8", "format must be one of mp4 h264")],
+)
+def test_encodings_that_cannot_work_are_refused(name, bit_depth, words):
     with pytest.raises(InvalidInput, match=words):
-        check_encoding(name, crf, bit_depth)
+        fitted_encoding(name, 20, bit_depth)
 
 
 def test_presets_that_are_not_known_are_refused():
     with pytest.raises(InvalidInput, match=r"encoder_preset must be one of fast, balanced, small; got 'slow'\."):
-        check_encoding("mp4 h264", 20, "8", "slow")
+        check_preset("slow")
 
 
 def preset_file(folder: Path, name: str, preset: str, images: torch.Tensor) -> bytes:
@@ -294,7 +312,7 @@ def test_the_frames_come_in_the_order_that_is_asked_for(tmp_path, name):
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_ends_of_the_crf_range_encode(tmp_path, name):
     for crf in video_format(name).crf_range:
-        check_encoding(name, crf, "8")
+        assert fitted_encoding(name, crf, "8") == (crf, 8, [])
         assert read_images(encode(tmp_path / f"{crf}", drifting_ramps(3), name, crf=crf)).shape[0] == 3
 
 

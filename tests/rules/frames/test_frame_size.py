@@ -111,6 +111,8 @@ def test_wrong_arguments_are_refused_in_words() -> None:
         plan_size(832, 480, "match image", (0, 5))
     with pytest.raises(InvalidInput, match="got 'fill'"):
         place_image(10, 10, 16, 16, "fill")
+    with pytest.raises(InvalidInput, match="crop_position must be one of center, top, bottom, left, right, got 'up'"):
+        place_image(10, 10, 16, 16, "crop", "up")
 
 
 @pytest.mark.parametrize(
@@ -126,6 +128,28 @@ def test_wrong_arguments_are_refused_in_words() -> None:
 )
 def test_place_image(image: tuple[int, int], frame: tuple[int, int], fit: str, place: Placement) -> None:
     assert place_image(*image, *frame, fit) == place
+
+
+@pytest.mark.parametrize(
+    ("image", "places"),
+    [
+        ((400, 300), {"center": (0, 10), "top": (0, 0), "bottom": (0, 20), "left": (0, 10), "right": (0, 10)}),
+        ((300, 150), {"center": (10, 0), "top": (10, 0), "bottom": (10, 0), "left": (0, 0), "right": (20, 0)}),
+    ],
+)
+def test_the_part_that_stays_lies_where_it_is_asked_for(image, places) -> None:
+    width, height = (80, 40) if image == (400, 300) else (20, 20)
+    for position, corner in places.items():
+        place = place_image(*image, width, height, "crop", position)
+        assert (place.left, place.top) == corner
+        assert place_image(*image, width, height, "pad", position) == place_image(*image, width, height, "pad")
+
+
+def test_the_part_that_stays_in_percent_of_the_image() -> None:
+    place = place_image(400, 300, 80, 40, "crop", "bottom")
+    assert place.crop_percent(80, 40) == pytest.approx((0, 100 / 3, 100, 200 / 3))
+    assert place_image(400, 300, 80, 60, "crop").crop_percent(80, 60) is None
+    assert place_image(400, 300, 80, 40, "pad").crop_percent(80, 40) is None
 
 
 def test_descriptions_name_what_is_lost() -> None:

@@ -45,8 +45,9 @@ def test_sampling(plan: Sampling, changes: dict[str, Any], mistakes: list[Mistak
 def test_what_authors_recommend_is_no_mistake(name: str) -> None:
     kind = {"t2v_reference": T2V, "ti2v_5b_reference": TI2V_5B}.get(name, I2V)
     is_distilled = not name.endswith("reference")
+    of_high_noise = is_distilled and name != "base_high"
     settings = {key: PRESETS[name].get(key, 1.0) for key in ("steps", "high_noise_cfg", "low_noise_cfg")}
-    plan = Sampling(kind, (is_distilled, is_distilled), kind != TI2V_5B, **settings)  # type: ignore[arg-type]
+    plan = Sampling(kind, (of_high_noise, is_distilled), kind != TI2V_5B, **settings)  # type: ignore[arg-type]
     assert sampling_mistakes(plan) == []
 
 
@@ -67,6 +68,9 @@ def test_what_authors_recommend_is_no_mistake(name: str) -> None:
         ((None, None, True, True, 1), []),
         ((None, None, False, False, 2), ["one_file"]),
         ((I2V, False, True, False, 1, True), ["loop_shown_twice"]),
+        ((None, None, False, False, 2, False, 2), []),
+        ((None, None, False, False, 2, False, 3), ["other_videos"]),
+        ((None, None, False, False, 1, False, 2), ["other_videos"]),
     ],
 )
 def test_latent(arguments: tuple[Any, ...], keys: list[str]) -> None:

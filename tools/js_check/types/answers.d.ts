@@ -34,6 +34,9 @@ interface Size {
   duration_s: number;
   fps: number;
   timeline: Span[];
+  budgets: Record<string, [width: number, height: number]>;
+  /** Left, top, width and height of what stays of the image, in percent; null where nothing is cut off. */
+  crop: number[] | null;
   changes: SizeChange[];
   mistakes: Mistake[];
 }
@@ -120,15 +123,28 @@ interface SavedFile {
   seed: number | null;
 }
 
+interface Picture {
+  filename: string;
+  subfolder: string;
+  type: string;
+}
+
 interface SavedReport extends Remarks {
   bytes: number;
+  last_frame?: Picture;
 }
 
 interface SampleReport extends Remarks {
   seconds: Record<string, number>;
+  load_seconds: Record<string, number>;
   found: string[];
 }
 
-interface SizeReport extends Remarks, Omit<Size, "fps" | "changes" | "mistakes"> {
+/** `cached`: both prompts came from disk. */
+interface PromptsReport extends Remarks {
+  cached?: boolean;
+}
+
+interface SizeReport extends Remarks, Omit<Size, "fps" | "changes" | "mistakes" | "budgets" | "crop"> {
   found: string[];
 }

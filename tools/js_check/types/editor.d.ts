@@ -21,7 +21,7 @@ interface ComfyExtension {
 interface ComfyApi {
   addEventListener(name: string, heard: (event: CustomEvent) => void): void;
   removeEventListener(name: string, heard: (event: CustomEvent) => void): void;
-  fetchApi(route: string): Promise<Response>;
+  fetchApi(route: string, options?: RequestInit): Promise<Response>;
   apiURL(route: string): string;
 }
 
@@ -83,6 +83,7 @@ interface ComfyLink {
 
 interface ComfyWidget {
   readonly name: string;
+  disabled?: boolean;
   value?: any;
   /** Whether the workflow keeps the value. */
   serialize?: boolean;
