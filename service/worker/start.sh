@@ -17,8 +17,9 @@ if [[ -z ${WAN_RELAY_PROMPT_CACHE:-} && -w $WAN_RELAY_VOLUME ]]; then
 fi
 
 # tcmalloc keeps ComfyUI's memory from growing with every model that is swapped.
-if [[ -z ${LD_PRELOAD:-} ]] && tcmalloc=$(ldconfig -p 2>/dev/null | grep -om1 '/.*libtcmalloc_minimal\.so\.[0-9]*'); then
-    export LD_PRELOAD=$tcmalloc
+# grep reads the list to its end: ldconfig would die of a closed pipe, and the whole pipeline count as failed.
+if [[ -z ${LD_PRELOAD:-} ]] && tcmalloc=$(ldconfig -p 2>/dev/null | grep -o '/.*libtcmalloc_minimal\.so\.[0-9]*'); then
+    export LD_PRELOAD=${tcmalloc%%$'\n'*}
 fi
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

@@ -80,6 +80,28 @@ def test_start_sh_comes_up_in_a_scratch_root(image_root):
     assert "'comfyui_version': '0.30.0'" in output
 
 
+def test_start_sh_preloads_tcmalloc_however_long_the_list_of_libraries_is(tmp_path):
+    """A reader that stops at its first find ends the writer by a signal, by chance, and pipefail then tells of a failure."""
+    path = "/lib/libtcmalloc_minimal.so.4"
+    (tmp_path / "ldconfig").write_text(
+        f"#!/bin/sh\necho '\tlibtcmalloc_minimal.so.4 (libc6) => {path}'\nseq 100000 || exit 1\n"
+        f"echo '\tlibtcmalloc_minimal.so.4 (libc6) => /lib32/libtcmalloc_minimal.so.4'\n"
+    )
+    (tmp_path / "python").write_text('#!/bin/sh\necho "preload $LD_PRELOAD"\n')
+    for name in ("ldconfig", "python"):
+        (tmp_path / name).chmod(0o755)
+    inherited = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    done = subprocess.run(
+        ["bash", WORKER / "start.sh"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=inherited | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HANDLER_PYTHON": str(tmp_path / "python")},
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == f"preload {path}\n", done.stderr
+
+
 def test_pack_is_what_comfyui_needs_and_no_more(image_root):
     pack = image_root / "comfyui" / "custom_nodes" / "ComfyUI-WanRelay"
     names = {path.name for path in pack.iterdir()}
