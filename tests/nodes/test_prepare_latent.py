@@ -70,7 +70,7 @@ def test_schema_is_the_contract() -> None:
     }  # fmt: skip
     assert {name: spec[1].get("default") for name, spec in optional.items()} == {
         "start_image": None, "end_image": None, "previous": None, "overlap": 5, "anchor": None, "padding": "grey",
-        "keyframes": None, "loop": False, "previous_latent": None,
+        "keyframes": None, "loop": False, "previous_latent": None, "crop_position": "center",
     }  # fmt: skip
     assert list(optional)[:2] == ["start_image", "end_image"]
     assert info["output_name"] == ["positive", "negative", "latent", "width", "height", "length"]
