@@ -14,7 +14,7 @@ from wan_relay.tests.service.worker.conftest import Bench
 from wan_relay.tests.service.worker.load_balancer.test_http_face import Caller, events_in, play
 from wan_relay.tools.toy_workflows import TOY_FILES
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(600)]
 
 
 def test_the_second_seed_costs_its_steps_alone(
@@ -22,7 +22,7 @@ def test_the_second_seed_costs_its_steps_alone(
 ) -> None:
     monkeypatch.setenv("WAN_RELAY_TOY_MODELS", str(toy_models))
     monkeypatch.setenv("WAN_RELAY_MODEL_FILES", json.dumps(TOY_FILES))
-    variables = worker_environment("http://127.0.0.1:9", tmp_path) | {"WAN_RELAY_BOOT_TIMEOUT_S": "250"}
+    variables = worker_environment("http://127.0.0.1:9", tmp_path) | {"WAN_RELAY_BOOT_TIMEOUT_S": "400"}
     settings = Settings.from_environment(variables)
     cached: list[set[str]] = []
     checked = Run._checked
@@ -49,7 +49,7 @@ def test_the_second_seed_costs_its_steps_alone(
         assert (await caller.post("video/mp4", seed=1, **fields))[2] == one
 
     try:
-        play(bench, scenario, 280)
+        play(bench, scenario, 560)
     finally:
         bench.worker.stop()
     assert cached[0] == set()
