@@ -24,6 +24,7 @@ from .readiness import STARTING, UNHEALTHY, Readiness
 
 # The balancer's own limit, both ways.
 MAX_BYTES = 30_000_000
+MAX_ANSWER = MAX_BYTES - 1000
 JSON_TYPE, EVENTS_TYPE, VIDEO_TYPE = "application/json", "text/event-stream", "video"
 GONE = 499
 
@@ -72,9 +73,7 @@ class HttpFace:
             raise JobError("COMFYUI_UNAVAILABLE", "this worker is about to be replaced")
         if self._is_busy:
             raise JobError("WORKER_BUSY", "this worker makes one video at a time, and has a request already")
-        # In base64, as the answer has it, three bytes are four.
-        budget = MAX_BYTES * 4 // 3 if form == VIDEO_TYPE else MAX_BYTES - 1000
-        self._run = run = LiveRun(self._worker, body.get("input"), uuid.uuid4().hex, budget, body.get("s3Config"))
+        self._run = run = LiveRun(self._worker, body.get("input"), uuid.uuid4().hex, MAX_ANSWER, body.get("s3Config"))
         if form == EVENTS_TYPE:
             return _Events(run, self._events(run))
         try:

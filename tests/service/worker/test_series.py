@@ -104,11 +104,11 @@ def test_a_failure_of_the_first_is_the_jobs(bench: Bench) -> None:
 
 
 def test_a_deadline_midway_leaves_what_was_made(make_bench: Any) -> None:
-    bench = make_bench(WAN_RELAY_JOB_TIMEOUT_S=8)
+    bench = make_bench(WAN_RELAY_JOB_TIMEOUT_S=12)
     bench.boot()
     bench.configure(faults={"sampling": ["after:4:hang", 1]})
     [answer] = bench.answer(bench.job(seeds=[1, 2]))
-    sentence = "TIMEOUT: the job did not finish within 8 s; lower the size or the steps"
+    sentence = "TIMEOUT: the job did not finish within 12 s; lower the size or the steps"
     assert [video.get("error") for video in answer["videos"]] == [None, sentence]
     assert answer["videos"][0]["video"] == answer["video"]
 

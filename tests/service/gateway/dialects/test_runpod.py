@@ -163,6 +163,14 @@ def test_a_ping_is_no_job(raw: dict[str, Any]) -> None:
             "INVALID_VALUE: workflow must be a bundled one's name here; a workflow of your own is for a worker's own "
             "RunPod endpoint (workflow)",
         ),
+        *(
+            (
+                {"input": SEEDS_INPUT | {name: value}},
+                "INVALID_VALUE: several videos a job are for a worker's own RunPod endpoint; here a task is one video, "
+                f"so send one a seed ({name})",
+            )
+            for name, value in (("num_videos", 2), ("num_videos", 1))
+        ),
         (
             {"input": SEEDS_INPUT, "s3Config": {"accessId": "s3cret", "accessSecret": "s3cret"}},
             "INVALID_VALUE: s3Config is not taken here: a large video comes as video_url, from the gateway's own store"

@@ -60,12 +60,12 @@ async def serving(bench: Bench) -> AsyncIterator[Caller]:
         await task
 
 
-def play(bench: Bench, scenario: Callable[[Caller], Awaitable[None]]) -> None:
+def play(bench: Bench, scenario: Callable[[Caller], Awaitable[None]], timeout_s: float = 60) -> None:
     async def main() -> None:
         async with serving(bench) as caller:
             await scenario(caller)
 
-    bench.play(main(), 60)
+    bench.play(main(), timeout_s)
 
 
 def events_in(text: bytes) -> list[tuple[str, Any]]:
