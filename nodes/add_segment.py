@@ -98,7 +98,8 @@ class AddSegment(io.ComfyNode):
         segments = [
             name
             for name in sorted(prompt.all_node_ids())
-            if prompt.get_parent_node_id(name) == parent and prompt.get_node(name)["class_type"] == "WanRelay_AddSegment"
+            if prompt.get_parent_node_id(name) == parent
+            and prompt.get_node(name)["class_type"] == "WanRelay_AddSegment"
         ]
         done = int(str(own).rpartition(".segment")[0].rpartition(".")[2])
         comfy.utils.ProgressBar(len(segments), node_id=parent).update_absolute(done)

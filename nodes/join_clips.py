@@ -29,7 +29,14 @@ class JoinClips(io.ComfyNode):
                 "frames are shown once, and colours are brought to those of the clip before. The frames lie in a file, "
                 "not in memory."
             ),
-            search_aliases=["join clips", "concat video", "combine clips", "batch images", "cross fade", "extend video"],
+            search_aliases=[
+                "join clips",
+                "concat video",
+                "combine clips",
+                "batch images",
+                "cross fade",
+                "extend video",
+            ],
             inputs=[
                 io.Autogrow.Input("clips", template=clips, tooltip="The clips in their order, all of one size."),
                 io.Int.Input(

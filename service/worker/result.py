@@ -96,7 +96,9 @@ def _report(outputs: dict[str, Any], plan: Plan, class_type: str) -> dict[str, A
 def _seconds_of_all(segments: Sequence[SegmentUse]) -> dict[str, float]:
     """The experts' seconds of all segments together, where they say them."""
     names = ("opening_s", "high_noise_s", "low_noise_s")
-    said = {name: [seconds for segment in segments if (seconds := getattr(segment, name)) is not None] for name in names}
+    said = {
+        name: [seconds for segment in segments if (seconds := getattr(segment, name)) is not None] for name in names
+    }
     return {name: round(sum(seconds), 3) for name, seconds in said.items() if seconds}
 
 

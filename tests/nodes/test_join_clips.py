@@ -41,8 +41,14 @@ def test_three_clips_give_the_video_that_they_were_cut_from() -> None:
 
 
 def test_clips_grow_one_by_one() -> None:
-    (options,) = [spec[1] for name, spec in JoinClips.GET_NODE_INFO_V1()["input"]["required"].items() if name == "clips"]
-    assert {key: options["template"][key] for key in ("prefix", "min", "max")} == {"prefix": "clip_", "min": 2, "max": 100}
+    (options,) = [
+        spec[1] for name, spec in JoinClips.GET_NODE_INFO_V1()["input"]["required"].items() if name == "clips"
+    ]
+    assert {key: options["template"][key] for key in ("prefix", "min", "max")} == {
+        "prefix": "clip_",
+        "min": 2,
+        "max": 100,
+    }
 
 
 def add(vae: comfy.sd.VAE, latent: torch.Tensor, **inputs: Any) -> Any:

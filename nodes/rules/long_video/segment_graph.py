@@ -154,4 +154,6 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 def is_link(value: Any) -> bool:
     """ComfyUI's own rule: [name of a node, number of its output]."""
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int | float)
+    return (
+        isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int | float)
+    )

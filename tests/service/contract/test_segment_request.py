@@ -15,7 +15,9 @@ def parsed(**fields: Any) -> VideoRequest:
 
 
 def test_a_segment_is_a_prompt_and_what_it_says_besides() -> None:
-    request = parsed(segments=[{"prompt": " she\nturns "}, {"prompt": "b", "length": "49", "seed": 7}, {"prompt": "c", "seed": -1}])
+    request = parsed(
+        segments=[{"prompt": " she\nturns "}, {"prompt": "b", "length": "49", "seed": 7}, {"prompt": "c", "seed": -1}]
+    )
     assert request.segments == (
         SegmentRequest(prompt="she turns", length=81),
         SegmentRequest(prompt="b", length=49, seed=7),
