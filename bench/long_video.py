@@ -1,8 +1,9 @@
 """What a long video costs in memory, and what its joins look like: `dev.py bench long_video`.
 
-Part 1, memory: 2 and 20 segments are joined and encoded as a video, each number in a process of its own, everything kept
-that ComfyUI's cache would keep; a VAE's own memory is left out: frames stand in for what it decodes. Printed: the most memory that is the process's alone (RssAnon) above what it held before, and the
-pages of files (RssFile), which the kernel takes back when it needs them. The ratio of the first stays under LIMIT.
+Part 1, memory: 2 and 20 segments are joined and encoded as a video, each number in a process of its own, with all kept
+that ComfyUI's cache would keep; a VAE's own memory is left out: frames stand in for what it decodes. Printed: the most
+memory that is the process's alone (RssAnon) above what it held before, and the pages of files (RssFile), which the
+kernel takes back when it needs them. The ratio of the first stays under LIMIT.
 
 Part 2, joins: five segments by the toy family that pan, and five that stand still, joined with their colours matched
 and without, each chain going on from its own last frame. Printed: optical flow across the joins against flow inside,
