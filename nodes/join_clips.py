@@ -44,7 +44,7 @@ class JoinClips(io.ComfyNode):
                     default=1,
                     min=0,
                     max=100,
-                    tooltip="Frames that two clips share: each begins with so many of the last ones of the clip before.",
+                    tooltip="Frames that two clips share: each begins with so many of the last ones of that before.",
                 ),
                 io.Combo.Input(
                     "join",

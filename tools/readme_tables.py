@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from ..service.contract.failure import CODES
 from ..service.contract.progress import Progress
-from ..service.contract.video_answer import ModelUse, SeriesVideo, Timings, VideoAnswer
+from ..service.contract.video_answer import ModelUse, SegmentUse, SeriesVideo, Timings, VideoAnswer
 from ..service.contract.video_request import VideoRequest, field_range
 from ..service.executors.runpod import RunpodSettings
 from ..service.executors.settings import ExecutorSettings
@@ -72,6 +72,7 @@ WORKER_TABLES: Tables = {
     "request": request_table,
     "answer": lambda: meaning_table(VideoAnswer, "key in `output`"),
     "models": lambda: meaning_table(ModelUse, "key in an item of `models`"),
+    "segments": lambda: meaning_table(SegmentUse, "key in an item of `segments`"),
     "timings": lambda: meaning_table(Timings, "key in `timings`, seconds"),
     "series": lambda: meaning_table(SeriesVideo, "key in an item of `videos`"),
     "progress": lambda: meaning_table(Progress, "key"),

@@ -56,6 +56,11 @@ def names_of(segment: int) -> set[str]:
     return {f"{LONG}.0.0.{segment}.{name}" for name in (ENCODE, PREPARE, SAMPLE, "segment")}
 
 
+def samplers(*segments: int) -> set[str]:
+    """Their prompts and first pictures may be known from a run before; with a new seed these are not."""
+    return {f"{LONG}.0.0.{segment}.{name}" for segment in segments for name in (SAMPLE, "segment")}
+
+
 def test_one_file_of_three_segments_and_a_report_of_each(comfy_server: Any, image: str) -> None:
     heard, entry = run(comfy_server, three_segments(image))
     outputs = entry["outputs"]
@@ -89,7 +94,7 @@ def test_one_file_of_three_segments_and_a_report_of_each(comfy_server: Any, imag
 
 def test_another_last_prompt_makes_the_last_segment_alone(comfy_server: Any, image: str) -> None:
     first, _ = run(comfy_server, three_segments(image, seeds="11, 12, 13"))
-    assert names_of(1) | names_of(2) | names_of(3) <= set(first.executed)
+    assert samplers(1, 2, 3) <= set(first.executed)
     heard, entry = run(comfy_server, three_segments(image, last_prompt="rotate left", seeds="11, 12, 13"))
     assert set(heard.executed) == {LONG, *names_of(3), "8"}
     assert entry["outputs"]["8"]["images"][0]["frame_count"] == 13
@@ -99,10 +104,10 @@ def test_another_last_prompt_makes_the_last_segment_alone(comfy_server: Any, ima
 
 def test_after_a_cancel_the_finished_segments_are_there(comfy_server: Any, image: str) -> None:
     workflow = three_segments(image, seeds="21, 22, 23")
-    stopped, entry = run(comfy_server, workflow, stop_at=f"{LONG}.0.0.2.{SAMPLE}")
+    _, entry = run(comfy_server, workflow, stop_at=f"{LONG}.0.0.2.{SAMPLE}")
     kinds = [kind for kind, _ in entry["status"]["messages"]]
     assert "execution_interrupted" in kinds, json.dumps(kinds)
     heard, entry = run(comfy_server, workflow)
     assert not names_of(1) & set(heard.executed)
-    assert names_of(3) <= set(heard.executed)
+    assert samplers(2, 3) <= set(heard.executed)
     assert entry["outputs"]["8"]["images"][0]["frame_count"] == 13

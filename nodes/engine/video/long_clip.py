@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, Protocol, TypedDict
 
-import comfy.sd
 import torch
 
 from ...rules.errors import InvalidInput
@@ -23,6 +22,13 @@ class SegmentReport(TypedDict):
     offset: list[float]
 
 
+class Decodes(Protocol):
+    """A comfy.sd.VAE, or what decodes as one."""
+
+    def decode(self, samples: torch.Tensor) -> torch.Tensor:
+        """[batch, frames, height, width, 3] of [batch, channels, T, h, w]."""
+
+
 class LongClip(NamedTuple):
     """The segments so far; `first` is the report of the first one's sampler."""
 
@@ -38,7 +44,7 @@ class LongClip(NamedTuple):
 
 def add_segment(
     latent: dict[str, Any],
-    vae: comfy.sd.VAE,
+    vae: Decodes,
     report: str | None,
     previous: LongClip | None,
     overlap: int,
@@ -64,7 +70,7 @@ def add_segment(
     return LongClip(joined, previous.first, (*previous.reports, of_this)), change
 
 
-def decoded(latent: dict[str, Any], vae: comfy.sd.VAE) -> torch.Tensor:
+def decoded(latent: dict[str, Any], vae: Decodes) -> torch.Tensor:
     """[N, height, width, 3] of one video."""
     samples = latent["samples"]
     if samples.ndim != 5 or samples.shape[0] != 1:

@@ -91,7 +91,8 @@ def _even_lengths(length: int, segment_length: int, overlap: int, at_least: int)
     count = max(-(-steps // most), at_least, 1)
     if count > MAX_SEGMENTS:
         raise InvalidInput(
-            f"length {length} in segments of {segment_length} frames needs {count} segments; {MAX_SEGMENTS} are possible."
+            f"length {length} in segments of {segment_length} frames needs {count} segments; {MAX_SEGMENTS} are "
+            "possible."
         )
     each, longer = divmod(steps, count)
     return [overlap + FRAMES_PER_LATENT * (each + (index < longer)) for index in range(count)]

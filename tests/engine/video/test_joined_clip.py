@@ -58,7 +58,7 @@ def test_a_cross_fade_goes_evenly_from_one_clip_to_the_other() -> None:
 
 
 def test_the_colours_of_a_shifted_clip_come_back() -> None:
-    whole, (first, second) = clips(2, 9, 1)
+    _, (first, second) = clips(2, 9, 1)
     gain, offset = torch.tensor([0.9, 1.05, 1.1]), torch.tensor([0.01, -0.005, 0.0])
     shifted = from_light(to_light(second * 0.8 + 0.1) * gain + offset)
     target = torch.cat([first * 0.8 + 0.1, second[1:] * 0.8 + 0.1])

@@ -86,8 +86,8 @@ def test_what_is_snapped_is_said() -> None:
         ),
         (
             {"lengths": [81, 9], "overlap": 5},
-            "Segment 2 has 9 frames; with an overlap of 5 it must have at least 13. Ask for fewer segments, more frames "
-            "or less overlap.",
+            "Segment 2 has 9 frames; with an overlap of 5 it must have at least 13. Ask for fewer segments, more "
+            "frames or less overlap.",
         ),
         ({"lengths": [81], "prompts": ["a", "b"]}, "prompts must be at most as many as lengths, which are 1; got 2."),
         ({"lengths": [81] * 101}, "A long video must have at most 100 segments; got 101."),

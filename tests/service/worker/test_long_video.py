@@ -55,11 +55,16 @@ def test_the_long_workflow_has_its_own_node_and_interpolation_comes_after_it() -
 
 def test_the_limit_of_a_run_holds_for_a_pass_and_that_of_a_file_for_all() -> None:
     pixels = 528 * 768
-    planned(Settings(max_video_pixels=81 * pixels, max_saved_pixels=209 * pixels), segments=SEGMENTS)
+
+    def with_limits(of_a_pass: int, of_a_file: int) -> Plan:
+        limits = {"WAN_RELAY_MAX_PIXELS": of_a_pass, "WAN_RELAY_MAX_SAVED_PIXELS": of_a_file}
+        return planned(Settings.model_validate(limits), segments=SEGMENTS)
+
+    with_limits(81 * pixels, 209 * pixels)
     with pytest.raises(JobError, match="528 x 768 x 81 is"):
-        planned(Settings(max_video_pixels=81 * pixels - 1), segments=SEGMENTS)
+        with_limits(81 * pixels - 1, 209 * pixels)
     with pytest.raises(JobError, match="528 x 768 x 209 is"):
-        planned(Settings(max_video_pixels=81 * pixels, max_saved_pixels=209 * pixels - 1), segments=SEGMENTS)
+        with_limits(81 * pixels, 209 * pixels - 1)
 
 
 @pytest.mark.parametrize(

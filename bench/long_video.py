@@ -1,0 +1,171 @@
+"""What a long video costs in memory, and what its joins look like: `dev.py bench long_video`.
+
+Part 1, memory: 2 and 20 segments are joined and encoded as a video, each number in a process of its own, with all kept
+that ComfyUI's cache would keep; a VAE's own memory is left out: frames stand in for what it decodes. Printed: the most
+memory that is the process's alone (RssAnon) above what it held before, and the pages of files (RssFile), which the
+kernel takes back when it needs them. The ratio of the first stays under LIMIT.
+
+Part 2, joins: five segments by the toy family that pan, and five that stand still, joined with their colours matched
+and without, each chain going on from its own last frame. Printed: optical flow across the joins against flow inside,
+and how far the mean colour of the last segment is from that of the first.
+"""
+
+import argparse
+import json
+import logging
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import comfy.utils
+import cv2
+import numpy as np
+import torch
+
+from ..nodes.engine.frames.image_conditioning import condition_on_images
+from ..nodes.engine.frames.known_frames import Clip, KnownFrames
+from ..nodes.engine.frames.wan_vae import recognise_wan_vae
+from ..nodes.engine.video.joined_clip import JoinedClip
+from ..nodes.engine.video.long_clip import LongClip, add_segment
+from ..nodes.engine.video.video_file import VideoSpec, encode_video
+from ..nodes.engine.video.video_format import video_format
+from ..toy.family import ensure_family
+from ..toy.training import data, quality
+from . import in_fresh_process, memory_mb
+
+NUM_SEGMENTS, OVERLAP, STEPS = 5, 1, 4
+LIMIT = 1.1
+FRAMES_SHAPE = (17, 384, 512, 3)  # 40 MB a segment, 800 MB in all
+
+
+class Peak(NamedTuple):
+    own_mb: float
+    file_mb: float
+
+
+@contextmanager
+def watched(peaks: dict[str, float]) -> Iterator[None]:
+    """Notes the most of RssAnon and RssFile, every 20 milliseconds."""
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.02):
+            for field in ("RssAnon", "RssFile"):
+                peaks[field] = max(peaks.get(field, 0.0), memory_mb(field))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+class Decoder:
+    """In a VAE's place: the same frames each time, in memory of their own."""
+
+    def decode(self, samples: torch.Tensor) -> torch.Tensor:
+        return torch.rand((1, *FRAMES_SHAPE), generator=torch.Generator().manual_seed(1))
+
+
+def long_run(num_segments: int, path: Path) -> Peak:
+    """Joins and encodes so many segments."""
+    latent, vae = {"samples": torch.zeros(1, 16, 5, 48, 64)}, Decoder()
+    add_segment(latent, vae, None, None, OVERLAP, "drop", True)
+    before = memory_mb("RssAnon")
+    peaks: dict[str, float] = {}
+    with watched(peaks):
+        clip: LongClip | None = None
+        kept = []
+        for _ in range(num_segments):
+            clip, _ = add_segment(latent, vae, None, clip, OVERLAP, "drop", True)
+            kept.append((clip, clip.joined.tail))
+        assert clip is not None
+        images = clip.joined.images()
+        encode_video(path, images, VideoSpec(video_format("mp4 h264"), Fraction(16), 30, preset="fast"))
+    return Peak(peaks["RssAnon"] - before, peaks["RssFile"])
+
+
+@torch.inference_mode()
+def chain(family: quality.Family, pair: quality.Pair, move: str, num_frames: int, matches: bool) -> torch.Tensor:
+    """[frames, height, width, 3] of NUM_SEGMENTS segments that go on from each other's last frame."""
+    height, width = 96, 128
+    tail = data.make_clip(data.HELD_OUT_SEED + 3, 1, height, width, (move,)).frames.permute(0, 2, 3, 1).contiguous()
+    kind, size = recognise_wan_vae(family.vae), Clip(width, height, num_frames, batch_size=1, fit="crop")
+    words, empty = (
+        family.clip.encode_from_tokens_scheduled(family.clip.tokenize(text)) for text in (f"The camera {move}.", "")
+    )
+    joined: JoinedClip | None = None
+    for number in range(NUM_SEGMENTS):
+        positive, negative, latent = condition_on_images(words, empty, family.vae, kind, KnownFrames(tail), size)
+        example = quality.Example(move, tail[None], latent["samples"], positive, negative)
+        frames = family.decode(quality.generate(pair, example, STEPS, seed=number))[0]
+        if joined is None:
+            joined = JoinedClip.of(frames, OVERLAP)
+        else:
+            joined, _ = joined.followed_by(frames, "drop", matches)
+        tail = joined.tail
+    assert joined is not None
+    return joined.images()
+
+
+def flows(frames: torch.Tensor) -> np.ndarray:
+    """The mean flow to the right and down of each step, over the picture's inner two thirds, in pixels."""
+    grey = [cv2.cvtColor(np.uint8(255 * frame.clamp(0, 1).numpy()), cv2.COLOR_RGB2GRAY) for frame in frames]
+    found = []
+    for before, after in pairwise(grey):
+        flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 15, 3, 5, 1.2, 0)  # type: ignore[call-overload]
+        rows, columns = (slice(side // 6, -(side // 6)) for side in flow.shape[:2])
+        found.append(flow[rows, columns].reshape(-1, 2).mean(axis=0))
+    return np.array(found)
+
+
+def print_joins(family: quality.Family, num_frames: int, out: Path | None) -> None:
+    pair = family.pair("_4step")
+    print(f"\n{NUM_SEGMENTS} segments of {num_frames} frames of 128x96, toy family, {STEPS} steps")
+    print("| move | colours matched | flow inside | across the joins | colour of the last segment less the first |")
+    print("|---|---|---|---|---|")
+    for move in ("pans left", "stands still"):
+        for matches in (True, False):
+            frames = chain(family, pair, move, num_frames, matches)
+            if out:
+                torch.save(frames.clone(), out / f"{move}_{matches}.pt")
+            step = num_frames - OVERLAP
+            seen = flows(frames)[:, 0]
+            is_join = np.isin(np.arange(len(seen)), [step * n for n in range(1, NUM_SEGMENTS)])
+            means = 255 * torch.stack([frames[n * step : (n + 1) * step].mean((0, 1, 2)) for n in range(NUM_SEGMENTS)])
+            drift = ", ".join(f"{value:+.2f}" for value in (means[-1] - means[0]).tolist())
+            inside, across = seen[~is_join].mean(), seen[is_join].mean()
+            print(f"| {move} | {matches} | {inside:.3f} | {across:.3f} | {drift} of 255 |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--segments", type=int, help="part 1 alone, with so many segments, as JSON")
+    parser.add_argument("--frames", type=int, default=17)
+    parser.add_argument("--out", type=Path, help="a folder for the frames of part 2, as tensors")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    comfy.utils.PROGRESS_BAR_ENABLED = False
+    torch.set_grad_enabled(False)
+    with tempfile.TemporaryDirectory() as folder:
+        if options.segments:
+            print(json.dumps(long_run(options.segments, Path(folder) / "long.mp4")))
+            return
+        two, twenty = (Peak(*in_fresh_process("long_video", "--segments", number)) for number in (2, 20))
+        print("| segments | memory of its own, MB | pages of files, MB |\n|---|---|---|")
+        for number, peak in ((2, two), (20, twenty)):
+            print(f"| {number} | {peak.own_mb:.0f} | {peak.file_mb:.0f} |")
+        print(f"ratio {twenty.own_mb / two.own_mb:.3f}, limit {LIMIT}", flush=True)
+        ensure_family(Path(folder))
+        print_joins(quality.Family(Path(folder)), options.frames, options.out)
+
+
+if __name__ == "__main__":
+    main()
