@@ -261,7 +261,9 @@ def test_the_timeline_is_drawn_before_the_run(editor: Any) -> None:
         "nodes[0].connect(0, nodes[1], 'keyframes');"
         "nodes[1].connect(0, find('WanRelay_PrepareLatent')[0], 'keyframes');"
     )
-    editor.wait_for_panel("WanRelay_PrepareLatent", "keyframe 21 is put at frame 20: the latent grid holds every fourth.")
+    editor.wait_for_panel(
+        "WanRelay_PrepareLatent", "keyframe 21 is put at frame 20: the latent grid holds every fourth."
+    )
     parts = [part.rsplit(", ", 1) for part in timeline(editor)]
     assert [part for part, _ in parts] == [
         "known known 0-0",
