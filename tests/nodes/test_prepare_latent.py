@@ -69,7 +69,7 @@ def test_schema_is_the_contract() -> None:
         "fit": "crop", "length": 81, "batch_size": 1,
     }  # fmt: skip
     assert {name: spec[1].get("default") for name, spec in optional.items()} == {
-        "start_image": None, "end_image": None, "previous": None, "overlap": 5, "anchor": None, "padding": "grey",
+        "start_image": None, "end_image": None, "previous": None, "overlap": 1, "anchor": None, "padding": "grey",
         "keyframes": None, "loop": False, "previous_latent": None, "crop_position": "center",
     }  # fmt: skip
     assert list(optional)[:2] == ["start_image", "end_image"]
@@ -146,7 +146,7 @@ def test_a_clip_that_goes_on_is_as_large_as_the_one_before(vae: comfy.sd.VAE) ->
     ]
     assert report["warnings"] == [
         "previous of 90x60 loses 25.6% of its height to fill 64x32.",
-        "overlap 6 is not of the form 4n+1; 5 frames are taken.",
+        "overlap 6 is brought to 5: whole latent frames.",
         "anchor of 20x90 loses 88.9% of its height to fill 64x32.",
     ]
     assert report["found"] == report["warnings"][2:]
@@ -241,7 +241,10 @@ def test_5b_keeps_its_first_frame_through_sampling(vae_5b: comfy.sd.VAE, toy_mod
             {"length": 5, "start_image": picture(8, 8), "previous": picture(8, 8)},
             "start_image must stay empty with previous",
         ),
-        ({"length": 5, "previous": picture(8, 8, count=9)}, "overlap takes 5 frames and leaves none of length 5"),
+        (
+            {"length": 5, "previous": picture(8, 8, count=9), "overlap": 5},
+            "overlap takes 5 frames and leaves none of length 5",
+        ),
         ({"length": 0}, "length must be at least 1 frame, got 0"),
         ({"start_image": picture(8, 8) * 255}, "start_image must have values from 0 to 1"),
         ({"end_image": picture(8, 8, channels=5)}, "end_image must have 1 to 4 channels, got 5"),

@@ -7,7 +7,7 @@ from ..errors import InvalidInput
 from .frame_count import FRAMES_PER_LATENT, snap_length, whole_frames
 
 PADDINGS = ("grey", "zero", "reference")
-DEFAULT_OVERLAP = 5
+DEFAULT_OVERLAP = 1  # what Wan2.2 was trained with: one known first frame
 UNKNOWN, KNOWN, OVERLAP, ANCHOR, KEYFRAME = "unknown", "known", "overlap", "anchor", "keyframe"
 
 LOOSE = "A14B learned first and last frames; a keyframe between them holds loosely."
@@ -88,7 +88,7 @@ def plan_frames(given: Given, length: int, is_5b: bool = False) -> FramePlan:
     warnings: list[str] = []
     if overlap and overlap != given.overlap:
         changes.append({"change": "overlap", "asked": given.overlap, "used": overlap})
-        warnings.append(f"overlap {given.overlap} is not of the form 4n+1; {overlap} frames are taken.")
+        warnings.append(f"overlap {given.overlap} is brought to {overlap}: whole latent frames.")
     frames = tuple(_keyframe(asked, length) for asked in given.keyframes)
     for asked, frame in zip(given.keyframes, frames, strict=True):
         if kinds[frame] != UNKNOWN:
@@ -132,14 +132,17 @@ def _check_together(given: Given, is_5b: bool) -> None:
 
 
 def _overlap(given: Given, length: int) -> int:
-    """The frames that are taken from the clip before: 4n+1, the nearest to those asked for."""
+    """The frames that are taken from the clip before: 4n+1, the nearest to those asked for.
+
+    Behind an anchor the clip before goes on in latent frames of 4, so there are 5 or more.
+    """
     if given.overlap < 1:
         raise InvalidInput(f"overlap must be at least 1 frame, got {given.overlap}.")
     overlap = snap_length(given.overlap)
+    if given.is_anchored:
+        overlap = max(overlap, 1 + FRAMES_PER_LATENT)
     if overlap >= length:
         raise InvalidInput(f"overlap takes {overlap} frames and leaves none of length {length} to make.")
-    if given.is_anchored and overlap == 1:
-        raise InvalidInput("overlap must be 5 or more with an anchor: the clip before goes on in latents of 4 frames.")
     if given.previous and given.previous < overlap:
         raise InvalidInput(f"previous must have the {overlap} frames that overlap takes, got {given.previous}.")
     latents = (overlap - 1) // FRAMES_PER_LATENT

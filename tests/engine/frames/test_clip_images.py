@@ -45,7 +45,7 @@ def latent(frames: int, seed: int, batch: int = 1) -> torch.Tensor:
 def told(vae: comfy.sd.VAE, batch_size: int = 1, **inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """(raw image latents, mask with 1 = known) as the node gives them to the model."""
     pictures = {name: inputs.pop(name, None) for name in ("start_image", "end_image", "previous", "anchor")}
-    given, warnings = ClipImages.checked(pictures, **inputs)
+    given, warnings = ClipImages.checked(pictures, **({"overlap": 5} | inputs))
     assert warnings == []
     known, _ = given.placed(plan_frames(given.given, LENGTH)).within(LENGTH)
     clip = Clip(WIDTH, HEIGHT, LENGTH, batch_size, "crop")
@@ -202,7 +202,7 @@ def test_reference_padding_without_an_anchor_is_the_start_image(vae: comfy.sd.VA
 def test_5b_goes_on_from_the_last_frames_before() -> None:
     vae = comfy.sd.VAE(sd=random_weights(layout.tiny_vae()))
     clip, before = Clip(WIDTH, HEIGHT, LENGTH, 1, "crop"), images(12, 1)
-    given, _ = ClipImages.checked({"previous": before})
+    given, _ = ClipImages.checked({"previous": before}, overlap=5)
     ours, said = latent_with_start(vae, WAN_2_2, given.placed(plan_frames(given.given, LENGTH, True)), clip)
     start, _ = ClipImages.checked({"start_image": before[-5:]})
     wanted, _ = latent_with_start(vae, WAN_2_2, start.placed(plan_frames(start.given, LENGTH, True)), clip)

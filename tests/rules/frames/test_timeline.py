@@ -8,7 +8,7 @@ from wan_relay.nodes.rules.frames.timeline import LOOSE, FramePlan, Given, plan_
 
 
 def plan(length: int = 33, is_5b: bool = False, **given: Any) -> FramePlan:
-    return plan_frames(Given(**given), length, is_5b)
+    return plan_frames(Given(**({"overlap": 5} | given)), length, is_5b)
 
 
 def drawn(length: int = 33, is_5b: bool = False, **given: Any) -> str:
@@ -31,6 +31,7 @@ def drawn(length: int = 33, is_5b: bool = False, **given: Any) -> str:
         ({"anchor": 1, "padding": "reference"}, "anchor 0, unknown 1-32"),
         ({"anchor": 1, "previous": 81, "overlap": 9}, "anchor 0, overlap 1-8, unknown 9-32"),
         ({"anchor": 1, "previous_latent": 21, "padding": "zero"}, "anchor 0, overlap 1-4, unknown 5-32"),
+        ({"anchor": 1, "previous": 81, "overlap": 1}, "anchor 0, overlap 1-4, unknown 5-32"),
         ({"anchor": 1, "previous": 81, "padding": "reference"}, "overlap 0-4, unknown 5-32"),
         ({"anchor": 1, "start_image": 1, "padding": "reference"}, "known 0, unknown 1-32"),
         ({"keyframes": (0, 16, -1)}, "keyframe 0, unknown 1-15, keyframe 16, unknown 17-31, keyframe 32"),
@@ -54,7 +55,7 @@ def test_overlap_is_on_the_latent_grid(asked: int, used: int) -> None:
     got = plan(previous=81, overlap=asked)
     assert got.overlap == used
     assert got.spans[0] == {"kind": "overlap", "first": 0, "last": used - 1}
-    said = f"overlap {asked} is not of the form 4n+1; {used} frames are taken."
+    said = f"overlap {asked} is brought to {used}: whole latent frames."
     assert got.warnings == ([said] if asked != used else [])
     assert got.changes == ([{"change": "overlap", "asked": asked, "used": used}] if asked != used else [])
 
@@ -96,7 +97,6 @@ def test_keyframes_are_on_the_latent_grid(asked: int, used: int) -> None:
             {"previous_latent": 1, "anchor": 1, "overlap": 9},
             "must have the 2 latent frames that overlap 9 takes, got 1.",
         ),
-        ({"previous": 81, "anchor": 1, "overlap": 2}, "overlap must be 5 or more with an anchor"),
         ({"start_image": 1, "anchor": 1, "padding": "zero"}, "start_image must stay empty with anchor"),
         ({"loop": True}, "loop needs a start_image and no end_image"),
         ({"loop": True, "start_image": 1, "end_image": 1}, "loop needs a start_image and no end_image"),
