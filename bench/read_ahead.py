@@ -1,15 +1,15 @@
-"""What reading ahead saves on a slow disk: `python3 dev.py bench read_ahead`, as root, on a disk that can be throttled.
+"""What reading ahead saves on a slow disk: `python3 dev.py bench read_ahead`, as root, where disks can be throttled.
 
-Each run starts a worker, waits until ComfyUI answers, and then copies every tensor of two experts, which is what a first
-job does with them. The experts are dropped from the page cache before; Python and ComfyUI are in it, as a container's image
-is. Reads of the disk share RATE_MB_S (cgroup v1, blkio), whoever reads. A run with reading ahead and one without take turns.
+Each run starts a worker, waits until ComfyUI answers, and then copies every tensor of two experts, as a first job
+does. The experts are dropped from the page cache before; Python and ComfyUI are in it, as a container's image is.
+Reads of the disk share RATE_MB_S (cgroup v1, blkio), whoever reads. Runs with reading ahead and without take turns.
 
 - loaded      seconds from the start until both experts were copied
 - boot        of them, until ComfyUI answered
 - read alone  the same files read in order, by one thread that does nothing else
 
-What is saved is at most the boot, so a busy machine, where that takes longer, flatters the ratio: look at the seconds. The
-bench knows nothing of what else can be read meanwhile, such as the low-noise expert while the other one samples.
+The disk rests no longer than ComfyUI boots, so a busy machine, where that takes long, flatters the ratio: look at the
+seconds. What else can be read meanwhile is not in it: the low-noise expert while the other one samples.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def write_expert(path: Path, num_layers: int) -> None:
 def throttled(folder: Path, rate_mb_s: int) -> Iterator[None]:
     """This process and what it starts share a limit for reads from the folder's disk.
 
-    Raises SystemExit where this machine has no such thing, or forbids it.
+    Raises SystemExit, which is no failure, where this machine has no such thing or forbids it.
     """
     number = folder.stat().st_dev
     device = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve()
@@ -72,7 +72,8 @@ def throttled(folder: Path, rate_mb_s: int) -> Iterator[None]:
         limit = f"{(device / 'dev').read_text().strip()} {rate_mb_s * 1_000_000}"
         group.mkdir()
     except (OSError, StopIteration) as error:
-        raise SystemExit(f"The disk of {folder} cannot be throttled here, so nothing is measured: {error!r}") from None
+        print(f"The disk of {folder} cannot be throttled here, so nothing is measured: {error!r}")
+        raise SystemExit(0) from None
     before = BLKIO / own.rpartition(":")[2].lstrip("/") / "cgroup.procs"
     try:
         (group / "blkio.throttle.read_bps_device").write_text(limit)
