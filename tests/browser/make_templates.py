@@ -33,7 +33,7 @@ COLUMNS: list[tuple[str, str, int, list[str]]] = [
     ("Video", "#6a5a8c", 340, ["VAEDecode", "WanRelay_LongVideo", "WanRelay_InterpolateFrames", "WanRelay_SaveVideo"]),
 ]
 HEIGHTS = {"WanRelay_EncodePrompts": 300, "LoadImage": 300, "WanRelay_SaveVideo": 480, "WanRelay_Sample": 640}
-ABOVE_NOTE, NOTE_HEIGHT = "Size and length", 360
+ABOVE_NOTE, NOTE_HEIGHT = "Size and length", 270
 
 # What the editor's app mode asks for, in this order, where the graph has it.
 APP_INPUTS = {
