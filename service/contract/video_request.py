@@ -186,6 +186,9 @@ class VideoRequest(BaseModel):
             _conflict(f"num_videos is {count} and seeds has {len(self.seeds)}; one of them is enough", "num_videos")
         if count is not None and self.seed + count - 1 > MAX_SEED:
             _conflict(f"num_videos is {count} and only {MAX_SEED - self.seed} seeds come after seed", "num_videos")
+        if self.is_series and self.segments is not None and self.segments[0].seed is not None:
+            name = "seeds" if self.seeds is not None else "num_videos"
+            _conflict(f"{name} needs a first segment without a seed of its own: every video would be the same", name)
 
     def _prompt_says_something(self) -> None:
         if not self.prompt.strip():

@@ -65,6 +65,11 @@ def test_one_video_is_no_series() -> None:
             {"num_videos": 3, "seed": MAX_SEED - 1},
             "CONFLICT: num_videos is 3 and only 1 seeds come after seed (num_videos)",
         ),
+        (
+            {"num_videos": 2, "segments": [{"prompt": "a", "seed": 4}, {"prompt": "b"}]},
+            "CONFLICT: num_videos needs a first segment without a seed of its own: every video would be the same "
+            "(num_videos)",
+        ),
     ],
 )
 def test_what_contradicts_itself_is_one_sentence(fields: dict[str, Any], sentence: str) -> None:
