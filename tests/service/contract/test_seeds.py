@@ -8,6 +8,7 @@ from wan_relay.service.contract.seeds import MAX_DRAWN_SEED, MAX_SEED
 from wan_relay.service.contract.video_request import VideoRequest, parse_request
 
 T2V = {"prompt": "a cat", "workflow": "wan22_t2v_4step"}
+I2V = {"workflow": "wan22_i2v_4step", "image_url": "https://a.example/a.png"}
 
 
 def request_of(**fields: Any) -> VideoRequest:
@@ -66,7 +67,7 @@ def test_one_video_is_no_series() -> None:
             "CONFLICT: num_videos is 3 and only 1 seeds come after seed (num_videos)",
         ),
         (
-            {"num_videos": 2, "segments": [{"prompt": "a", "seed": 4}, {"prompt": "b"}]},
+            I2V | {"num_videos": 2, "segments": [{"prompt": "a", "seed": 4}, {"prompt": "b"}]},
             "CONFLICT: num_videos needs a first segment without a seed of its own: every video would be the same "
             "(num_videos)",
         ),
