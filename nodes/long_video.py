@@ -165,8 +165,8 @@ def long_video_report(plan: LongVideoPlan) -> dict[str, Any]:
 
 
 def _check_images(clip: ClipGraph, is_5b: bool) -> None:
-    images = [clip.above[clip.prepare]["inputs"].get(name) for name in ("start_image", "end_image")]
-    if not is_5b and not any(images):
+    names = ("start_image", "previous", "previous_latent", "anchor", "end_image")
+    if not is_5b and not any(name in clip.above[clip.prepare]["inputs"] for name in names):
         raise InvalidInput(
             "Prepare Latent must have a start image for a long video: a text to video pair cannot go on from a frame."
         )

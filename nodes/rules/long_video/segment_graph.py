@@ -41,6 +41,8 @@ def find_clip(latent: Link, node_of: Callable[[str], Node]) -> ClipGraph:
     prepare = _only(above, {PREPARE}, "Wan Relay: Prepare Latent")
     if isinstance(above[prepare]["inputs"].get("batch_size", 1), int) and above[prepare]["inputs"]["batch_size"] != 1:
         raise InvalidInput("batch_size of Prepare Latent must be 1 for a long video.")
+    if "keyframes" in above[prepare]["inputs"]:
+        raise InvalidInput("keyframes of Prepare Latent must stay empty for a long video.")
     seed = _only(above, set(SEED_INPUTS), "Wan Relay: Sample, or one Random Noise")
     return ClipGraph(latent, prepare, seed, _prompt_node(above, prepare), above)
 
@@ -67,13 +69,13 @@ def segment_graph(
             }
         _set_values(graph, names, clip, segment)
         prepare = graph[names[clip.prepare]]["inputs"]
+        is_last = index == len(plan.segments) - 1
         if index:
             first = f"{prefix}1.{clip.prepare}"
-            prepare |= {"start_image": [added[-1], TAIL_OUTPUT], "sizing": "fixed"}
-            prepare |= {"width": [first, WIDTH_OUTPUT], "height": [first, HEIGHT_OUTPUT]}
-        is_last = index == len(plan.segments) - 1
-        if not is_last:
-            prepare.pop("end_image", None)
+            _go_on(prepare, [added[-1], TAIL_OUTPUT], plan.overlap)
+            prepare |= {"sizing": "fixed", "width": [first, WIDTH_OUTPUT], "height": [first, HEIGHT_OUTPUT]}
+        if len(plan.segments) > 1:
+            _end(prepare, clip.above[clip.prepare]["inputs"], is_last)
         sampler = names[clip.latent[0]]
         adding = {**joining, "latent": [sampler, clip.latent[1]], "vae": list(vae), "overlap": plan.overlap}
         if graph[sampler]["class_type"] == SAMPLE:
@@ -83,6 +85,25 @@ def segment_graph(
         added.append(f"{prefix}{index + 1}.segment")
         graph[added[-1]] = {"class_type": ADD_SEGMENT, "inputs": adding | {"finish": is_last}}
     return graph, added
+
+
+def _go_on(prepare: dict[str, Any], tail: Link, overlap: int) -> None:
+    """Of a segment that is not the first: `tail` are its first frames; an anchor and the padding stay."""
+    start_image = prepare.pop("start_image", None)
+    if prepare.get("padding") == "reference" and "anchor" not in prepare and start_image is not None:
+        prepare["anchor"] = start_image
+    prepare.pop("previous_latent", None)
+    prepare |= {"previous": tail, "overlap": overlap}
+
+
+def _end(prepare: dict[str, Any], given: Mapping[str, Any], is_last: bool) -> None:
+    """What the video ends with, the end image or a loop's first frame, is the last segment's alone."""
+    if not is_last:
+        prepare.pop("end_image", None)
+    elif given.get("loop"):
+        prepare["end_image"] = given["start_image"]
+    if "loop" in prepare:
+        prepare["loop"] = False
 
 
 def _set_values(graph: Graph, names: Mapping[str, str], clip: ClipGraph, segment: Segment) -> None:

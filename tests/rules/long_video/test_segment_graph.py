@@ -39,7 +39,8 @@ def test_two_segments_share_the_models_and_hand_on_their_last_frame() -> None:
     graph = expanded(workflow)
     of_sample, of_prepare = workflow["6"]["inputs"], workflow["5"]["inputs"]
     first, second = ({**of_prepare, "length": 81} for _ in range(2))
-    second |= {"sizing": "fixed", "start_image": ["9.0.0.1.segment", 1]}
+    del second["start_image"]
+    second |= {"sizing": "fixed", "previous": ["9.0.0.1.segment", 1], "overlap": 1}
     second |= {"width": ["9.0.0.1.5", 3], "height": ["9.0.0.1.5", 4]}
     expected = {}
     for number, prepare in ((1, first), (2, second)):
@@ -75,6 +76,40 @@ def test_only_the_last_segment_has_the_end_image() -> None:
     graph, prepare = expanded(workflow), node(workflow, "WanRelay_PrepareLatent")
     link = workflow[prepare]["inputs"]["end_image"]
     assert [graph[f"9.0.0.{number}.{prepare}"]["inputs"].get("end_image") for number in (1, 2)] == [None, link]
+
+
+def prepared(**given: Any) -> list[dict[str, Any]]:
+    """What Prepare Latent of each of three segments is told of known frames, where the one of all is told `given`."""
+    workflow = bundled("wan22_i2v_long")
+    told = {"start_image", "end_image", "previous", "previous_latent", "anchor", "padding", "loop"}
+    others = {key: value for key, value in workflow["5"]["inputs"].items() if key not in told}
+    workflow["5"]["inputs"] = others | given
+    graph = expanded(workflow, prompts=["a", "b", "c"])
+    return [
+        {key: value for key, value in graph[f"9.0.0.{number}.5"]["inputs"].items() if key in told}
+        for number in (1, 2, 3)
+    ]
+
+
+TAILS = [["9.0.0.1.segment", 1], ["9.0.0.2.segment", 1]]
+
+
+def test_a_loop_ends_with_its_first_frame_and_no_segment_before() -> None:
+    assert prepared(start_image=["1", 0], loop=True) == [
+        {"start_image": ["1", 0], "loop": False},
+        {"previous": TAILS[0], "loop": False},
+        {"previous": TAILS[1], "loop": False, "end_image": ["1", 0]},
+    ]
+
+
+def test_an_anchor_and_the_padding_stay() -> None:
+    assert prepared(anchor=["1", 0], previous=["2", 0], padding="zero") == [
+        {"anchor": ["1", 0], "previous": tail, "padding": "zero"} for tail in (["2", 0], *TAILS)
+    ]
+    assert prepared(start_image=["1", 0], padding="reference") == [
+        {"start_image": ["1", 0], "padding": "reference"},
+        *({"anchor": ["1", 0], "previous": tail, "padding": "reference"} for tail in TAILS),
+    ]
 
 
 def test_another_last_prompt_changes_no_segment_before_it() -> None:
@@ -120,6 +155,10 @@ def test_what_is_not_understood_is_refused() -> None:
     batch["5"]["inputs"]["batch_size"] = 2
     with pytest.raises(InvalidInput, match="batch_size of Prepare Latent must be 1 for a long video"):
         find_clip(["6", 0], batch.__getitem__)
+    keyed = bundled("wan22_i2v_4step")
+    keyed["5"]["inputs"]["keyframes"] = ["1", 0]
+    with pytest.raises(InvalidInput, match="keyframes of Prepare Latent must stay empty for a long video"):
+        find_clip(["6", 0], keyed.__getitem__)
     with pytest.raises(InvalidInput, match="prompts needs one Wan Relay: Encode Prompts, or one CLIP Text Encode"):
         expanded(without("WanRelay_EncodePrompts"), prompts=["a"])
     expanded(without("WanRelay_EncodePrompts"))
