@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The container's command: the handler under RunPod's SDK, which starts and watches ComfyUI itself.
+# The container's command: the handler under RunPod's SDK, which starts and watches ComfyUI itself. With
+# WAN_RELAY_ENDPOINT_TYPE=LB it serves HTTP of its own on PORT, for an endpoint of type Load Balancer.
 # `start.sh platform [--port 8000] [--host 0.0.0.0 --api-key KEY]` serves RunPod's HTTP API in front of the same worker;
 # a host that other machines reach needs the key. `start.sh executor` takes tasks from a gateway's queue.
 set -euo pipefail

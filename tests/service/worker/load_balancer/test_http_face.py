@@ -192,7 +192,9 @@ def test_events_tell_the_deadline_first_and_the_answer_last(bench: Bench) -> Non
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
-def test_a_caller_who_leaves_ends_the_job(bench: Bench, accept: str) -> None:
+def test_a_caller_who_leaves_ends_the_job(make_bench: Any, accept: str) -> None:
+    bench = make_bench(WAN_RELAY_JOB_TIMEOUT_S=900)  # longer than this test waits
+
     async def scenario(caller: Caller) -> None:
         await caller.ready()
         bench.configure(faults={"sampling": ["hang", 1]})
