@@ -23,8 +23,8 @@ def known_frame_inputs() -> list[io.Input]:
             step=4,
             optional=True,
             advanced=True,
-            tooltip="Frames that are taken from previous, brought to the nearest 4n+1. 1 is what Wan2.2 learned; 5 and more "
-            "hand over the motion too, for SVI LoRAs. Behind an anchor there are 5 or more.",
+            tooltip="Frames that are taken from previous, brought to the nearest 4n+1. 1 is what Wan2.2 learned; 5 and "
+            "more hand over the motion too, for SVI LoRAs. Behind an anchor there are 5 or more.",
         ),
         io.Image.Input(
             "anchor",
