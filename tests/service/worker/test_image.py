@@ -81,7 +81,7 @@ def test_start_sh_comes_up_in_a_scratch_root(image_root):
 
 
 def test_start_sh_preloads_tcmalloc_however_long_the_list_of_libraries_is(tmp_path):
-    """A reader that stops at its first find ends the writer by a signal, by chance, and pipefail makes that a failure."""
+    """A reader that stops at its first find ends the writer by chance, and pipefail makes that a failure."""
     path = "/lib/libtcmalloc_minimal.so.4"
     (tmp_path / "ldconfig").write_text(
         f"#!/bin/sh\necho '\tlibtcmalloc_minimal.so.4 (libc6) => {path}'\nseq 100000 || exit 1\n"
