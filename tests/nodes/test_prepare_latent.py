@@ -66,7 +66,7 @@ def test_schema_is_the_contract() -> None:
         "positive": None, "negative": None, "vae": None, "sizing": "fixed", "width": 528, "height": 768,
         "fit": "crop", "length": 81, "batch_size": 1,
     }  # fmt: skip
-    assert list(optional) == ["start_image", "end_image"]
+    assert list(optional) == ["start_image", "end_image", "crop_position"]
     assert info["output_name"] == ["positive", "negative", "latent", "width", "height", "length"]
     assert all(spec[1].get("tooltip") for spec in (required | optional).values())
     assert all(info["output_tooltips"])
