@@ -189,22 +189,19 @@ class SaveVideo(io.ComfyNode):
         progress = comfy.utils.ProgressBar(len(order) * len(parts))
         tags = {} if args.disable_metadata else file_tags(cls._sent_along(), cls.hidden.prompt, facts)
 
-        def write(unfinished: Path, part: slice) -> None:
-            def on_frame(done: int) -> None:
-                comfy.model_management.throw_exception_if_processing_interrupted()
-                progress.update(1)
+        def on_frame(done: int) -> None:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            progress.update(1)
 
-            encode_video(unfinished, images[part], spec, sound, tags, on_frame, order)
-
-        paths = [
-            save_whole(
+        def save(part: slice) -> Path:
+            return save_whole(
                 folder,
                 lambda count: f"{name}_{count:05}_.{spec.format.container}",
                 number,
-                lambda unfinished, part=part: write(unfinished, part),
+                lambda unfinished: encode_video(unfinished, images[part], spec, sound, tags, on_frame, order),
             )
-            for part in parts
-        ]
+
+        paths = [save(part) for part in parts]
         for path in paths:
             SAVED.add(str(cls.hidden.unique_id), path)
         items = [
