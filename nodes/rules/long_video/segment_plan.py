@@ -74,8 +74,7 @@ def plan_long_video(
         if frames != snapped
     ]
     _check_lengths(made, shared)
-    own_prompts = [*prompts, *prompts[-1:] * (len(made) - len(prompts))] if prompts else [None] * len(made)
-    segments = tuple(map(Segment, made, _seeds(seed, seeds, len(made)), own_prompts))
+    segments = tuple(map(Segment, made, _seeds(seed, seeds, len(made)), _prompts(prompts, len(made))))
     plan = LongVideoPlan(segments, shared, ())
     if not lengths and plan.num_frames != length:
         warnings.append(f"length {length} is not of the form 4n+1; {plan.num_frames} frames are made.")
@@ -113,6 +112,11 @@ def _check_lengths(lengths: Sequence[int], overlap: int) -> None:
 def _check_count(name: str, given: int, segments: int) -> None:
     if given > segments:
         raise InvalidInput(f"{name} must be at most as many as lengths, which are {segments}; got {given}.")
+
+
+def _prompts(prompts: Sequence[str], count: int) -> list[str | None]:
+    last = prompts[-1] if prompts else None
+    return [*prompts, *[last] * (count - len(prompts))]
 
 
 def _seeds(seed: int, seeds: Sequence[int], count: int) -> list[int]:
