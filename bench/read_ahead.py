@@ -48,7 +48,7 @@ def write_expert(path: Path, num_layers: int) -> None:
         begin, end = end, end + 2 * torch.Size(shape).numel()
         header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
     raw = json.dumps(header).encode()
-    weights = os.urandom(max(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in header.values()))
+    weights = os.urandom(max(2 * torch.Size(shape).numel() for shape in shapes.values()))
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(raw)) + raw)
         for shape in shapes.values():
