@@ -116,7 +116,8 @@ def chain(family: quality.Family, pair: quality.Pair, move: str, num_frames: int
 
 def flows(frames: torch.Tensor) -> np.ndarray:
     """The mean flow to the right and down of each step, over the picture's inner two thirds, in pixels."""
-    grey = [cv2.cvtColor(np.uint8(255 * frame.clamp(0, 1).numpy()), cv2.COLOR_RGB2GRAY) for frame in frames]
+    codes = (255 * frames.clamp(0, 1)).to(torch.uint8).numpy()
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in codes]
     found = []
     for before, after in pairwise(grey):
         flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 15, 3, 5, 1.2, 0)  # type: ignore[call-overload]

@@ -122,6 +122,27 @@ def test_a_file_has_no_name_and_ends_with_its_last_tensor(temp_folder: Path) -> 
     assert open_files() == 0
 
 
+def own_memory_mb() -> float:
+    """What the process holds beside pages of files, which the kernel takes back when it needs them."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 1000
+
+
+def test_twenty_clips_take_no_more_memory_than_two() -> None:
+    part = picture(16, size=(128, 256))
+    clip_mb = part.numel() * 4 / 1e6
+    clip, kept, after_two = JoinedClip.of(part, 1), [], 0.0
+    for number in range(2, 21):
+        clip, _ = clip.followed_by(part.clone(), matches_colour=False)
+        kept.append((clip, clip.tail))  # as ComfyUI's cache keeps what every node gave
+        if number == 2:
+            after_two = own_memory_mb()
+    images = clip.images()
+    assert len(images) == 20 * 15 + 1
+    assert images.mean() > 0.4  # all pages were read
+    assert own_memory_mb() - after_two < 3 * clip_mb, f"18 more clips of {clip_mb:.0f} MB"
+
+
 def test_a_full_disk_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 600_000_000}))
     file = ClipFile((12, 16, 3))
