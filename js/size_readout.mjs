@@ -54,11 +54,9 @@ function question(node, last) {
   const links = [...IMAGES, "previous_latent"].filter((name) => isLinked(node, name));
   const keyframes = keyframeNumbers(node);
   if (keyframes.includes(undefined)) unknown.push("keyframes");
-  const saver = theOne(node, "WanRelay_SaveVideo");
-  const drop_last_frame = (saver && valueOf(saver, "drop_last_frame")) ?? "";
   const experts = expertsOf(theOne(node, "WanRelay_LoadExperts"));
   const expert = "high_noise" in experts ? { high_noise: experts.high_noise } : {};
-  const query = /** @type {Record<string, any>} */ ({ ...values, ...ofSaver(node), ...image, ...vaeFile, ...expert, drop_last_frame });
+  const query = /** @type {Record<string, any>} */ ({ ...values, ...ofSaver(node), ...image, ...vaeFile, ...expert });
   for (const name of links) query[name] = name === "keyframes" ? keyframes.join() : 1;
   // One image, not several: what can be counted before a run.
   const isCounted = [undefined, "LoadImage"].includes(sourceOf(node, "start_image")?.comfyClass);
@@ -80,21 +78,13 @@ const segment = ({ kind, first, last }) =>
   make("i", { class: kind, style: `flex-grow:${last - first + 1}`, title: `${text(`span_${kind}`)} ${first}-${last}` });
 
 /**
- * The graph's only node of a class; undefined where there are several.
- * @param {ComfyNode} node @param {string} comfyClass
- */
-function theOne(node, comfyClass) {
-  const found = node.graph?.nodes.filter((each) => each.comfyClass === comfyClass && runs(each)) ?? [];
-  return found.length === 1 ? found[0] : undefined;
-}
-
-/**
- * The frame rate and the number of files of the graph's one SaveVideo; else Wan's own 16, and one.
+ * The frame rate, the number of files and the loop's end of the graph's one SaveVideo; else Wan's own 16, and one file.
  * @param {ComfyNode} node
  */
 function ofSaver(node) {
   const saver = theOne(node, "WanRelay_SaveVideo");
-  return { fps: (saver && valueOf(saver, "fps")) || 16, videos: (saver && valueOf(saver, "videos")) || 1 };
+  const value = (/** @type {string} */ name) => saver && valueOf(saver, name);
+  return { fps: value("fps") || 16, videos: value("videos") || 1, drop_last_frame: value("drop_last_frame") ?? "" };
 }
 
 /** @param {ComfyNode | undefined} source */
