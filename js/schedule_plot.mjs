@@ -9,7 +9,8 @@ import { text, unknownInputs } from "./text.mjs";
 
 /**
  * @typedef {Schedule & { isSingle: boolean }} Plan
- * @typedef {{ step?: number, report?: SampleReport, pace?: Pace }} Run the step that runs, else what the last run reported
+ * @typedef {{ step?: number, report?: SampleReport, asked?: string, pace?: Pace }} Run the step that runs, else what the last
+ *   run reported and what the panel asked then
  * @typedef {{ begun: number, step: number, step_s?: number }} Pace when a step was first seen, and how long one takes
  */
 
@@ -38,7 +39,8 @@ export function addTo(node) {
   };
   const [presets, advice] = [presetLines(node, draw), adviceLines(node, draw)];
 
-  watch(node, () => question(node), (/** @type {ScheduleAnswer | undefined} */ answer, { unknown, isSingle }) => {
+  watch(node, () => question(node), (/** @type {ScheduleAnswer | undefined} */ answer, asked) => {
+    const { unknown, isSingle } = asked;
     for (const [name, way] of Object.entries(USED_BY)) {
       const widget = widgetOf(node, name);
       if (widget) widget.disabled = isSingle || (valueOf(node, "switch") ?? way) !== way;
@@ -46,7 +48,7 @@ export function addTo(node) {
     plan = answer?.sigmas && answer.sigmas.length > 1 ? { ...answer, isSingle } : undefined;
     const warnings = answer ? answer.notes?.map((values) => text(`note_${values.note}`, values)) : [unknownInputs(node, unknown)];
     remarks = { ...answer, warnings };
-    run.report = undefined;
+    if (run.asked !== JSON.stringify(asked)) run.report = undefined; // an answer may come later than the run that it is about
     draw();
   });
   follow(node, run, draw);
@@ -178,6 +180,6 @@ function follow(node, run, draw) {
   const each = (apply) => Object.entries(listeners).forEach(([event, heard]) => apply.call(api, event, heard));
   whileAdded(node, () => each(api.addEventListener), () => each(api.removeEventListener));
   chain(node, "onExecuted", (/** @type {RunOutput<SampleReport> | undefined} */ output) => {
-    if (output?.wan_relay) set({ step: undefined, report: output.wan_relay[0] });
+    if (output?.wan_relay) set({ step: undefined, report: output.wan_relay[0], asked: JSON.stringify(question(node)) });
   });
 }

@@ -527,6 +527,30 @@ def test_a_refusal_of_a_run_stands_on_its_node_until_the_next_run(editor: Any) -
     editor.errors.clear()  # the editor itself writes a refusal into the console
 
 
+def test_what_a_run_reported_stays_when_the_answer_to_its_own_schedule_comes_late(editor: Any) -> None:
+    """A server that samples answers late; it did so after the run at times, and the seconds of the run were gone."""
+    editor.set_up()
+    load(editor)
+    editor.set_widgets("WanRelay_PrepareLatent", TINY)
+    editor.settle()
+    editor.run(
+        "const fetch = window.fetch; const late = new Promise((resolve) => (window.release = resolve));"
+        "window.fetch = async (url, ...rest) => {"
+        "  if (String(url).includes('wan_relay/schedule')) { window.isHeld = true; await late; }"
+        "  return fetch(url, ...rest);"
+        "};"
+    )
+    editor.set_widgets("WanRelay_Sample", {"shift": 6})
+    editor.wait("window.isHeld")
+    editor.run("await app.queuePrompt(0);")
+    editor.wait_for_panel("WanRelay_Sample", "High noise ")
+    editor.run("window.release();")
+    editor.settle(1000)
+    assert "High noise " in editor.panel("WanRelay_Sample")
+    editor.set_widgets("WanRelay_Sample", {"shift": 7})
+    editor.wait("!find('WanRelay_Sample')[0].widgets.at(-1).element.textContent.includes('High noise ')")
+
+
 def core_text(editor: Any, node_type: str) -> str | None:
     """What the editor's own text preview under the first node of a type says; None where there is none."""
     return editor.run(
