@@ -66,10 +66,10 @@ class PrepareLatent(io.ComfyNode):
                 io.Combo.Input(
                     "sizing",
                     options=list(SIZINGS),
-                    default="fixed",
+                    default="match image",
                     tooltip="fixed: width and height, each at its nearest multiple of 16 (32 for TI2V-5B). "
                     "match image: the start image's aspect (the end image's without one), with width x height as the "
-                    "number of pixels to spend.",
+                    "number of pixels to spend; without any image as fixed.",
                 ),
                 io.Int.Input("width", default=528, min=16, max=8192, step=16, tooltip="Width of the video in pixels."),
                 io.Int.Input(

@@ -127,7 +127,7 @@ def size(query: Query) -> dict[str, Any]:
     frame = plan_size(asked["width"], asked["height"], asked["sizing"], image_size, multiple)
     count = plan_length(asked["length"], fps)
     used = {"width": frame["width"], "height": frame["height"], "length": count["length"]}
-    snapped = ("length",) if asked["sizing"] == "match image" else ("width", "height", "length")
+    snapped = ("length",) if asked["sizing"] == "match image" and image_size else ("width", "height", "length")
     changes: list[dict[str, Any]] = [
         {"change": name, "asked": asked[name], "used": used[name], "multiple": multiple}
         for name in snapped

@@ -117,6 +117,13 @@ def note(number: int, text: str, position: list[float], size: list[int]) -> dict
     }
 
 
+def match_image(graph: dict[str, Any]) -> None:
+    """A person's picture keeps its aspect, where a client of the API asks for a size: their only difference."""
+    if any(node["type"] == "LoadImage" for node in graph["nodes"]):
+        prepare = next(node for node in graph["nodes"] if node["type"] == "WanRelay_PrepareLatent")
+        prepare["widgets_values"][0] = "match image"
+
+
 def main(url: str, only: str = "*") -> None:
     with chromium() as browser:
         for path in sorted((ROOT / "workflows" / "api").glob(f"{only}.json")):
@@ -129,6 +136,7 @@ def main(url: str, only: str = "*") -> None:
             editor.load(graph)
             if editor.export() != workflow:
                 raise SystemExit(f"{path.name}: the graph does not export as the workflow that it was made from.")
+            match_image(graph)
             text = json.dumps(graph, ensure_ascii=False, indent=2)
             (ROOT / "workflows" / path.name).write_text(text + "\n")
             editor.close()

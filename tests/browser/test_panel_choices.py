@@ -64,6 +64,7 @@ def test_sizes_are_chosen_by_budget_and_a_crop_by_its_place(editor: Any, nodes_2
     editor.set_up(nodes_2=nodes_2)
     load(editor)
     page = editor.page
+    editor.set_widgets("WanRelay_PrepareLatent", {"sizing": "fixed"})
     editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 528 x 768")
     page.locator(".wan-relay button.budget:visible", has_text="480p").click()
     editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 480 x 832")  # upright, as the size was
@@ -82,7 +83,8 @@ def test_sizes_are_chosen_by_budget_and_a_crop_by_its_place(editor: Any, nodes_2
 
 def test_a_batch_becomes_a_file_each_and_the_last_frame_the_next_start(editor: Any, server: Any) -> None:
     load(editor)
-    editor.set_widgets("WanRelay_PrepareLatent", {"width": 64, "height": 48, "length": 5, "batch_size": 2})
+    tiny = {"sizing": "fixed", "width": 64, "height": 48, "length": 5, "batch_size": 2}
+    editor.set_widgets("WanRelay_PrepareLatent", tiny)
     editor.wait_for_panel("WanRelay_PrepareLatent", "With videos 2, Save Video makes a file of each.")
     editor.set_widgets("WanRelay_SaveVideo", {"videos": 2, "filename_prefix": "video/batch"})
     editor.wait("!find('WanRelay_PrepareLatent')[0].widgets.at(-1).element.textContent.includes('batch')")

@@ -202,7 +202,6 @@ async def test_every_row_is_reported_and_the_one_that_is_off_is_not_read(listed:
     ("route", "query", "sentence"),
     [
         ("schedule", SCHEDULE | {"switch_step": "5"}, "switch_step must be between 0 and the number of steps"),
-        ("size", SIZE, "sizing is 'match image', but neither start_image nor end_image is connected."),
         (
             "size",
             SIZE | {"sizing": "fixed", "loop": "true"},

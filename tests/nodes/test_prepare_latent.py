@@ -65,7 +65,7 @@ def test_schema_is_the_contract() -> None:
     assert info["name"] == "WanRelay_PrepareLatent"
     assert info["category"] == "wan relay"
     assert {name: spec[1].get("default") for name, spec in required.items()} == {
-        "positive": None, "negative": None, "vae": None, "sizing": "fixed", "width": 528, "height": 768,
+        "positive": None, "negative": None, "vae": None, "sizing": "match image", "width": 528, "height": 768,
         "fit": "crop", "length": 81, "batch_size": 1,
     }  # fmt: skip
     assert {name: spec[1].get("default") for name, spec in optional.items()} == {
@@ -234,7 +234,6 @@ def test_5b_keeps_its_first_frame_through_sampling(vae_5b: comfy.sd.VAE, toy_mod
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"sizing": "match image"}, "sizing is 'match image', but neither start_image nor end_image is connected"),
         ({"sizing": "match image", "start_image": picture(600, 1)}, "an image of 600x1 leaves a side shorter than 16"),
         ({"length": 1, "start_image": picture(8, 8), "end_image": picture(8, 8)}, "length 1 must hold start_image and"),
         (

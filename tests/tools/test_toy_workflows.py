@@ -12,7 +12,8 @@ from wan_relay.tools.toy_workflows import toy_graph
 def test_the_templates_that_serve_offers_are_toys(path: Path) -> None:
     graph = toy_graph(json.loads(path.read_text()))
     values = {node["type"]: node.get("widgets_values") for node in graph["nodes"]}
-    assert values["WanRelay_PrepareLatent"] == ["fixed", 240, 160, "crop", 33, 1]
+    sizing = "match image" if "LoadImage" in values else "fixed"
+    assert values["WanRelay_PrepareLatent"][:6] == [sizing, 240, 160, "crop", 33, 1]
     assert values["WanRelay_LoadExperts"][0].startswith("toy_wan2.2_")
     assert values["VAELoader"][0].startswith("toy_wan")
     assert values["WanRelay_EncodePrompts"][1] == "The camera pans left."

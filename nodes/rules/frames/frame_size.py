@@ -79,7 +79,7 @@ def plan_size(
     image_size: tuple[int, int] | None = None,
     multiple: int = A14B_MULTIPLE,
 ) -> SizePlan:
-    """The frame size that will be used; `image_size` is (width, height).
+    """The frame size that will be used; `image_size` is (width, height), and without one every size is fixed.
 
     Raises InvalidInput for a size that cannot work.
     """
@@ -87,7 +87,7 @@ def plan_size(
         raise InvalidInput(f"sizing must be 'fixed' or 'match image', got '{sizing}'.")
     if width < 1 or height < 1:
         raise InvalidInput(f"width and height must be at least 1 pixel, got {width}x{height}.")
-    if sizing == "fixed":
+    if sizing == "fixed" or image_size is None:
         got_width, got_height = fixed_size(width, height, multiple)
         warnings = [
             f"{name} {asked} is not a multiple of {multiple}; {got} is used."
@@ -96,8 +96,6 @@ def plan_size(
         ]
         return {"width": got_width, "height": got_height, "warnings": warnings}
 
-    if image_size is None:
-        raise InvalidInput("sizing is 'match image', but neither start_image nor end_image is connected.")
     image_width, image_height = image_size
     if image_width < 1 or image_height < 1:
         raise InvalidInput(f"the image to match must have pixels, got {image_width}x{image_height}.")

@@ -100,9 +100,12 @@ def test_an_image_too_narrow_for_the_budget_is_refused(image_size: tuple[int, in
         plan_size(832, 480, "match image", image_size, multiple)
 
 
+def test_without_an_image_every_size_is_fixed() -> None:
+    assert plan_size(832, 481, "match image") == plan_size(832, 481, "fixed")
+    assert plan_size(832, 481, "match image")["warnings"] == ["height 481 is not a multiple of 16; 480 is used."]
+
+
 def test_wrong_arguments_are_refused_in_words() -> None:
-    with pytest.raises(InvalidInput, match="neither start_image nor end_image is connected"):
-        plan_size(832, 480, "match image")
     with pytest.raises(InvalidInput, match="got 'auto'"):
         plan_size(832, 480, "auto")
     with pytest.raises(InvalidInput, match="got 0x480"):
