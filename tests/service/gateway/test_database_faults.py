@@ -127,7 +127,7 @@ def test_a_dead_gateways_webhooks_are_told_by_the_other(
     wait_until(lambda: receiver.num_refused >= 4)
     stand.kill_gateway()
     receiver.is_down = False
-    wait_until(lambda: len(receiver.told) == 4, timeout_s=90)
+    wait_until(lambda: len(receiver.told) == 4, limit_s=90)
     assert receiver.told == dict.fromkeys(ids, 1)
     stand.url = urls[0]
     assert ended(stand, ids[0])["status"] == "succeeded"

@@ -50,7 +50,7 @@ def test_a_gateway_that_slept_takes_nobody_for_lost(make_stand: MakeStand) -> No
     video_id = order(stand, "slow 16").json()["id"]
     running_on(stand, video_id)
     with paused(stand.gateway), pytest.raises(AssertionError, match="it never came"):
-        wait_until(lambda: False, timeout_s=9)
+        wait_until(lambda: False, limit_s=9)
     assert ended(stand, video_id)["status"] == "succeeded"
     assert stand.journal("lost") == []
 
