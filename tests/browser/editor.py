@@ -141,6 +141,13 @@ class Editor:
             [node_type, says],
         )
 
+    def wait_until_panel_lacks(self, node_type: str, words: str) -> None:
+        self.wait(
+            "!find(argument[0])[0].widgets.find((w) => w.name.startsWith('wan_relay_'))"
+            ".element.textContent.includes(argument[1])",
+            [node_type, words],
+        )
+
     def watch_run(self, node_type: str) -> None:
         """Note every line that a panel shows from now on, and every preview that the server sends."""
         self.run(

@@ -134,7 +134,7 @@ def test_the_settings_that_the_files_authors_recommend_are_one_press_away(editor
     says = f"Recommended for {file}: set low_noise_cfg 1, scheduler linear_quadratic"
     editor.wait_for_panel("WanRelay_Sample", says)
     editor.page.locator(".wan-relay button.preset:visible").click()
-    editor.wait("!find('WanRelay_Sample')[0].widgets.at(-1).element.textContent.includes('Recommended')")
+    editor.wait_until_panel_lacks("WanRelay_Sample", "Recommended")
     editor.wait_for_panel("WanRelay_Sample", "2 high, 2 low · switch after step 2")
     load(editor, "wan22_i2v_4step_lora")
     editor.set_widgets("WanRelay_ApplyLoraPair", {"is_on": False})
@@ -251,7 +251,7 @@ def test_an_image_that_will_not_run_is_no_image(editor: Any, mode: int) -> None:
     load(editor)
     editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 720 x 544")
     editor.run("find('LoadImage')[0].mode = argument;", mode)
-    editor.wait("!find('WanRelay_PrepareLatent')[0].widgets.at(-1).element.textContent.includes('400 x 300')")
+    editor.wait_until_panel_lacks("WanRelay_PrepareLatent", "400 x 300")
     mistake = "The experts are image-to-video and need a start or end image: connect one, or choose the T2V pair."
     assert editor.panel("WanRelay_PrepareLatent").splitlines() == ["528 x 768, 81 frames, 5.06 s at 16 fps", mistake]
     editor.run("find('LoadImage')[0].mode = 0;")
@@ -269,7 +269,7 @@ def test_the_timeline_is_drawn_before_the_run(editor: Any) -> None:
     editor.set_widgets("WanRelay_PrepareLatent", {"loop": True})
     editor.wait_for_panel("WanRelay_PrepareLatent", "switch on drop_last_frame in Save Video, or it is shown twice.")
     editor.set_widgets("WanRelay_SaveVideo", {"drop_last_frame": True})
-    editor.wait("!find('WanRelay_PrepareLatent')[0].widgets.at(-1).element.textContent.includes('twice')")
+    editor.wait_until_panel_lacks("WanRelay_PrepareLatent", "twice")
     editor.run(
         "const nodes = [0, 1].map(() => LiteGraph.createNode('WanRelay_Keyframe'));"
         "nodes.forEach((node, i) => { app.rootGraph.add(node); node.widgets[0].value = [21, -41][i]; });"
@@ -314,7 +314,7 @@ def test_a_painted_mask_keeps_the_image_known(editor: Any, server: Any) -> None:
     folder.mkdir(exist_ok=True)
     shutil.copy(server.base / "input" / "example.png", folder / "painted.png")
     load(editor)
-    editor.set_widgets("WanRelay_PrepareLatent", {"width": 64, "height": 64})
+    editor.set_widgets("WanRelay_PrepareLatent", {"sizing": "fixed", "width": 64, "height": 64})
     editor.run("find('LoadImage')[0].widgets[0].value = 'clipspace/painted.png [input]';")
     editor.wait_for_panel("WanRelay_PrepareLatent", "400 x 300 to 64 x 64")
 
@@ -531,7 +531,7 @@ def test_a_refusal_of_a_run_stands_on_its_node_until_the_next_run(editor: Any) -
     editor.run(
         "find('LoadImage')[0].connect(0, find('WanRelay_PrepareLatent')[0], 'start_image'); await app.queuePrompt(0);"
     )
-    editor.wait("!find('WanRelay_Sample')[0].widgets.at(-1).element.querySelector('.failure')")
+    editor.wait("!document.querySelector('.wan-relay .failure')")
     editor.wait_for_panel("WanRelay_Sample", "High noise ")
     editor.errors.clear()  # the editor itself writes a refusal into the console
 
@@ -557,7 +557,7 @@ def test_what_a_run_reported_stays_when_the_answer_to_its_own_schedule_comes_lat
     editor.settle(1000)
     assert "High noise " in editor.panel("WanRelay_Sample")
     editor.set_widgets("WanRelay_Sample", {"shift": 7})
-    editor.wait("!find('WanRelay_Sample')[0].widgets.at(-1).element.textContent.includes('High noise ')")
+    editor.wait_until_panel_lacks("WanRelay_Sample", "High noise ")
 
 
 def core_text(editor: Any, node_type: str) -> str | None:

@@ -39,7 +39,7 @@ def test_a_preset_sets_the_fields_and_says_which(editor: Any, nodes_2: bool) -> 
     editor.wait_for_panel("WanRelay_Sample", "4 high, 4 low")
     assert PRESETS["base_high"].items() <= inputs_of(editor, "WanRelay_Sample").items()
     editor.set_widgets("WanRelay_Sample", {"steps": 9})
-    editor.wait("!find('WanRelay_Sample')[0].widgets.at(-1).element.textContent.includes('Set: ')")
+    editor.wait_until_panel_lacks("WanRelay_Sample", "Set: ")
     assert presets.input_value() == ""
 
 
@@ -87,7 +87,7 @@ def test_a_batch_becomes_a_file_each_and_the_last_frame_the_next_start(editor: A
     editor.set_widgets("WanRelay_PrepareLatent", tiny)
     editor.wait_for_panel("WanRelay_PrepareLatent", "With videos 2, Save Video makes a file of each.")
     editor.set_widgets("WanRelay_SaveVideo", {"videos": 2, "filename_prefix": "video/batch"})
-    editor.wait("!find('WanRelay_PrepareLatent')[0].widgets.at(-1).element.textContent.includes('batch')")
+    editor.wait_until_panel_lacks("WanRelay_PrepareLatent", "batch")
     editor.run("app.canvas.centerOnNode(find('WanRelay_SaveVideo')[0]); await app.queuePrompt(0);")
     for name in ("video/batch_00001_.mp4", "video/batch_00002_.mp4"):
         editor.wait_for_panel("WanRelay_SaveVideo", name)
