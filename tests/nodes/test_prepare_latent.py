@@ -181,6 +181,27 @@ def test_the_part_of_the_image_that_stays_is_chosen(vae: comfy.sd.VAE) -> None:
     assert torch.equal(default, seen["center"])
 
 
+@pytest.mark.parametrize("others", ["keyframes", "reference", "motion"])
+def test_every_picture_is_cut_at_the_place_that_was_chosen(vae: comfy.sd.VAE, others: str) -> None:
+    wide, size = picture(128, 48), {"width": 64, "height": 48, "length": 9, "sizing": "fixed"}
+    several = picture(128, 48, seed=2, count=5)
+
+    def told(start: slice, position: str) -> torch.Tensor:
+        image, clip = wide[:, :, start], several[:, :, start]
+        given: dict[str, Any] = {
+            "keyframes": {"keyframes": KeyframeNode.execute(image, 4).args[0]},
+            "reference": {"start_image": image, "padding": "reference"},
+            "motion": {"anchor": image, "previous": clip, "overlap": 5, "padding": "zero"},
+        }[others]
+        positive = prepare(vae, **size, **given, crop_position=position)[0][0]
+        latent: torch.Tensor = positive[0][1]["concat_latent_image"]
+        return latent
+
+    for position, left in (("left", 0), ("right", 64)):
+        expected = told(slice(left, left + 64), "center")
+        torch.testing.assert_close(told(slice(None), position), expected, rtol=0, atol=1e-4)
+
+
 def test_the_end_image_survives_any_length(vae: comfy.sd.VAE) -> None:
     """Core drops it at 8, 80, ...: its VAE encodes 5 of 8 frames while the mask says that the last one is known."""
     start, end = picture(64, 48), picture(64, 48, seed=2)

@@ -8,7 +8,6 @@ import torch
 from ...rules.errors import InvalidInput
 from ...rules.frames.frame_count import FRAMES_PER_LATENT, whole_frames
 from .known_frames import Clip, KnownFrames
-from .resize_image import fit_frames
 from .wan_vae import WanVae
 
 
@@ -72,7 +71,7 @@ def _told_latent(vae: comfy.sd.VAE, kind: WanVae, known: KnownFrames, clip: Clip
 def _motion_latents(vae: comfy.sd.VAE, frames: torch.Tensor, clip: Clip) -> torch.Tensor:
     """[1, 16, k, h, w] of 4k+1 frames: without the first latent frame, which stands for a still picture."""
     canvas = clip.canvas(len(frames))
-    fit_frames(frames, canvas, clip.fit)
+    clip.lay(frames, canvas)
     return vae.encode(canvas)[:, :, 1:]
 
 
@@ -92,7 +91,7 @@ def latent_with_start(vae: comfy.sd.VAE, kind: WanVae, known: KnownFrames, clip:
             f"start_image has {len(start)} frames; the VAE packs 1, 5, 9 ..., so the first {n_kept} are used."
         )
     frames = clip.canvas(n_kept)
-    fit_frames(start[:n_kept], frames, clip.fit, clip.crop_position)
+    clip.lay(start[:n_kept], frames)
     encoded = vae.encode(frames)
     samples = comfy.latent_formats.Wan22().process_out(clip.empty_latent(kind, 1))
     samples[:, :, : encoded.shape[2]] = encoded

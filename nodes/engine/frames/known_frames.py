@@ -44,6 +44,10 @@ class Clip:
         shape = (num_frames, self.height, self.width, 3)
         return torch.full(shape, GREY, dtype=comfy.model_management.intermediate_dtype())
 
+    def lay(self, frames: torch.Tensor, canvas: torch.Tensor) -> None:
+        """Put `frames` [N, H, W, 3] of any size onto `canvas` [N, height, width, 3] as this clip fits pictures."""
+        fit_frames(frames, canvas, self.fit, self.crop_position)
+
 
 @dataclass(frozen=True)
 class KnownFrames:
@@ -122,14 +126,14 @@ class KnownFrames:
         canvas = clip.canvas(clip.length)
         reference = self.start if self.reference is None else self.reference
         if self.padding == "reference" and reference is not None:
-            fit_frames(reference[:1], canvas[:1], clip.fit)
+            clip.lay(reference[:1], canvas[:1])
             canvas[1:] = canvas[:1]
         for frame, image in self.keyframes.items():
-            fit_frames(image, canvas[frame : frame + 1], clip.fit)
+            clip.lay(image, canvas[frame : frame + 1])
         if self.start is not None:
-            fit_frames(self.start, canvas[: self.num_start], clip.fit, clip.crop_position)
+            clip.lay(self.start, canvas[: self.num_start])
         if self.end is not None:
-            fit_frames(self.end, canvas[-self.num_end :], clip.fit, clip.crop_position)
+            clip.lay(self.end, canvas[-self.num_end :])
         return canvas
 
     def mask(self, clip: Clip, kind: WanVae) -> torch.Tensor:
