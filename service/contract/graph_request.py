@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from .scalars import MAX_PATH, Prompt
+from .scalars import MAX_PATH, Prompt, invalid
 from .video_request import VideoRequest
 
 MAX_IMAGES = 32
@@ -36,7 +36,7 @@ def named_images(value: object) -> tuple[NamedImage, ...]:
     names = [image.name for image in images]
     for number, name in enumerate(names):
         if name in names[:number]:
-            raise _refusal(f"must have different names, and images[{number}] has that of an earlier one")
+            raise invalid(f"must have different names, and images[{number}] has that of an earlier one")
     return images
 
 
@@ -46,14 +46,10 @@ def _named_image(item: object, where: str) -> NamedImage:
     values: dict[str, Any] = item if isinstance(item, dict) else {}
     name, image = values.get("name"), values.get("image")
     if not isinstance(name, str) or not isinstance(image, str):
-        raise _refusal(f"must be objects with two strings, name and image, and {where} is not")
+        raise invalid(f"must be objects with two strings, name and image, and {where} is not")
     if not 0 < len(name) <= MAX_PATH or any(part.strip() in ("", ".", "..") for part in re.split(r"[\\/]", name)):
-        raise _refusal(f"must have plain file names, such as photo.png, and {where} has not")
+        raise invalid(f"must have plain file names, such as photo.png, and {where} has not")
     return NamedImage(name=name, image=image)
-
-
-def _refusal(sentence: str) -> PydanticCustomError:
-    return PydanticCustomError("INVALID_VALUE", sentence)  # type: ignore[arg-type]
 
 
 NamedImages = Annotated[tuple[NamedImage, ...], BeforeValidator(named_images)]

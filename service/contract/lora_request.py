@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
-from .scalars import MAX_PATH, real_number, text
+from .scalars import MAX_PATH, invalid, known_object, real_number, text
 
 MAX_LORAS = 5  # the node has six rows, and a workflow of ours uses the first
 MAX_STRENGTH = 20
@@ -39,18 +39,13 @@ def lora_requests(value: object) -> tuple[LoraRequest, ...]:
 def _request(item: object, where: str) -> LoraRequest:
     if isinstance(item, LoraRequest):
         return item
-    if not isinstance(item, dict):
-        raise _refusal(f"{where} must be an object")
-    fields = LoraRequest.model_fields
-    if len(item) > len(fields) or not item.keys() <= fields.keys():
-        raise _refusal(f"{where} has a field that is not known; the known ones are {', '.join(fields)}")
     values: dict[str, Any] = {
         name: (_strength if name.endswith("strength") else _file)(given, f"{where}: {name}")
-        for name, given in item.items()
+        for name, given in known_object(item, LoraRequest, where).items()
         if given is not None
     }
     if not values.keys() & {"high", "low"}:
-        raise _refusal(f"{where} needs a file in high, in low, or in both")
+        raise invalid(f"{where} needs a file in high, in low, or in both")
     return LoraRequest(**values)
 
 
@@ -79,14 +74,14 @@ def _file(value: object, where: str) -> str:
         "style_high.safetensors, or the https URL of one"
     )
     if not isinstance(value, str) or len(value) > MAX_PATH:
-        raise _refusal(wanted)
+        raise invalid(wanted)
     text(value)
     name = value.strip()
     if is_url(name):
         return _checked_url(name, where, wanted)
     parts = re.split(r"[\\/]", name)
     if ":" in name or any(part.strip() in ("", ".", "..", "~") for part in parts) or not _ENDING.search(name):
-        raise _refusal(f"{wanted}; other paths are not taken")
+        raise invalid(f"{wanted}; other paths are not taken")
     return name
 
 
@@ -98,9 +93,9 @@ def _checked_url(url: str, where: str, wanted: str) -> str:
     except ValueError:
         is_whole = False
     if not is_whole or any(c.isspace() for c in url):
-        raise _refusal(wanted)
+        raise invalid(wanted)
     if "@" in parts.netloc:
-        raise _refusal(f"{where} must not carry a user name or password")
+        raise invalid(f"{where} must not carry a user name or password")
     return url
 
 
@@ -110,12 +105,8 @@ def _strength(value: object, where: str) -> float:
     except PydanticCustomError:
         strength = None
     if not isinstance(strength, float) or not -MAX_STRENGTH <= strength <= MAX_STRENGTH:
-        raise _refusal(f"{where} must be a number from {-MAX_STRENGTH} to {MAX_STRENGTH}")
+        raise invalid(f"{where} must be a number from {-MAX_STRENGTH} to {MAX_STRENGTH}")
     return strength
-
-
-def _refusal(sentence: str) -> PydanticCustomError:
-    return PydanticCustomError("INVALID_VALUE", sentence)  # type: ignore[arg-type]
 
 
 Loras = Annotated[tuple[LoraRequest, ...], BeforeValidator(lora_requests)]

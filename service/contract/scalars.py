@@ -6,9 +6,9 @@ begins with the field's name.
 
 import math
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 MAX_PROMPT = 10_000
@@ -16,6 +16,20 @@ MAX_NAME = 64
 MAX_PATH = 4096
 MAX_NUMBER_TEXT = 40
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def invalid(sentence: str) -> PydanticCustomError:
+    """INVALID_VALUE with a sentence of one's own."""
+    return PydanticCustomError("INVALID_VALUE", sentence)  # type: ignore[arg-type]
+
+
+def known_object(item: object, model: type[BaseModel], where: str) -> dict[str, Any]:
+    """`item` of a list: an object without other keys than the fields of `model`. Raises PydanticCustomError."""
+    if not isinstance(item, dict):
+        raise invalid(f"{where} must be an object")
+    if not item.keys() <= model.model_fields.keys():
+        raise invalid(f"{where} has a field that is not known; the known ones are {', '.join(model.model_fields)}")
+    return item
 
 
 def whole_number(value: object) -> object:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from .scalars import whole_number
+from .scalars import invalid, whole_number
 
 MAX_SEED = 2**64 - 1
 MAX_DRAWN_SEED = 2**53 - 1
@@ -19,24 +19,20 @@ def seed_list(value: object) -> tuple[int, ...]:
     if not isinstance(value, list | tuple):
         raise PydanticCustomError("INVALID_TYPE", "must be a list of whole numbers")
     if not 1 <= len(value) <= MAX_VIDEOS:
-        raise _refusal(f"must have from 1 to {MAX_VIDEOS} items, got {len(value)}")
+        raise invalid(f"must have from 1 to {MAX_VIDEOS} items, got {len(value)}")
     seeds: list[int] = []
     for number, item in enumerate(value, 1):
         try:
             seed = whole_number(item)
         except PydanticCustomError:
-            raise _refusal(f"must be whole numbers, and item {number} is none") from None
+            raise invalid(f"must be whole numbers, and item {number} is none") from None
         assert isinstance(seed, int)
         if not -1 <= seed <= MAX_SEED:
-            raise _refusal(f"must be from -1 to {MAX_SEED}, and item {number} is not")
+            raise invalid(f"must be from -1 to {MAX_SEED}, and item {number} is not")
         if seed >= 0 and seed in seeds:
-            raise _refusal(f"must differ, and item {number} is there twice: it would be the same video again")
+            raise invalid(f"must differ, and item {number} is there twice: it would be the same video again")
         seeds.append(seed)
     return tuple(seeds)
-
-
-def _refusal(sentence: str) -> PydanticCustomError:
-    return PydanticCustomError("INVALID_VALUE", sentence)  # type: ignore[arg-type]
 
 
 Seeds = Annotated[tuple[int, ...], BeforeValidator(seed_list)]

@@ -5,12 +5,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
-from .scalars import prompt_text, whole_number
+from .scalars import invalid, known_object, prompt_text, whole_number
+from .seeds import MAX_SEED
 
 MAX_SEGMENTS = 20
 MIN_LENGTH, MAX_LENGTH = 5, 257
 DEFAULT_LENGTH = 81
-MAX_SEED = 2**64 - 1
 
 
 class SegmentRequest(BaseModel):
@@ -35,17 +35,12 @@ def segment_requests(value: object) -> tuple[SegmentRequest, ...]:
 def _request(item: object, where: str) -> SegmentRequest:
     if isinstance(item, SegmentRequest):
         return item
-    if not isinstance(item, dict):
-        raise _refusal(f"{where} must be an object")
-    if not item.keys() <= SegmentRequest.model_fields.keys():
-        known = ", ".join(SegmentRequest.model_fields)
-        raise _refusal(f"{where} has a field that is not known; the known ones are {known}")
     values: dict[str, Any] = {}
-    for name, given in item.items():
+    for name, given in known_object(item, SegmentRequest, where).items():
         if given is not None:
             values[name] = _prompt(given, where) if name == "prompt" else _number(name, given, where)
     if not values.get("prompt"):
-        raise _refusal(f"{where} needs a prompt")
+        raise invalid(f"{where} needs a prompt")
     if values.get("seed") == -1:
         del values["seed"]
     return SegmentRequest(**values)
@@ -56,7 +51,7 @@ def _prompt(value: object, where: str) -> str:
     try:
         return " ".join(str(prompt_text(value)).split())
     except PydanticCustomError as error:
-        raise _refusal(f"{where}: prompt {error.message()}") from None
+        raise invalid(f"{where}: prompt {error.message()}") from None
 
 
 def _number(name: str, value: object, where: str) -> int:
@@ -64,14 +59,10 @@ def _number(name: str, value: object, where: str) -> int:
     try:
         number = whole_number(value)
     except PydanticCustomError as error:
-        raise _refusal(f"{where}: {name} {error.message()}") from None
+        raise invalid(f"{where}: {name} {error.message()}") from None
     if not isinstance(number, int) or not low <= number <= high:
-        raise _refusal(f"{where}: {name} must be from {low} to {high}")
+        raise invalid(f"{where}: {name} must be from {low} to {high}")
     return number
-
-
-def _refusal(sentence: str) -> PydanticCustomError:
-    return PydanticCustomError("INVALID_VALUE", sentence)  # type: ignore[arg-type]
 
 
 Segments = Annotated[tuple[SegmentRequest, ...], BeforeValidator(segment_requests)]

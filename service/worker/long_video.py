@@ -7,11 +7,13 @@ from ..contract.errors import JobError
 from ..contract.segment_request import SegmentRequest
 from ..contract.video_answer import SegmentUse
 from ..contract.video_request import VideoRequest
+from .node_report import node_report
 
 LONG_VIDEO = "WanRelay_LongVideo"
 NODE_ID = "wan_relay_long_video"
 MAX_NODE_LENGTH = 1025  # of Prepare Latent, whose length does not count where the segments say theirs
 OVERLAP = 1
+EXPANDED = ".0.0."  # between a node's id and the names in the graph that it expands to, as ComfyUI builds them
 
 Graph = dict[str, dict[str, Any]]
 
@@ -53,19 +55,24 @@ def frames_of(lengths: str) -> list[int]:
     return [int(word) for word in lengths.replace(",", " ").split()]
 
 
+def in_segment(long_video: str, number: int, node: str) -> str:
+    """The id of what Long Video made of `node` for its segment `number`, from 1."""
+    return f"{long_video}{EXPANDED}{number}.{node}"
+
+
 def segment_of(node_id: str, long_video: str | None, node: str) -> int | None:
     """1 for what Long Video made of `node` for its first segment, and so on; None for any other node."""
-    start, end = f"{long_video}.0.0.", f".{node}"
+    start, end = f"{long_video}{EXPANDED}", f".{node}"
     number = node_id.removeprefix(start).removesuffix(end)
     return int(number) if node_id == f"{start}{number}{end}" and number.isdecimal() else None
 
 
 def segments_used(outputs: dict[str, Any], long_video: str) -> list[SegmentUse]:
     """By the reports of Long Video and of its Add Segments."""
-    planned = _report(outputs, long_video).get("segments") or []
+    planned = node_report(outputs, long_video).get("segments") or []
     used = []
     for number, segment in enumerate(planned, 1):
-        seconds = _report(outputs, f"{long_video}.0.0.{number}.segment").get("seconds") or {}
+        seconds = node_report(outputs, in_segment(long_video, number, "segment")).get("seconds") or {}
         of_experts = {f"{name}_s": value for name, value in seconds.items() if f"{name}_s" in SegmentUse.model_fields}
         prompt = {"prompt": segment["prompt"]} if segment.get("prompt") is not None else {}
         used.append(SegmentUse(length=segment["length"], seed=segment["seed"], **prompt, **of_experts))
@@ -77,8 +84,8 @@ def warnings_of_segments(outputs: dict[str, Any], long_video: str) -> Iterator[s
     yield from dict.fromkeys(
         sentence
         for key in outputs
-        if key == long_video or key.startswith(f"{long_video}.0.0.")
-        for sentence in _report(outputs, key).get("warnings") or ()
+        if key == long_video or key.startswith(f"{long_video}{EXPANDED}")
+        for sentence in node_report(outputs, key).get("warnings") or ()
     )
 
 
@@ -114,8 +121,3 @@ def _seeds(segments: tuple[SegmentRequest, ...], seed: int) -> list[int]:
         following = (seeds[-1] + 1) % 2**64 if seeds else seed
         seeds.append(following if segment.seed is None else segment.seed)
     return seeds
-
-
-def _report(outputs: dict[str, Any], key: str) -> dict[str, Any]:
-    reports = (outputs.get(key) or {}).get("wan_relay") or [{}]
-    return reports[0] if isinstance(reports[0], dict) else {}

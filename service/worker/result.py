@@ -7,8 +7,9 @@ from typing import Any
 from ..contract.video_answer import SegmentUse, Timings, VideoAnswer
 from ..contract.video_request import VideoRequest
 from .interpolation import INTERPOLATE, interpolation_used
-from .long_video import find_long_video, segments_used, warnings_of_segments
+from .long_video import find_long_video, in_segment, segments_used, warnings_of_segments
 from .lora_rows import LORAS
+from .node_report import node_report
 from .saved_video import Video
 from .upscaling import UPSCALE, upscaling_used
 from .workflow import ENCODE, LOAD, NAG, PREPARE, SAMPLE, SAVE, Plan
@@ -90,8 +91,7 @@ def _report(outputs: dict[str, Any], plan: Plan, class_type: str) -> dict[str, A
     long_video = find_long_video(plan.graph)
     for key, node in plan.graph.items():
         if node["class_type"] == class_type:
-            reports = (outputs.get(key) or outputs.get(f"{long_video}.0.0.1.{key}") or {}).get("wan_relay") or [{}]
-            return reports[0] if isinstance(reports[0], dict) else {}
+            return node_report(outputs, key, *([in_segment(long_video, 1, key)] if long_video else []))
     return {}
 
 
