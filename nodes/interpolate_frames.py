@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import comfy.model_management
-import comfy.utils
 import torch
 from comfy_api.latest import io
 
 from .engine.video.frame_interpolation import interpolate, method_of
+from .engine.video.frame_progress import frame_progress
 from .engine.video.video_format import MAX_FPS, frame_rate
 from .rules.errors import InvalidInput
 from .rules.frames.interpolated_frames import MAX_FACTOR, interpolated_rate
@@ -71,13 +70,7 @@ class InterpolateFrames(io.ComfyNode):
     @classmethod
     def execute(cls, images: torch.Tensor, factor: int, fps: float, model: Any = None) -> io.NodeOutput:
         rate = interpolated_rate(frame_rate(fps), factor, MAX_FPS)
-        progress = comfy.utils.ProgressBar(max(1, len(images) - 1))
-
-        def on_steps(done: int) -> None:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            progress.update_absolute(done)
-
-        frames = interpolate(images, factor, model, on_steps)
+        frames = interpolate(images, factor, model, frame_progress(max(1, len(images) - 1)))
         details = {
             "method": method_of(model) if frames is not images else "none",
             "factor": factor,

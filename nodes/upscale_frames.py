@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import comfy.model_management
-import comfy.utils
 import torch
 from comfy_api.latest import io
 
+from .engine.video.frame_progress import frame_progress
 from .engine.video.upscaling import upscale
 from .rules.errors import InvalidInput
 from .rules.frames.upscaled_size import MAX_FACTOR, upscaled_size
@@ -53,13 +52,7 @@ class UpscaleFrames(io.ComfyNode):
 
     @classmethod
     def execute(cls, images: torch.Tensor, upscale_model: Any, factor: float) -> io.NodeOutput:
-        progress = comfy.utils.ProgressBar(len(images))
-
-        def on_frame(done: int) -> None:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            progress.update_absolute(done)
-
-        frames = upscale(images, upscale_model, factor, on_frame)
+        frames = upscale(images, upscale_model, factor, frame_progress(len(images)))
         height, width = frames.shape[1:3]
         scale = float(upscale_model.scale)
         warnings = []

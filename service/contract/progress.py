@@ -9,6 +9,7 @@ from .video_answer import SeriesVideo
 
 Expert = Literal["opening", "high_noise", "low_noise"]
 Stage = Literal["downloading", "waiting", "loading", "sampling", "decoding", "saving"]
+AFTER_SAMPLING = ("decoding", "saving")
 
 
 class Progress(BaseModel):
@@ -52,6 +53,12 @@ class Progress(BaseModel):
         elif switch_step is not None:
             expert = "high_noise" if step <= switch_step else "low_noise"
         return cls(step=step, steps=steps, progress=round(step / steps, 3), expert=expert, node=node)
+
+    @classmethod
+    def of_stage(cls, stage: Stage, steps: int) -> Self:
+        """No step of the sampler: none of `steps` is done before it, and all of them after."""
+        is_sampled = stage in AFTER_SAMPLING
+        return cls(stage=stage, step=steps if is_sampled else 0, steps=steps, progress=float(is_sampled))
 
     def of_several(self, video: int, videos: int, made: Sequence[SeriesVideo]) -> Self:
         """The same about `video` (from 1) of `videos`, when `made` lie in the bucket."""

@@ -42,10 +42,7 @@ class Narrator:
             self.log(text or _BEGINS[stage])
         if stage in ("downloading", "waiting", "loading"):
             self._first_step = None
-        is_sampled = stage in ("decoding", "saving")
-        steps = self._last.steps if self._last else 0
-        step = steps if is_sampled else 0
-        self._show(Progress(stage=stage, step=step, steps=steps, progress=float(is_sampled)))
+        self._show(Progress.of_stage(stage, self._last.steps if self._last else 0))
 
     def step(
         self, step: int, steps: int, switch_step: int | None, opening_steps: int = 0, node: str | None = None

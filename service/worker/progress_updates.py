@@ -57,7 +57,7 @@ class ProgressUpdates:
     def video(self, number: int, count: int, made: Sequence[SeriesVideo]) -> None:
         self._series = (number, count, made)
         if made:
-            self._tell(Progress(stage="loading", step=0, steps=0, progress=0.0), self._clock())
+            self._tell(Progress.of_stage("loading", 0), self._clock())
 
     def _tell(self, progress: Progress, now: float) -> None:
         self._last = now

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from ...contract.progress import Progress, Stage
+from ...contract.progress import AFTER_SAMPLING, Progress, Stage
 from ...contract.video_answer import SeriesVideo
 from ..job import Answer, Call, Worker
 
@@ -20,22 +20,21 @@ class LiveProgress:
         self.news: asyncio.Queue[Progress | None] = asyncio.Queue()
         self.share = 0.0
         self._series: tuple[int, int, Sequence[SeriesVideo]] | None = None
-        self._steps = (0, 0)
+        self._steps = 0
 
     def stage(self, stage: Stage) -> None:
-        step, steps = self._steps if stage in ("decoding", "saving") else (0, 0)
-        self._tell(Progress(stage=stage, step=step, steps=steps, progress=float(stage in ("decoding", "saving"))))
+        self._tell(Progress.of_stage(stage, self._steps if stage in AFTER_SAMPLING else 0))
 
     def step(
         self, step: int, steps: int, switch_step: int | None, opening_steps: int = 0, node: str | None = None
     ) -> None:
-        self._steps = (step, steps)
+        self._steps = steps
         self._tell(Progress.of_step(step, steps, switch_step, opening_steps, node))
 
     def video(self, number: int, count: int, made: Sequence[SeriesVideo]) -> None:
         self._series = (number, count, made)
         if made:
-            self._tell(Progress(stage="loading", step=0, steps=0, progress=0.0))
+            self._tell(Progress.of_stage("loading", 0))
 
     def _tell(self, progress: Progress) -> None:
         progress = progress.of_several(*self._series) if self._series else progress
