@@ -30,7 +30,7 @@ from wan_relay.tools.comfyui_server import free_port
 pytestmark = [pytest.mark.server, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 BASE64 = PICTURE.partition(",")[2]
 RENDER_S = 400
-STEPS = 30  # so many that a client sees some of them go by, on any machine
+STEPS = 30
 
 
 class Gateway(NamedTuple):
@@ -70,9 +70,15 @@ def facts(content: bytes) -> Facts:
         return Facts(stream.width, stream.height, len(times), fps)
 
 
-def is_rising(values: list[float]) -> bool:
-    """From the beginning to the end, with something in between."""
-    return values == sorted(values) and len({value for value in values if 0 < value < 1}) > 0
+def never_falls(values: list[float]) -> bool:
+    """How many steps of a toy a client sees go by is the machine's doing: it may stand still longer than they take."""
+    return bool(values) and values == sorted(values)
+
+
+def tells_of_both_experts(log: str) -> bool:
+    """Every line of it is kept, however quick the steps were."""
+    high_noise, low_noise = (log.find(f"{name}-noise expert, step") for name in ("high", "low"))
+    return 0 <= high_noise < low_noise
 
 
 def test_api(gateway: Gateway) -> None:
@@ -91,8 +97,12 @@ def test_api(gateway: Gateway) -> None:
             seen = [json.loads(line[6:]) for line in events.iter_lines() if line.startswith("data: ")]
     ended = seen[-1]
     assert ended["status"] == "succeeded", ended["error"]
-    assert is_rising([each["progress"]["percent"] / 100 for each in seen])
-    assert {"high_noise", "low_noise"} <= {each["progress"]["expert"] for each in seen}
+    assert never_falls([each["progress"]["percent"] for each in seen])
+    sampling = [each["progress"] for each in seen if each["progress"]["stage"] == "sampling"]
+    assert [each["expert"] for each in sampling] == [
+        "high_noise" if each["step"] <= STEPS / 2 else "low_noise" for each in sampling
+    ]
+    assert tells_of_both_experts("\n".join(ended["logs"]))
     found = facts(httpx.get(ended["video"]["url"]).content)
     assert found == Facts(208, 160, 5, 16)
     assert found == tuple(ended["video"][name] for name in ("width", "height", "num_frames", "fps"))
@@ -106,9 +116,8 @@ def test_fal(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     wish |= {"acceleration": "none", "num_inference_steps": STEPS, "interpolator_model": "none"}
     client = fal_client.SyncClient(key="any")
     result = client.subscribe("fal-ai/wan/v2.2-a14b/image-to-video", wish, with_logs=True, on_queue_update=seen.append)
-    running = [status for status in seen if isinstance(status, fal_client.InProgress)]
-    assert any(f" of {STEPS}" in item["message"] for status in running for item in status.logs or ())
     assert isinstance(seen[-1], fal_client.Completed)
+    assert tells_of_both_experts("\n".join(item["message"] for item in seen[-1].logs or ()))
     assert facts(httpx.get(result["video"]["url"]).content) == Facts(192, 192, 5, 16)
 
 
@@ -122,7 +131,8 @@ def test_replicate(gateway: Gateway) -> None:
         seen += [prediction.progress.percentage] if prediction.progress else []
         time.sleep(0.1)
     assert prediction.status == "succeeded", prediction.error
-    assert is_rising(seen)
+    assert seen == sorted(seen)
+    assert tells_of_both_experts(prediction.logs or "")
     assert facts(httpx.get(prediction.output).content) == Facts(208, 160, 5, 16)
 
 
@@ -137,7 +147,6 @@ def test_runway(gateway: Gateway) -> None:
             seen += [task.progress] if task.status == "RUNNING" else []
             time.sleep(0.1)
     assert task.status == "SUCCEEDED", task
-    assert seen  # of four steps, which no field of this API makes more
     assert seen == sorted(seen)
     assert facts(httpx.get(task.output[0]).content) == Facts(288, 112, 5, 16)
 
@@ -152,7 +161,7 @@ def test_openai(gateway: Gateway) -> None:
             seen.append(video.progress / 100)
             time.sleep(0.05)
         assert video.status == "completed", video.error
-        assert is_rising(seen)
+        assert never_falls(seen)
         assert facts(client.videos.download_content(video.id).read()) == Facts(160, 208, 5, 16)
 
 
@@ -186,7 +195,11 @@ def test_runpod(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runpod, "endpoint_url_base", f"{gateway.url}/runpod/v2")
     body = {"prompt": "rotate left", "image_base64": BASE64, "width": 96, "height": 64, "length": 5, "steps": STEPS}
     job = runpod.Endpoint("ep", api_key="any").run(body)
-    wait_until(lambda: (state := job._fetch_job())["status"] == "IN_PROGRESS" and "step" in state.get("output", {}))
+    seen = []
+    while (state := job._fetch_job())["status"] in ("IN_QUEUE", "IN_PROGRESS"):
+        seen += [state["output"]["step"]] if "step" in state.get("output", {}) else []
+        time.sleep(0.1)
+    assert seen == sorted(seen)
     output = job.output(timeout=RENDER_S)
     assert facts(base64.b64decode(output["video"])) == Facts(96, 64, 5, 16)
 
