@@ -1,7 +1,9 @@
 """The OpenAI Videos dialect through the official Python SDK, unmodified: the rows of providers.md 12."""
 
 import io
+import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -61,6 +63,21 @@ def test_create_and_poll_ends_and_the_content_is_the_file(client: OpenAI) -> Non
     content = client.videos.download_content(video.id)
     assert content.response.headers["content-type"] == "video/mp4"
     assert content.read()[4:8] == b"ftyp"
+
+
+def test_create_and_poll_honours_the_pause_that_each_answer_names(stand: Stand) -> None:
+    looks: list[tuple[float, httpx.Response]] = []
+    hooks = {"response": [lambda answer: looks.append((time.monotonic(), answer))]}
+    with OpenAI(
+        api_key="any", base_url=f"{stand.url}/openai/v1", http_client=httpx.Client(event_hooks=hooks, timeout=60)
+    ) as client:
+        assert client.videos.create_and_poll(prompt="slow 2.5").status == "completed"
+    created, *polls = looks
+    assert [answer.request.method for _, answer in looks] == ["POST"] + ["GET"] * len(polls)
+    assert {answer.headers.get("openai-poll-after-ms") for _, answer in (created, *polls[:-1])} == {"1000"}
+    assert len(polls) >= 3
+    pauses = [later - earlier for (earlier, _), (later, _) in pairwise(polls)]
+    assert min(pauses) >= 1.0
 
 
 @pytest.mark.parametrize("variant", ["thumbnail", "spritesheet"])
