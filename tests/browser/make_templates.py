@@ -15,25 +15,25 @@ ROOT = Path(__file__).resolve().parents[2]
 TITLE_HEIGHT = 30
 GAP = 100  # Nodes 2.0 draws a node up to 80 pixels taller than the classic canvas
 GROUP_PADDING = 12
-COLUMN_GAP = 36
+COLUMN_GAP = 20
 
 # Column by column, left to right: the group's title, its colour, its width, and the nodes in it, top to bottom. All of
-# it is about 2000 wide and 1000 high, which a laptop's screen shows at a size that can be read.
-NOTE = "MarkdownNote"
+# it is less than 1790 wide, and 1000 high where the nodes allow: so a screen of 1366x768, of which the editor fills
+# three quarters, shows it above the scale (8 / 14) under which the classic canvas leaves the texts away.
 COLUMNS: list[tuple[str, str, int, list[str]]] = [
     (
         "Models",
         "#3f789e",
-        400,
+        350,
         ["WanRelay_LoadExperts", "WanRelay_ApplyLoraPair", "WanRelay_ApplyNag", "VAELoader"],
     ),
-    ("Prompt and images", "#8a6d3b", 340, ["WanRelay_EncodePrompts", "LoadImage"]),
-    ("Size and length", "#5a7a4a", 320, ["WanRelay_PrepareLatent"]),
-    ("Relay: high noise, then low noise", "#b06634", 340, ["WanRelay_OpeningLeg", "WanRelay_Sample"]),
-    ("Video", "#6a5a8c", 340, ["VAEDecode", "WanRelay_LongVideo", "WanRelay_InterpolateFrames", "WanRelay_SaveVideo"]),
+    ("Prompt and images", "#8a6d3b", 310, ["WanRelay_EncodePrompts", "LoadImage"]),
+    ("Size and length", "#5a7a4a", 310, ["WanRelay_PrepareLatent"]),
+    ("Relay: high noise, then low noise", "#b06634", 310, ["WanRelay_OpeningLeg", "WanRelay_Sample"]),
+    ("Video", "#6a5a8c", 310, ["VAEDecode", "WanRelay_LongVideo", "WanRelay_InterpolateFrames", "WanRelay_SaveVideo"]),
 ]
 HEIGHTS = {"WanRelay_EncodePrompts": 300, "LoadImage": 300, "WanRelay_SaveVideo": 480, "WanRelay_Sample": 640}
-ABOVE_NOTE, NOTE_HEIGHT = "Size and length", 270
+NOTE_HEIGHT = 240
 
 # What the editor's app mode asks for, in this order, where the graph has it.
 APP_INPUTS = {
@@ -46,7 +46,7 @@ APP_INPUTS = {
 
 
 def lay_out(graph: dict[str, Any], name: str) -> dict[str, Any]:
-    """The same graph with its nodes in columns, a group around each column, the note, and a form for app mode."""
+    """The same graph with its nodes in columns, a group around each column, the note under the shortest one, and a form for app mode."""
     files = [value for node in graph["nodes"] for value in node.get("widgets_values", []) if value in DOWNLOADS]
     note_id = max(node["id"] for node in graph["nodes"]) + 1
     groups: list[dict[str, Any]] = []
@@ -60,13 +60,8 @@ def lay_out(graph: dict[str, Any], name: str) -> dict[str, Any]:
             y += height + GAP
         bounds = [x - GROUP_PADDING, -TITLE_HEIGHT - 60, width + 2 * GROUP_PADDING, y - GAP + TITLE_HEIGHT + 90]
         groups.append({"id": len(groups) + 1, "title": title, "bounding": bounds, "color": colour, "font_size": 24})
-        if title == ABOVE_NOTE:
-            below = bounds[1] + bounds[3] + 2 * TITLE_HEIGHT
-            graph["nodes"].append(note(note_id, note_of(name, files), [x, below], [width, NOTE_HEIGHT]))
         x += width + 2 * GROUP_PADDING + COLUMN_GAP
     for node in graph["nodes"]:
-        if node["type"] == NOTE:
-            continue
         node["properties"] = {"Node name for S&R": node["type"]}
         models = [
             {"name": file, "url": DOWNLOADS[file].url, "directory": DOWNLOADS[file].folder}
@@ -75,6 +70,9 @@ def lay_out(graph: dict[str, Any], name: str) -> dict[str, Any]:
         ]
         if models:
             node["properties"]["models"] = models
+    left, top, width, height = min((group["bounding"] for group in groups), key=lambda bounds: bounds[3])
+    below = [left + GROUP_PADDING, top + height + 2 * TITLE_HEIGHT]
+    graph["nodes"].append(note(note_id, note_of(name, files), below, [width - 2 * GROUP_PADDING, NOTE_HEIGHT]))
     kept = ("last_link_id", "links", "nodes", "version")
     extra = {"linearData": app_form(graph["nodes"])}
     return {
@@ -101,7 +99,7 @@ def app_form(nodes: list[dict[str, Any]]) -> dict[str, Any]:
 def note(number: int, text: str, position: list[float], size: list[int]) -> dict[str, Any]:
     return {
         "id": number,
-        "type": NOTE,
+        "type": "MarkdownNote",
         "title": "Which files go where",
         "pos": position,
         "size": size,

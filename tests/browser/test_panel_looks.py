@@ -1,4 +1,4 @@
-"""What a panel looks like: whether its words can be read in every theme of the editor (WCAG 2.2, 1.4.3)."""
+"""What a person sees: whether a panel's words can be read in every theme (WCAG 2.2, 1.4.3), and a template at once."""
 
 import json
 from pathlib import Path
@@ -54,6 +54,23 @@ def test_every_word_of_a_panel_can_be_read_in_every_theme(editor: Any) -> None:
                 dim[palette, name] = round(contrast, 2)
     editor.set_up()
     assert dim == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["wan22_i2v_4step", "wan22_i2v_4step_lora", "wan22_i2v_long", "wan22_t2v_4step", "wan22_ti2v_5b"]
+)
+def test_a_template_opens_on_a_laptop_at_a_size_that_has_texts(editor: Any, name: str) -> None:
+    graph = json.loads((ROOT / "workflows" / f"{name}.json").read_text())
+    usual = editor.page.viewport_size
+    editor.page.set_viewport_size({"width": 1366, "height": 768})
+    editor.wait("app.canvas.canvas.width === 1366 && app.canvas.canvas.height === 768")
+    try:
+        editor.run("await app.loadGraphData(argument, true, true, null, { openSource: 'template' });", graph)
+        editor.wait_for_panels()
+        editor.settle(800)
+        assert editor.run("return [app.canvas.ds.scale > 8 / 14, app.canvas.low_quality];") == [True, False]
+    finally:
+        editor.page.set_viewport_size(usual)
 
 
 def over(front: list[int], back: list[float]) -> list[float]:
