@@ -186,7 +186,8 @@ def _check_images(clip: ClipGraph, is_5b: bool) -> None:
 
 def _check_end(clip: ClipGraph, colour_reference: str) -> None:
     check_colour_reference(colour_reference)
-    if colour_reference == FIRST_FRAME and "end_image" in clip.above[clip.prepare]["inputs"]:
+    given = clip.above[clip.prepare]["inputs"]
+    if colour_reference == FIRST_FRAME and given.get("end_image") not in (None, given.get("start_image")):
         raise InvalidInput(
             "colour_reference must be clip before where Prepare Latent has an end image: the video ends with its colours."
         )
