@@ -121,8 +121,8 @@ class VideoRequest(BaseModel):
     )
     colour_reference: Annotated[ColourReference, BeforeValidator(lower_case)] = Field(
         "clip before",
-        description="first frame: the video, or each segment, also ends with the brightness and contrast of its first "
-        "frame, so that colours do not drift; for videos that stay in one place",
+        description="first frame: the video, and each segment, also ends with the brightness and contrast of the "
+        "video's first frame, so that colours do not drift; for videos that stay in one place",
     )
 
     loop: Flag = Field(
