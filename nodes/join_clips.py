@@ -64,8 +64,9 @@ class JoinClips(io.ComfyNode):
                     options=list(COLOUR_REFERENCES),
                     default=CLIP_BEFORE,
                     optional=True,
-                    tooltip="What match_colour goes by. first frame: each clip also ends with the brightness and contrast "
-                    "of the first frame of the video, so that a drift does not grow. For videos that stay in one place.",
+                    tooltip="What match_colour goes by. first frame: each clip also ends with the brightness and "
+                    "contrast of the first frame of the video, so that a drift does not grow. For videos that stay in one "
+                    "place.",
                 ),
             ],
             outputs=[io.Image.Output("images", tooltip="All frames, for Save Video.")],
@@ -101,5 +102,6 @@ def _colour_report(changes: list[ColourRun]) -> dict[str, Any]:
         return start
     ends = [change.end or change.start for change in changes]
     return start | {
-        f"end_{name}": [[round(value, 4) for value in getattr(end, name)] for end in ends] for name in ("gain", "offset")
+        f"end_{name}": [[round(value, 4) for value in getattr(end, name)] for end in ends]
+        for name in ("gain", "offset")
     }

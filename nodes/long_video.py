@@ -105,8 +105,9 @@ class LongVideo(io.ComfyNode):
                     default=CLIP_BEFORE,
                     optional=True,
                     advanced=True,
-                    tooltip="What match_colour goes by. first frame: each segment also ends with the brightness and contrast "
-                    "of the first frame of the video, so that a drift does not grow. For videos that stay in one place.",
+                    tooltip="What match_colour goes by. first frame: each segment also ends with the brightness and "
+                    "contrast of the first frame of the video, so that a drift does not grow. For videos that stay in one "
+                    "place.",
                 ),
             ],
             outputs=[
@@ -189,7 +190,8 @@ def _check_end(clip: ClipGraph, colour_reference: str) -> None:
     given = clip.above[clip.prepare]["inputs"]
     if colour_reference == FIRST_FRAME and given.get("end_image") not in (None, given.get("start_image")):
         raise InvalidInput(
-            "colour_reference must be clip before where Prepare Latent has an end image: the video ends with its colours."
+            "colour_reference must be clip before where Prepare Latent has an end image: the video ends with its "
+            "colours."
         )
 
 

@@ -18,9 +18,9 @@ from ..contract.video_request import VideoRequest, is_ping, parse_request
 from .comfyui.client import ask
 from .comfyui.process import PACK, ComfyGoneError, ComfyProcess, http_session
 from .delivery import answer_size, deliver
-from .last_frame import deliver_last_frame
 from .graph_job import GraphJob
 from .graph_request import GraphRequest, own_workflows, read_graph_request
+from .last_frame import deliver_last_frame
 from .model_files.hashes import ModelHashes
 from .model_files.manifest import check_models
 from .model_files.places import find_model, model_folders

@@ -65,7 +65,11 @@ async def deliver_last_frame(
     It never costs the video: a frame that cannot be delivered is a warning.
     """
     if frame is None:
-        return answer.with_warning("return_last_frame: ComfyUI saved no last frame") if request.return_last_frame else answer
+        return (
+            answer.with_warning("return_last_frame: ComfyUI saved no last frame")
+            if request.return_last_frame
+            else answer
+        )
     encoded = base64.b64encode(frame.content).decode("ascii")
     fits = len(encoded) <= budget // SHARE
     wants_url = request.delivery == "url" or (request.delivery == "auto" and not fits)

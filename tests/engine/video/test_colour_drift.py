@@ -1,4 +1,4 @@
-"""A drift that grows inside each clip, over five of them that go on from each other: what is left of it, and no step."""
+"""A drift that grows inside each clip, over five that go on from each other: what is left of it, and no step."""
 
 from pathlib import Path
 
@@ -99,7 +99,9 @@ def test_the_change_runs_evenly_from_the_shared_frames_to_the_last() -> None:
 
 def test_a_scene_that_changes_is_left_alone() -> None:
     frames = drifting(picture())
-    bright = torch.cat([frames[:1], torch.lerp(frames[1:], torch.ones(3), torch.linspace(0, 0.6, 16).view(-1, 1, 1, 1))])
+    bright = torch.cat(
+        [frames[:1], torch.lerp(frames[1:], torch.ones(3), torch.linspace(0, 0.6, 16).view(-1, 1, 1, 1))]
+    )
     run = colour_run(bright, frames[:1], Light.of(picture()))
     assert (run.end, run.note) == (None, OTHER_COLOURS)
     assert "end_gain" not in run.report

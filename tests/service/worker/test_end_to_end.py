@@ -284,6 +284,8 @@ def test_segments_make_one_video_and_its_last_frame_goes_on(endpoint: Endpoint) 
         last = np.asarray(picture, float)
     shown = pictures_of(answer["video"])
     assert np.abs(last - shown[-1]).mean() < min(3.0, np.abs(last - shown[0]).mean() / 2)
+    one_pass = endpoint.video(loop=True, steps=4, length=9, colour_reference="first frame")
+    assert (frames_of(one_pass["video"])[0], one_pass["loop"], len(one_pass["segments"])) == (8, True, 1)
     assert endpoint.left_files() == []
 
 

@@ -38,7 +38,9 @@ def request(**fields: Any) -> VideoRequest:
     return parse_request(given | fields)[0]
 
 
-def delivered(budget: int, bucket: Bucket | None = None, frame: OutputFile | None = FRAME, **fields: Any) -> VideoAnswer:
+def delivered(
+    budget: int, bucket: Bucket | None = None, frame: OutputFile | None = FRAME, **fields: Any
+) -> VideoAnswer:
     return asyncio.run(deliver_last_frame(frame, ANSWER, request(**fields), budget, bucket, "job", 1))
 
 
@@ -74,7 +76,12 @@ def test_it_is_base64_where_it_fits_and_goes_to_the_bucket_else(uploads: list[tu
         (None, {}, 799, "left out: no bucket is configured on this worker"),
         (None, {"delivery": "base64"}, 799, "last_frame has 0.0 MB as base64 and was left out"),
         (None, {"delivery": "url"}, 800, "last_frame came as base64: no bucket is configured on this worker"),
-        (Bucket("https://b.example", "i", "s", "full"), {}, 799, "left out: the bucket did not take it: it answered 507"),
+        (
+            Bucket("https://b.example", "i", "s", "full"),
+            {},
+            799,
+            "left out: the bucket did not take it: it answered 507",
+        ),
     ],
 )
 def test_what_cannot_be_delivered_is_a_warning(
