@@ -65,8 +65,8 @@ class JoinClips(io.ComfyNode):
                     default=CLIP_BEFORE,
                     optional=True,
                     tooltip="What match_colour goes by. first frame: each clip also ends with the brightness and "
-                    "contrast of the first frame of the video, so that a drift does not grow. For videos that stay in one "
-                    "place.",
+                    "contrast of the first frame of the video, so that a drift does not grow. For videos that stay in "
+                    "one place.",
                 ),
             ],
             outputs=[io.Image.Output("images", tooltip="All frames, for Save Video.")],

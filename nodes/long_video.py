@@ -106,8 +106,8 @@ class LongVideo(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip="What match_colour goes by. first frame: each segment also ends with the brightness and "
-                    "contrast of the first frame of the video, so that a drift does not grow. For videos that stay in one "
-                    "place.",
+                    "contrast of the first frame of the video, so that a drift does not grow. For videos that stay in "
+                    "one place.",
                 ),
             ],
             outputs=[
