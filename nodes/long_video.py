@@ -188,11 +188,17 @@ def _check_images(clip: ClipGraph, is_5b: bool) -> None:
 def _check_end(clip: ClipGraph, colour_reference: str) -> None:
     check_colour_reference(colour_reference)
     given = clip.above[clip.prepare]["inputs"]
-    if colour_reference == FIRST_FRAME and given.get("end_image") not in (None, given.get("start_image")):
+    start, end = (_source(clip, given.get(name)) for name in ("start_image", "end_image"))
+    if colour_reference == FIRST_FRAME and end not in (None, start):
         raise InvalidInput(
             "colour_reference must be clip before where Prepare Latent has an end image: the video ends with its "
             "colours."
         )
+
+
+def _source(clip: ClipGraph, link: Any) -> Any:
+    """What a link brings: two nodes that load one picture bring the same."""
+    return {**clip.above[link[0]], "output": link[1]} if is_link(link) else None
 
 
 def _first_seed(clip: ClipGraph, seeds: str) -> int:
