@@ -30,6 +30,7 @@ import torch
 from ..nodes.engine.frames.image_conditioning import condition_on_images
 from ..nodes.engine.frames.known_frames import Clip, KnownFrames
 from ..nodes.engine.frames.wan_vae import recognise_wan_vae
+from ..nodes.engine.video.colour_drift import CLIP_BEFORE, COLOUR_REFERENCES
 from ..nodes.engine.video.joined_clip import JoinedClip
 from ..nodes.engine.video.long_clip import LongClip, add_segment
 from ..nodes.engine.video.video_file import VideoSpec, encode_video
@@ -39,6 +40,7 @@ from ..toy.training import data, quality
 from . import in_fresh_process, memory_mb
 
 NUM_SEGMENTS, OVERLAP, STEPS = 5, 1, 4
+NOT_MATCHED = "not matched"
 LIMIT = 1.3
 HEIGHT, WIDTH = 96, 128
 FRAMES_SHAPE = (81, 192, 256, 3)  # 48 MB a segment, 950 MB in all
@@ -85,7 +87,7 @@ def long_run(num_segments: int, path: Path) -> Peak:
         clip: LongClip | None = None
         kept = []
         for _ in range(num_segments):
-            clip, _ = add_segment(latent, vae, None, clip, OVERLAP, "drop", True)
+            clip = add_segment(latent, vae, None, clip, OVERLAP, "drop", True)
             kept.append((clip, clip.joined.tail))
         assert clip is not None
         images = clip.joined.images()
@@ -94,21 +96,25 @@ def long_run(num_segments: int, path: Path) -> Peak:
 
 
 @torch.inference_mode()
-def chain(family: quality.Family, pair: quality.Pair, move: str, num_frames: int, matches: bool) -> torch.Tensor:
-    """[frames, height, width, 3] of NUM_SEGMENTS segments that go on from each other's last frame."""
+def chain(family: quality.Family, pair: quality.Pair, move: str, num_frames: int, colours: str) -> torch.Tensor:
+    """[frames, height, width, 3] of NUM_SEGMENTS segments that go on from each other's last frame.
+
+    `colours` is NOT_MATCHED or a colour_reference.
+    """
     picture = data.make_clip(data.HELD_OUT_SEED + 3, num_frames, HEIGHT, WIDTH, (move,)).frames[:1]
     tail = picture.permute(0, 2, 3, 1).contiguous()
     kind, size = recognise_wan_vae(family.vae), Clip(WIDTH, HEIGHT, num_frames, batch_size=1, fit="crop")
     words, empty = (family.clip.encode_from_tokens_scheduled(family.clip.tokenize(text)) for text in (move, ""))
+    matching = (False, CLIP_BEFORE) if colours == NOT_MATCHED else (True, colours)
     joined: JoinedClip | None = None
     for number in range(NUM_SEGMENTS):
         positive, negative, latent = condition_on_images(words, empty, family.vae, kind, KnownFrames(tail), size)
         example = quality.Example(move, tail[None], latent["samples"], positive, negative)
         frames = family.decode(quality.generate(pair, example, STEPS, seed=number))[0]
         if joined is None:
-            joined = JoinedClip.of(frames, OVERLAP)
+            joined = JoinedClip.of(frames, OVERLAP, *matching)
         else:
-            joined, _ = joined.followed_by(frames, "drop", matches)
+            joined = joined.followed_by(frames, "drop", *matching)
         tail = joined.tail
     assert joined is not None
     return joined.images()
@@ -132,17 +138,17 @@ def print_joins(family: quality.Family, num_frames: int, out: Path | None) -> No
     print("| move | colours matched | flow inside | across the joins | colour of the last segment less the first |")
     print("|---|---|---|---|---|")
     for move in ("pan left", "still"):
-        for matches in (True, False):
-            frames = chain(family, pair, move, num_frames, matches)
+        for colours in (NOT_MATCHED, *COLOUR_REFERENCES):
+            frames = chain(family, pair, move, num_frames, colours)
             if out:
-                torch.save(frames.clone(), out / f"{move}_{matches}.pt")
+                torch.save(frames.clone(), out / f"{move}_{colours}.pt")
             step = num_frames - OVERLAP
             seen = flows(frames)[:, 0]
             is_join = np.isin(np.arange(len(seen)), [step * n for n in range(1, NUM_SEGMENTS)])
             means = 255 * torch.stack([frames[n * step : (n + 1) * step].mean((0, 1, 2)) for n in range(NUM_SEGMENTS)])
             drift = ", ".join(f"{value:+.2f}" for value in (means[-1] - means[0]).tolist())
             inside, across = seen[~is_join].mean(), seen[is_join].mean()
-            print(f"| {move} | {matches} | {inside:.3f} | {across:.3f} | {drift} of 255 |", flush=True)
+            print(f"| {move} | {colours} | {inside:.3f} | {across:.3f} | {drift} of 255 |", flush=True)
 
 
 def main() -> None:

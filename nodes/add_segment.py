@@ -8,6 +8,7 @@ from typing import Any
 import comfy.utils
 from comfy_api.latest import io
 
+from .engine.video.colour_drift import CLIP_BEFORE, COLOUR_REFERENCES
 from .engine.video.joined_clip import JOINS
 from .engine.video.long_clip import LongClip, add_segment
 
@@ -59,6 +60,15 @@ class AddSegment(io.ComfyNode):
                 io.String.Input(
                     "report", optional=True, force_input=True, tooltip="The report of this segment's Sample."
                 ),
+                io.Combo.Input(
+                    "colour_reference",
+                    options=list(COLOUR_REFERENCES),
+                    default=CLIP_BEFORE,
+                    optional=True,
+                    tooltip="What match_colour goes by. first frame: each segment also ends with the brightness and "
+                    "contrast of the first frame of the video, so that a drift does not grow. For videos that stay in "
+                    "one place.",
+                ),
             ],
             outputs=[
                 Segments.Output("segments", tooltip="For the next Add Segment."),
@@ -80,11 +90,13 @@ class AddSegment(io.ComfyNode):
         finish: bool,
         previous: LongClip | None = None,
         report: str | None = None,
+        colour_reference: str = CLIP_BEFORE,
     ) -> io.NodeOutput:
-        clip, change = add_segment(latent, vae, report, previous, overlap, join, match_colour)
+        clip = add_segment(latent, vae, report, previous, overlap, join, match_colour, colour_reference)
         cls._show_progress()
         images = clip.joined.images() if finish else clip.joined.file.frames(clip.joined.num_frames)
-        details = {**clip.reports[-1], "segment": len(clip.reports), "warnings": [change.note] if change.note else []}
+        note = clip.joined.colours.note
+        details = {**clip.reports[-1], "segment": len(clip.reports), "warnings": [note] if note else []}
         outputs = (clip, clip.joined.tail, images, json.dumps(clip.report))
         return io.NodeOutput(*outputs, ui={"wan_relay": [details]})
 

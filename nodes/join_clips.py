@@ -7,6 +7,7 @@ from typing import Any
 import comfy.utils
 from comfy_api.latest import io
 
+from .engine.video.colour_drift import CLIP_BEFORE, COLOUR_REFERENCES, ColourRun
 from .engine.video.joined_clip import JOINS, JoinedClip
 
 MOST_CLIPS = 100
@@ -58,24 +59,49 @@ class JoinClips(io.ComfyNode):
                     tooltip="Each clip's colours are brought to those of the clip before: one gain and one offset a "
                     "channel, measured on the shared frames. Without shared frames nothing is changed.",
                 ),
+                io.Combo.Input(
+                    "colour_reference",
+                    options=list(COLOUR_REFERENCES),
+                    default=CLIP_BEFORE,
+                    optional=True,
+                    tooltip="What match_colour goes by. first frame: each clip also ends with the brightness and "
+                    "contrast of the first frame of the video, so that a drift does not grow. For videos that stay in "
+                    "one place.",
+                ),
             ],
             outputs=[io.Image.Output("images", tooltip="All frames, for Save Video.")],
         )
 
     @classmethod
-    def execute(cls, clips: dict[str, Any], overlap: int, join: str, match_colour: bool) -> io.NodeOutput:
+    def execute(
+        cls,
+        clips: dict[str, Any],
+        overlap: int,
+        join: str,
+        match_colour: bool,
+        colour_reference: str = CLIP_BEFORE,
+    ) -> io.NodeOutput:
         first, *others = clips.values()
         progress = comfy.utils.ProgressBar(len(clips))
-        joined, changes = JoinedClip.of(first, overlap), []
+        joined = JoinedClip.of(first, overlap, match_colour, colour_reference)
+        changes = [joined.colours]
         progress.update(1)
         for clip in others:
-            joined, change = joined.followed_by(clip, join, match_colour)
-            changes.append(change)
+            joined = joined.followed_by(clip, join, match_colour, colour_reference)
+            changes.append(joined.colours)
             progress.update(1)
-        details = {
-            "length": joined.length,
-            "gain": [[round(gain, 4) for gain in change.gain] for change in changes],
-            "offset": [[round(offset, 4) for offset in change.offset] for change in changes],
-            "warnings": list(dict.fromkeys(change.note for change in changes if change.note)),
-        }
+        details = {"length": joined.length, **_colour_report(changes)}
+        details["warnings"] = list(dict.fromkeys(change.note for change in changes if change.note))
         return io.NodeOutput(joined.images(), ui={"wan_relay": [details]})
+
+
+def _colour_report(changes: list[ColourRun]) -> dict[str, Any]:
+    """`gain` and `offset` of every clip but the first; where changes run, `end_gain` and `end_offset` of all."""
+    start = {name: [change.report[name] for change in changes[1:]] for name in ("gain", "offset")}
+    if not any(change.end for change in changes):
+        return start
+    ends = [change.end or change.start for change in changes]
+    return start | {
+        f"end_{name}": [[round(value, 4) for value in getattr(end, name)] for end in ends]
+        for name in ("gain", "offset")
+    }

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 
 from .engine.frames.wan_vae import recognise_wan_vae
+from .engine.video.colour_drift import CLIP_BEFORE, COLOUR_REFERENCES, FIRST_FRAME, check_colour_reference
 from .engine.video.joined_clip import JOINS
 from .rules.errors import InvalidInput
 from .rules.long_video.segment_graph import (
@@ -98,6 +99,16 @@ class LongVideo(io.ComfyNode):
                     tooltip="Frames of each segment with its overlap, with commas between: in place of segment_length "
                     "and of the length of Prepare Latent.",
                 ),
+                io.Combo.Input(
+                    "colour_reference",
+                    options=list(COLOUR_REFERENCES),
+                    default=CLIP_BEFORE,
+                    optional=True,
+                    advanced=True,
+                    tooltip="What match_colour goes by. first frame: each segment also ends with the brightness and "
+                    "contrast of the first frame of the video, so that a drift does not grow. For videos that stay in "
+                    "one place.",
+                ),
             ],
             outputs=[
                 io.Image.Output("images", tooltip="All frames, for Save Video. They lie in a file, not in memory."),
@@ -128,11 +139,13 @@ class LongVideo(io.ComfyNode):
         match_colour: bool,
         seeds: str = "",
         lengths: str = "",
+        colour_reference: str = CLIP_BEFORE,
     ) -> io.NodeOutput:
         nodes = cls.hidden.dynprompt
         own = nodes.get_node(cls.hidden.unique_id)["inputs"]
         clip = find_clip(own["latent"], nodes.get_node)
         _check_images(clip, recognise_wan_vae(vae).is_5b)
+        _check_end(clip, colour_reference)
         plan = plan_long_video(
             0 if lengths.strip() else _number(clip, clip.prepare, "length"),
             segment_length,
@@ -142,7 +155,7 @@ class LongVideo(io.ComfyNode):
             whole_numbers("seeds", seeds, MAX_SEED),
             whole_numbers("lengths", lengths, LONGEST_SEGMENT),
         )
-        joining = {"join": join, "match_colour": match_colour}
+        joining = {"join": join, "match_colour": match_colour, "colour_reference": colour_reference}
         graph, added = segment_graph(clip, plan, own["vae"], GraphBuilder().prefix, joining)
         comfy.utils.ProgressBar(len(added), node_id=cls.hidden.unique_id).update_absolute(0)
         return io.NodeOutput(
@@ -170,6 +183,22 @@ def _check_images(clip: ClipGraph, is_5b: bool) -> None:
         raise InvalidInput(
             "Prepare Latent must have a start image for a long video: a text to video pair cannot go on from a frame."
         )
+
+
+def _check_end(clip: ClipGraph, colour_reference: str) -> None:
+    check_colour_reference(colour_reference)
+    given = clip.above[clip.prepare]["inputs"]
+    start, end = (_source(clip, given.get(name)) for name in ("start_image", "end_image"))
+    if colour_reference == FIRST_FRAME and end not in (None, start):
+        raise InvalidInput(
+            "colour_reference must be clip before where Prepare Latent has an end image: the video ends with its "
+            "colours."
+        )
+
+
+def _source(clip: ClipGraph, link: Any) -> Any:
+    """What a link brings: two nodes that load one picture bring the same."""
+    return {**clip.above[link[0]], "output": link[1]} if is_link(link) else None
 
 
 def _first_seed(clip: ClipGraph, seeds: str) -> int:

@@ -42,6 +42,8 @@ class SeriesVideo(BaseModel):
     seed: int = Field(description="the seed that was used, or would have been")
     video: str | None = Field(default=None, description="the file as raw base64, no prefix")
     video_url: str | None = Field(default=None, description="in its place when the file went to the bucket")
+    last_frame: str | None = Field(default=None, description="of `return_last_frame`: a PNG as raw base64")
+    last_frame_url: str | None = Field(default=None, description="in its place when it went to the bucket")
     error: str | None = Field(
         default=None, description="why there is neither: `CODE: one sentence`, as of a failed job"
     )
@@ -70,6 +72,8 @@ class VideoAnswer(BaseModel):
 
     video: str | None = Field(None, description="the file as raw base64, no prefix")
     video_url: str | None = Field(None, description="in its place when the file went to the bucket; lives seven days")
+    last_frame: str | None = Field(None, description="of `return_last_frame`: a PNG as raw base64, no prefix")
+    last_frame_url: str | None = Field(None, description="in its place when it went to the bucket; lives seven days")
     videos: list[SeriesVideo] | None = Field(
         None, description="of a request with `seeds` or `num_videos`: every video in their order, see below"
     )

@@ -45,6 +45,7 @@ WORKFLOW_IMAGES: dict[str, Literal["one", "both", "none", "optional"]] = {
 Container = Literal["mp4 h264", "mp4 h265", "mp4 av1", "webm vp9", "webm av1"]
 Interpolation = Literal["none", "film", "rife"]
 FrameOrder = Literal["forward", "reverse", "ping-pong"]
+ColourReference = Literal["clip before", "first frame"]
 EncoderPreset = Literal["fast", "balanced", "small"]
 
 
@@ -118,6 +119,11 @@ class VideoRequest(BaseModel):
     segment_length: Whole | None = Field(
         None, ge=5, le=MAX_LENGTH, description="makes length in segments of at most so many frames; 81 is usual"
     )
+    colour_reference: Annotated[ColourReference, BeforeValidator(lower_case)] = Field(
+        "clip before",
+        description="first frame: the video, and each segment, also ends with the brightness and contrast of the "
+        "video's first frame, so that colours do not drift; for videos that stay in one place",
+    )
 
     loop: Flag = Field(
         False, description="the video ends where it begins: the start image is the end image too, and is shown once"
@@ -149,6 +155,9 @@ class VideoRequest(BaseModel):
     workflow: Annotated[WorkflowName, BeforeValidator(lower_case)] = Field(
         "wan22_i2v_4step", description="which bundled workflow runs"
     )
+    return_last_frame: Flag = Field(
+        False, description="the answer has the last frame as a PNG too, delivered as the video is: to go on from there"
+    )
     delivery: Annotated[Literal["auto", "base64", "url"], BeforeValidator(lower_case)] = Field(
         "auto", description="auto: base64 if it fits, else the bucket; url: the bucket"
     )
@@ -166,6 +175,7 @@ class VideoRequest(BaseModel):
             if one in sent and both:
                 _conflict(f"{one} and {both[0]} exclude each other", one)
         self._segments_suit_the_rest()
+        self._colours_have_a_reference()
         if "aspect_ratio" in sent and "resolution" not in sent:
             _conflict("aspect_ratio needs resolution beside it", "aspect_ratio")
         if {"boundary", "switch_step"} <= sent and "switch" not in sent:
@@ -225,6 +235,16 @@ class VideoRequest(BaseModel):
         if WORKFLOW_IMAGES[self.workflow] == "none":
             _conflict(f"{field} needs a workflow that takes a start image, and {self.workflow} takes none", field)
 
+    def _colours_have_a_reference(self) -> None:
+        if not self.is_brought_to_first_frame:
+            return
+        if WORKFLOW_IMAGES[self.workflow] == "none":
+            sentence = f"colour_reference first frame needs a workflow that takes a start image, and {self.workflow} "
+            _conflict(sentence + "takes none", "colour_reference")
+        if self.end_image:
+            sentence = f"colour_reference first frame and {self.end_image[0]} exclude each other: "
+            _conflict(sentence + "the video ends with the colours of its end image", "colour_reference")
+
     def _loop_has_a_start_image(self) -> None:
         if self.end_image:
             _conflict(f"loop and {self.end_image[0]} exclude each other: a loop ends with its start image", "loop")
@@ -243,6 +263,10 @@ class VideoRequest(BaseModel):
     @property
     def is_upscaled(self) -> bool:
         return self.upscale_factor > 1
+
+    @property
+    def is_brought_to_first_frame(self) -> bool:
+        return self.colour_reference == "first frame"
 
     @property
     def is_series(self) -> bool:

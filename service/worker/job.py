@@ -20,6 +20,7 @@ from .comfyui.process import PACK, ComfyGoneError, ComfyProcess, http_session
 from .delivery import answer_size, deliver
 from .graph_job import GraphJob
 from .graph_request import GraphRequest, own_workflows, read_graph_request
+from .last_frame import deliver_last_frame
 from .model_files.hashes import ModelHashes
 from .model_files.manifest import check_models
 from .model_files.places import find_model, model_folders
@@ -199,8 +200,10 @@ class Worker:
 
         async def way_out(files: Sequence[Video], answer: VideoAnswer, left_s: float) -> VideoAnswer:
             # Half of what is left stays for the other ways, should the bucket not answer.
-            upload_timeout_s = min(settings.upload_timeout_s, left_s / 2)
-            told = await deliver(files[0], answer, request, room.share(), bucket, call.job_id, upload_timeout_s)
+            upload_timeout_s = min(settings.upload_timeout_s, left_s / 3 if len(files) > 1 else left_s / 2)
+            way = (request, room.share(), bucket, call.job_id, upload_timeout_s)
+            frame = next((file for file in files[1:] if isinstance(file, OutputFile)), None)
+            told = await deliver(files[0], await deliver_last_frame(frame, answer, *way), *way)
             room.take(answer_size(told))
             return told
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..contract.errors import JobError
-from ..contract.segment_request import SegmentRequest
+from ..contract.segment_request import MAX_LENGTH, SegmentRequest
 from ..contract.video_answer import SegmentUse
 from ..contract.video_request import VideoRequest
 from .node_report import node_report
@@ -21,11 +21,17 @@ Graph = dict[str, dict[str, Any]]
 def add_long_video(graph: Graph, request: VideoRequest, seed: int, prepare: str, sample: str, save: str) -> None:
     """Puts Long Video in the place of VAE Decode where the request asks for segments and the workflow has none.
 
+    It also brings colours to the first frame: where no segments are asked for, those of one that has all frames.
     Raises JobError for a workflow whose frames do not come from VAE Decode alone.
     """
-    if request.segments is None and request.segment_length is None:
+    has_segments = request.segments is not None or request.segment_length is not None
+    if not has_segments and not request.is_brought_to_first_frame and not find_long_video(graph):
         return
     node = graph[find_long_video(graph) or _in_place_of_decoder(graph, request, sample, save)]["inputs"]
+    if "colour_reference" in request.model_fields_set:
+        node["colour_reference"] = request.colour_reference
+    if request.is_brought_to_first_frame:
+        node["match_colour"] = True
     if request.segment_length is not None:
         node["segment_length"] = request.segment_length
     if request.segments is not None:
@@ -93,7 +99,7 @@ def _in_place_of_decoder(graph: Graph, request: VideoRequest, sample: str, save:
     link = graph[save]["inputs"]["images"]
     decoder = graph[link[0]]
     if decoder["class_type"] != "VAEDecode" or decoder["inputs"]["samples"] != [sample, 0]:
-        field = "segments" if request.segments is not None else "segment_length"
+        field = _field_that_asks(request)
         raise JobError("INVALID_VALUE", f"{field} needs a workflow whose frames come from VAE Decode alone", field)
     del graph[link[0]]
     graph[NODE_ID] = {
@@ -103,16 +109,23 @@ def _in_place_of_decoder(graph: Graph, request: VideoRequest, sample: str, save:
             "latent": [sample, 0],
             "vae": decoder["inputs"]["vae"],
             "prompts": "",
-            "segment_length": 81,
+            "segment_length": 81 if request.segment_length is not None else MAX_LENGTH,
             "overlap": OVERLAP,
             "join": "drop",
             "match_colour": True,
             "seeds": "",
             "lengths": "",
+            "colour_reference": "clip before",
         },
     }
     graph[save]["inputs"] |= {"images": [NODE_ID, 0], "report": [NODE_ID, 1]}
     return NODE_ID
+
+
+def _field_that_asks(request: VideoRequest) -> str:
+    if request.segments is not None:
+        return "segments"
+    return "segment_length" if request.segment_length is not None else "colour_reference"
 
 
 def _seeds(segments: tuple[SegmentRequest, ...], seed: int) -> list[int]:

@@ -55,6 +55,8 @@ def describe_video(
     of_experts = {f"{name}_s": value for name, value in seconds.items()} if isinstance(seconds, dict) else {}
     if long_video := find_long_video(plan.graph):
         values["segments"] = segments_used(outputs, long_video)
+        if values["segments"]:
+            values["seed"] = values["segments"][0].seed  # its sampler says nothing in a run that ComfyUI had cached
         of_nodes = list(dict.fromkeys([*of_nodes, *warnings_of_segments(outputs, long_video)]))
         of_experts = _seconds_of_all(values["segments"])
     return VideoAnswer(

@@ -100,13 +100,14 @@ def one_answer(
         warnings.append(f"{len(answers)} of {count} videos were made, then: {error}")
     timings = first.timings.model_copy(update={"total_s": total_s})
     whole = first.model_copy(update={"videos": videos, "warnings": warnings, "timings": timings})
-    if whole.video is None or answer_size(whole) <= budget:
+    if (whole.video is None and whole.last_frame is None) or answer_size(whole) <= budget:
         return whole
-    once = VideoAnswer(**{name: getattr(whole, name) for name in whole.model_fields_set - {"video"}})
+    once = VideoAnswer(**{name: getattr(whole, name) for name in whole.model_fields_set - {"video", "last_frame"}})
     return once.with_warning("the answer would be too large with the first video twice, so it is under videos alone")
 
 
 def _item(answer: VideoAnswer) -> SeriesVideo:
     timings = Timings(**answer.timings.model_dump(include=OWN_TIMINGS, exclude_unset=True))
     file = {"video": answer.video} if answer.video_url is None else {"video_url": answer.video_url}
-    return SeriesVideo(seed=answer.seed, timings=timings, **file)
+    frame = answer.model_dump(include={"last_frame", "last_frame_url"}, exclude_unset=True)
+    return SeriesVideo(seed=answer.seed, timings=timings, **file, **frame)

@@ -19,6 +19,7 @@ from .comfyui.process import ComfyGoneError, ComfyProcess
 from .exported_graph import NodeFacts
 from .interpolation import InterpolationModel
 from .interpolation_model import find_interpolation_model
+from .last_frame import find_last_frame
 from .long_video import find_long_video, segment_of
 from .lora_rows import blamed_on_request
 from .model_files.hashes import ModelHashes
@@ -114,7 +115,9 @@ class VideoJob:
         return await self._deliver(files, answer, self._deadline - time.monotonic())
 
     def _files(self, outputs: dict[str, Any]) -> Sequence[Video]:
-        return [find_video(outputs, self._settings.output_directory)]
+        folder = self._settings.output_directory
+        frame = find_last_frame(outputs, folder) if self._request.return_last_frame else None
+        return [find_video(outputs, folder), *([frame] if frame else [])]
 
     def _described(
         self, files: Sequence[Video], outputs: dict[str, Any], plan: Plan, warnings: list[str]

@@ -14,6 +14,7 @@ from ..contract.errors import JobError
 from ..contract.sizes import offered_size
 from ..contract.video_request import VideoRequest, field_range
 from .interpolation import INTERPOLATE, InterpolationModel, add_interpolation
+from .last_frame import add_last_frame
 from .long_video import add_long_video, frames_made
 from .lora_rows import LORAS, add_loras
 from .settings import Settings
@@ -132,6 +133,7 @@ def fill_plan(
     add_loras(graph, find_node(graph, SAMPLE), request.loras or ())
     add_long_video(graph, request, seed, *(find_node(graph, kind) for kind in (PREPARE, SAMPLE, SAVE)))
     add_upscaling(graph, find_node(graph, SAVE), request)
+    add_last_frame(graph, find_node(graph, SAVE), request, prefix)
     plan.warnings += add_interpolation(graph, find_node(graph, SAVE), request, interpolation_model)
     _check_budget(plan, request, settings)
 

@@ -83,3 +83,23 @@ def test_a_batch_is_refused(vae: comfy.sd.VAE) -> None:
     assert str(refused.value) == (
         "latent must be one video, [1, channels, frames, height, width]; got [2, 16, 3, 4, 4]."
     )
+
+
+def test_colours_are_brought_to_the_first_frame_where_that_is_asked_for(vae: comfy.sd.VAE) -> None:
+    picture = 0.3 + 0.3 * torch.rand(12, 16, 3, generator=torch.Generator().manual_seed(3))
+    darker = picture * torch.linspace(1, 0.96, 9).view(-1, 1, 1, 1)
+    clips = {"clip_0": darker, "clip_1": darker * 0.96}
+    output = JoinClips.execute(clips, 1, "drop", True, "first frame")
+    assert (output.args[0].mean(dim=(1, 2)) - picture.mean(dim=(0, 1))).abs().max() < 0.001
+    (report,) = output.ui["wan_relay"]
+    assert [len(report[name]) for name in ("gain", "end_gain", "end_offset")] == [1, 2, 2]
+    assert report["end_gain"][1][0] > report["end_gain"][0][0] > 1.05
+    before = JoinClips.execute(clips, 1, "drop", True)
+    assert (before.args[0][-1] - picture).mean() < -0.02
+    assert "end_gain" not in before.ui["wan_relay"][0]
+
+    latent = torch.randn(1, 16, 3, 4, 4, generator=torch.Generator().manual_seed(2)) * 0.1
+    added = add(vae, latent, match_colour=True, colour_reference="first frame").ui["wan_relay"][0]
+    assert ("end_gain" in added) != bool(added["warnings"])
+    with pytest.raises(InvalidInput, match="colour_reference must be one of clip before, first frame; got 'start'"):
+        add(vae, latent, colour_reference="start")

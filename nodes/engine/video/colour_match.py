@@ -32,9 +32,13 @@ class ColourChange(NamedTuple):
         """[..., 3] in 0..1, in the sRGB curve before and after."""
         if self.is_none:
             return frames
-        gain, offset = (torch.tensor(values, device=frames.device) for values in (self.gain, self.offset))
-        changed = (to_light(frames.float()) * gain + offset).clamp_(0.0, 1.0)
-        return from_light(changed).to(frames.dtype)
+        return changed(frames, torch.tensor(self.gain), torch.tensor(self.offset))
+
+
+def changed(frames: torch.Tensor, gain: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+    """[..., 3] in 0..1 with `gain` * light + `offset`, which broadcast to `frames`."""
+    gain, offset = (values.to(frames.device, torch.float32) for values in (gain, offset))
+    return from_light((to_light(frames.float()) * gain + offset).clamp_(0.0, 1.0)).to(frames.dtype)
 
 
 def match_colour(frames: torch.Tensor, target: torch.Tensor) -> ColourChange:

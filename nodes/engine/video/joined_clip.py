@@ -8,7 +8,7 @@ import torch
 
 from ...rules.errors import InvalidInput
 from .clip_file import AT_ONCE, ClipFile
-from .colour_match import ColourChange, match_colour
+from .colour_drift import CLIP_BEFORE, FIRST_FRAME, ColourRun, Light, check_colour_reference, colour_run
 from .video_file import check_images
 
 JOINS = ("drop", "cross-fade")
@@ -17,6 +17,7 @@ JOINS = ("drop", "cross-fade")
 class JoinedClip(NamedTuple):
     """What is joined so far: `num_frames` of `file`, then `tail` [overlap, H, W, 3], which the next clip repeats.
 
+    `first` is the light of the first frame, `colours` what was done to the colours of the clip that came last.
     Never changed: `followed_by` gives another one, which writes on in the same file. Where that goes on otherwise
     already (another last prompt, in a run before), it gets a copy.
     """
@@ -24,38 +25,52 @@ class JoinedClip(NamedTuple):
     file: ClipFile
     num_frames: int
     tail: torch.Tensor
+    first: Light
+    colours: ColourRun
 
     @classmethod
-    def of(cls, frames: torch.Tensor, overlap: int) -> JoinedClip:
-        """A first clip [N, H, W, 3]."""
+    def of(
+        cls, frames: torch.Tensor, overlap: int, matches_colour: bool = False, colour_reference: str = CLIP_BEFORE
+    ) -> JoinedClip:
+        """A first clip [N, H, W, 3]. Its colours change with colour_reference `first frame` alone."""
         _check(frames, overlap, "The first clip")
-        settled, tail = frames[: len(frames) - overlap], frames[len(frames) - overlap :].clone()
+        check_colour_reference(colour_reference)
+        first = Light.of(frames[0])
+        is_matched = matches_colour and colour_reference == FIRST_FRAME
+        colours = colour_run(frames, None, first) if is_matched else ColourRun()
         height, width, channels = frames.shape[1:]
         file = ClipFile((height, width, channels))
-        file.append(settled)
-        return cls(file, len(settled), tail)
+        num_settled = len(frames) - overlap
+        _append(file, frames[:num_settled], colours, 0)
+        return cls(file, num_settled, colours.apply(frames[num_settled:], num_settled).clone(), first, colours)
 
     def followed_by(
-        self, frames: torch.Tensor, join: str = "drop", matches_colour: bool = True
-    ) -> tuple[JoinedClip, ColourChange]:
+        self,
+        frames: torch.Tensor,
+        join: str = "drop",
+        matches_colour: bool = True,
+        colour_reference: str = CLIP_BEFORE,
+    ) -> JoinedClip:
         """With the clip `frames` [N, H, W, 3], whose first frames show what `tail` shows.
 
-        drop: those first frames are left out. cross-fade: they are blended, evenly from `tail` to `frames`. Raises
-        InvalidInput for another size, or for fewer than twice as many frames as are shared.
+        drop: those first frames are left out. cross-fade: they are blended, evenly from `tail` to `frames`.
+        colour_reference: `clip before` matches the shared frames, `first frame` takes a drift back too (see
+        colour_drift). Raises InvalidInput for another size, or for fewer than twice as many frames as are shared.
         """
         overlap = len(self.tail)
         _check(frames, overlap, "A clip")
         if frames.shape[1:] != self.tail.shape[1:]:
             sizes = ["x".join(map(str, (image.shape[2], image.shape[1]))) for image in (self.tail, frames)]
             raise InvalidInput(f"All clips must have one size; one of {sizes[0]} is followed by one of {sizes[1]}.")
-        change = match_colour(frames[:overlap], self.tail) if matches_colour and overlap else ColourChange()
+        check_colour_reference(colour_reference)
+        reference = self.first if colour_reference == FIRST_FRAME else None
+        colours = colour_run(frames, self.tail, reference) if matches_colour else ColourRun()
         file = self.file if self.file.num_frames == self.num_frames else self.file.copy(self.num_frames)
-        file.append(_seam(self.tail, change.apply(frames[:overlap]), join))
-        new = frames[overlap:]
-        settled, tail = new[: len(new) - overlap], change.apply(new[len(new) - overlap :])
-        for some in settled.split(AT_ONCE):
-            file.append(change.apply(some))
-        return JoinedClip(file, self.num_frames + overlap + len(settled), tail.clone()), change
+        file.append(_seam(self.tail, colours.apply(frames[:overlap], 0), join))
+        num_settled = len(frames) - overlap
+        _append(file, frames[overlap:num_settled], colours, overlap)
+        tail = colours.apply(frames[num_settled:], num_settled).clone()
+        return JoinedClip(file, self.num_frames + num_settled, tail, self.first, colours)
 
     def images(self) -> torch.Tensor:
         """All frames, with the tail: an IMAGE whose pages lie in a file."""
@@ -66,6 +81,12 @@ class JoinedClip(NamedTuple):
     @property
     def length(self) -> int:
         return self.num_frames + len(self.tail)
+
+
+def _append(file: ClipFile, frames: torch.Tensor, colours: ColourRun, index: int) -> None:
+    """A few at a time; the first of them is frame `index` of its clip."""
+    for start in range(0, len(frames), AT_ONCE):
+        file.append(colours.apply(frames[start : start + AT_ONCE], index + start))
 
 
 def _seam(before: torch.Tensor, after: torch.Tensor, join: str) -> torch.Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict
 
 import torch
 
 from ...rules.errors import InvalidInput
-from .colour_match import ColourChange
+from .colour_drift import CLIP_BEFORE
 from .joined_clip import JoinedClip
 
 
@@ -20,6 +20,8 @@ class SegmentReport(TypedDict):
     seconds: dict[str, float]
     gain: list[float]
     offset: list[float]
+    end_gain: NotRequired[list[float]]
+    end_offset: NotRequired[list[float]]
 
 
 class Decodes(Protocol):
@@ -50,24 +52,24 @@ def add_segment(
     overlap: int,
     join: str,
     matches_colour: bool,
-) -> tuple[LongClip, ColourChange]:
+    colour_reference: str = CLIP_BEFORE,
+) -> LongClip:
     """`previous` with one more segment. Raises InvalidInput for a latent of several videos, or of another size."""
     frames = decoded(latent, vae)
     told = _read(report)
     if previous is None:
-        joined, change = JoinedClip.of(frames, overlap), ColourChange()
+        joined = JoinedClip.of(frames, overlap, matches_colour, colour_reference)
     else:
-        joined, change = previous.joined.followed_by(frames, join, matches_colour)
+        joined = previous.joined.followed_by(frames, join, matches_colour, colour_reference)
     of_this: SegmentReport = {
         "length": len(frames),
         "seed": told.get("seed"),
         "seconds": told.get("seconds") or {},
-        "gain": [round(gain, 4) for gain in change.gain],
-        "offset": [round(offset, 4) for offset in change.offset],
+        **joined.colours.report,  # type: ignore[typeddict-item]
     }
     if previous is None:
-        return LongClip(joined, told, (of_this,)), change
-    return LongClip(joined, previous.first, (*previous.reports, of_this)), change
+        return LongClip(joined, told, (of_this,))
+    return LongClip(joined, previous.first, (*previous.reports, of_this))
 
 
 def decoded(latent: dict[str, Any], vae: Decodes) -> torch.Tensor:

@@ -35,7 +35,7 @@ def clips(num_clips: int, length: int, overlap: int) -> tuple[torch.Tensor, list
 def joined(parts: list[torch.Tensor], overlap: int, join: str = "drop", matches_colour: bool = True) -> torch.Tensor:
     clip = JoinedClip.of(parts[0], overlap)
     for part in parts[1:]:
-        clip, _ = clip.followed_by(part, join, matches_colour)
+        clip = clip.followed_by(part, join, matches_colour)
     return clip.images()
 
 
@@ -95,12 +95,12 @@ def test_light_and_back_is_the_same() -> None:
 
 def test_what_was_given_out_stays_when_a_clip_goes_on_in_two_ways() -> None:
     whole, (first, second, third) = clips(3, 9, 1)
-    start, _ = JoinedClip.of(first, 1).followed_by(second)
-    one, _ = start.followed_by(third)
+    start = JoinedClip.of(first, 1).followed_by(second)
+    one = start.followed_by(third)
     shown = one.images()
     kept = shown.clone()
-    other, _ = start.followed_by(torch.cat([third[:1], third[1:].flip(0)]))  # another last prompt, the same segments
-    again, _ = start.followed_by(third)
+    other = start.followed_by(torch.cat([third[:1], third[1:].flip(0)]))  # another last prompt, the same segments
+    again = start.followed_by(third)
     for clip, images in ((one, shown), (again, again.images())):
         torch.testing.assert_close(images, whole, rtol=0, atol=1e-5)
         assert clip.length == len(whole)
@@ -133,7 +133,7 @@ def test_twenty_clips_take_no_more_memory_than_two() -> None:
     clip_mb = part.numel() * 4 / 1e6
     clip, kept, after_two = JoinedClip.of(part, 1), [], 0.0
     for number in range(2, 21):
-        clip, _ = clip.followed_by(part.clone(), matches_colour=False)
+        clip = clip.followed_by(part.clone(), matches_colour=False)
         kept.append((clip, clip.tail))  # as ComfyUI's cache keeps what every node gave
         if number == 2:
             after_two = own_memory_mb()

@@ -261,6 +261,34 @@ def test_frames_in_between_backwards_and_loops(endpoint):
     assert endpoint.left_files() == []
 
 
+def test_segments_make_one_video_and_its_last_frame_goes_on(endpoint: Endpoint) -> None:
+    segments = [{"prompt": "pan left", "length": 9, "seed": 5}, {"prompt": "still", "length": 5}]
+    answer = endpoint.video(
+        prompt="pan left",
+        length=None,
+        segments=segments,
+        steps=4,
+        colour_reference="first frame",
+        return_last_frame=True,
+        crf=2,
+    )
+    assert frames_of(answer["video"])[:3] == (13, 64, 64)
+    assert [answer[name] for name in ("length", "width", "height", "seed")] == [13, 64, 64, 5]
+    told = answer["segments"]
+    assert [(one["prompt"], one["length"], one["seed"]) for one in told] == [("pan left", 9, 5), ("still", 5, 6)]
+    for expert in ("high_noise_s", "low_noise_s"):
+        assert all(one[expert] > 0 for one in told)
+        assert answer["timings"][expert] == pytest.approx(sum(one[expert] for one in told), abs=0.002)
+    with Image.open(io.BytesIO(base64.b64decode(answer["last_frame"]))) as picture:
+        assert (picture.format, picture.size, picture.info) == ("PNG", (64, 64), {})
+        last = np.asarray(picture, float)
+    shown = pictures_of(answer["video"])
+    assert np.abs(last - shown[-1]).mean() < min(3.0, np.abs(last - shown[0]).mean() / 2)
+    one_pass = endpoint.video(loop=True, steps=4, length=9, colour_reference="first frame")
+    assert (frames_of(one_pass["video"])[0], one_pass["loop"], len(one_pass["segments"])) == (8, True, 1)
+    assert endpoint.left_files() == []
+
+
 def test_an_operators_model_file_makes_the_frames_in_between(endpoint):
     """A RIFE file of random weights, by core's nodes in a ComfyUI that was started lean."""
     from wan_relay.tests.engine.video.interpolation_models import save_rife

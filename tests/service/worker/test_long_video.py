@@ -53,6 +53,41 @@ def test_the_long_workflow_has_its_own_node_and_interpolation_comes_after_it() -
     assert planned(workflow="wan22_i2v_long").value(PREPARE, "length") == 161
 
 
+def test_colours_are_brought_to_the_first_frame_where_that_is_asked_for() -> None:
+    whole = planned(length=161, colour_reference="First Frame")
+    told = [long_video(whole)[name] for name in ("colour_reference", "match_colour", "segment_length", "lengths")]
+    assert told == ["first frame", True, 257, ""]
+    assert frames_made(whole.graph, 161) == (161, 161)
+    assert long_video(planned(segments=SEGMENTS))["colour_reference"] == "clip before"
+    assert long_video(planned(segments=SEGMENTS, colour_reference="first frame"))["lengths"] == "81, 49, 81"
+    long = planned(workflow="wan22_i2v_long", colour_reference="first frame").graph
+    (node,) = [node["inputs"] for node in long.values() if node["class_type"] == "WanRelay_LongVideo"]
+    assert (node["colour_reference"], node["segment_length"]) == ("first frame", 81)
+    assert NODE_ID not in planned(colour_reference="clip before").graph
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        (
+            {"colour_reference": "first frame", "end_image_url": "https://example.com/b.png"},
+            "colour_reference first frame and end_image_url exclude each other: the video ends with the colours of its "
+            "end image",
+        ),
+        (
+            {"colour_reference": "first frame", "workflow": "wan22_t2v_4step", "image_url": None},
+            "colour_reference first frame needs a workflow that takes a start image, and wan22_t2v_4step takes none",
+        ),
+        ({"colour_reference": "start"}, "colour_reference"),
+        ({"return_last_frame": "perhaps"}, "return_last_frame"),
+    ],
+)
+def test_colours_that_have_no_reference_are_refused(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(JobError) as refused:
+        planned(**fields)
+    assert sentence in refused.value.sentence
+
+
 def test_the_limit_of_a_run_holds_for_a_pass_and_that_of_a_file_for_all() -> None:
     pixels = 528 * 768
 
