@@ -46,7 +46,7 @@ APP_INPUTS = {
 
 
 def lay_out(graph: dict[str, Any], name: str) -> dict[str, Any]:
-    """The same graph with its nodes in columns, a group around each column, the note under the shortest one, and a form for app mode."""
+    """The same graph in columns with a group around each, the note under the shortest one, and a form for app mode."""
     files = [value for node in graph["nodes"] for value in node.get("widgets_values", []) if value in DOWNLOADS]
     note_id = max(node["id"] for node in graph["nodes"]) + 1
     groups: list[dict[str, Any]] = []
