@@ -44,6 +44,9 @@ def read_graph_request(raw: dict[str, Any], settings: Settings) -> GraphRequest 
     if fields.is_series:
         named = "num_videos" if fields.seeds is None else "seeds"
         raise JobError("CONFLICT", f"{named} is for the bundled workflows; send a job for each seed of this one", named)
+    if fields.return_last_frame:
+        sentence = "return_last_frame is for the bundled workflows; this one answers with what its own nodes save"
+        raise JobError("CONFLICT", sentence, "return_last_frame")
     return GraphRequest(graph, name, fields, warnings)
 
 

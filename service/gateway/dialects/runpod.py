@@ -54,6 +54,7 @@ STATUS: dict[TaskState, str] = {
 }
 NO_GRAPHS = "workflow must be a bundled one's name here; a workflow of your own is for a worker's own RunPod endpoint"
 NO_SERIES = "several videos a job are for a worker's own RunPod endpoint; here a task is one video, so send one a seed"
+NO_LAST_FRAME = "return_last_frame is for a worker's own RunPod endpoint; here a task is one video and nothing else"
 NO_S3 = "s3Config is not taken here: a large video comes as video_url, from the gateway's own store"
 
 
@@ -97,6 +98,8 @@ def parse(body: dict[str, Any], endpoint: str, sync_wait_s: float | None = None)
     request, warnings = parse_request(raw)
     if request.is_series:
         raise JobError("INVALID_VALUE", NO_SERIES, "num_videos" if request.seeds is None else "seeds")
+    if request.return_last_frame:
+        raise JobError("INVALID_VALUE", NO_LAST_FRAME, "return_last_frame")
     policy = order.policy
     ttl_s = policy.ttl / 1000 if policy.ttl else TTL_S
     retention_s = RETENTION_S

@@ -182,8 +182,8 @@ def _object(request: Request, body: bytes) -> dict[str, Any]:
 
 
 def _file(output: Answer) -> Response | None:
-    """The file itself, or the way to it; None where the output is not one video."""
-    if "videos" in output:
+    """The file itself, or the way to it; None where the output is not one video alone."""
+    if output.keys() & {"videos", "last_frame", "last_frame_url"}:
         return None
     if (link := output.get("video_url")) is not None:
         return Response(status_code=303, headers={"Location": link})

@@ -13,9 +13,11 @@ from wan_relay.service.contract.video_request import VideoRequest, parse_request
 from wan_relay.service.media.bucket import Bucket, UploadFailed
 from wan_relay.service.worker import last_frame
 from wan_relay.service.worker.last_frame import NODE_ID, deliver_last_frame, find_last_frame
+from wan_relay.service.worker.load_balancer import http_face
 from wan_relay.service.worker.output_files import OutputFile
 from wan_relay.service.worker.settings import Settings
 from wan_relay.service.worker.workflow import SAVE, build_plan
+from wan_relay.tests.service.worker.conftest import Bench
 
 ANSWER = VideoAnswer(
     seed=1,
@@ -122,3 +124,18 @@ def test_the_workflow_saves_it_only_where_it_is_asked_for() -> None:
     node = plan.graph[NODE_ID]
     assert node["inputs"] == {"images": [plan.node_id(SAVE), 1], "filename_prefix": "own/video_last_frame"}
     assert NODE_ID not in build_plan(request(return_last_frame=False), 7, "a.png", None, "p", Settings()).graph
+
+
+def test_the_last_frame_of_another_workflow_is_refused(bench: Bench) -> None:
+    sentence = "return_last_frame is for the bundled workflows; this one answers with what its own nodes save"
+    [answer] = bench.answer(bench.graph_job(return_last_frame=True))
+    assert answer == {"error": f"CONFLICT: {sentence} (return_last_frame)"}
+
+
+def test_a_file_alone_is_no_answer_to_who_wants_the_last_frame_too() -> None:
+    output = {"video": "AAAA", "format": "video/mp4", "seed": 1}
+    answer = http_face._file(output)
+    assert answer is not None
+    assert answer.body == b"\0\0\0"
+    for more in ("last_frame", "last_frame_url", "videos"):
+        assert http_face._file(output | {more: "x"}) is None

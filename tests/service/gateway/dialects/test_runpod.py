@@ -172,6 +172,11 @@ def test_a_ping_is_no_job(raw: dict[str, Any]) -> None:
             for name, value in (("num_videos", 2), ("num_videos", 1))
         ),
         (
+            {"input": SEEDS_INPUT | {"return_last_frame": True}},
+            "INVALID_VALUE: return_last_frame is for a worker's own RunPod endpoint; here a task is one video and "
+            "nothing else (return_last_frame)",
+        ),
+        (
             {"input": SEEDS_INPUT, "s3Config": {"accessId": "s3cret", "accessSecret": "s3cret"}},
             "INVALID_VALUE: s3Config is not taken here: a large video comes as video_url, from the gateway's own store"
             " (s3Config)",
