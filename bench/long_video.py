@@ -135,7 +135,7 @@ def moved(frames: torch.Tensor, apart: int) -> np.ndarray:
 
 
 def around_joins(frames: torch.Tensor, step: int, apart: int) -> tuple[float, float]:
-    """How far the picture goes in `apart` frames: the mean where no join is among them, and where one is their middle."""
+    """How far the picture goes in `apart` frames: the mean where no join is among them, and where one is amid them."""
     seen = moved(frames, apart)
     joins = range(step, len(frames) - 1, step)
     has_none = [all(not start < join < start + apart for join in joins) for start in range(len(seen))]
