@@ -120,6 +120,7 @@ export function addPanel(node, name) {
   const widget = node.addDOMWidget(`wan_relay_${name}`, "wan_relay_panel", element, {
     serialize: false,
     hideOnZoom: false,
+    hideInPanel: true, // the editor's list of a node's values has no place for it
     margin: 6,
     getMinHeight: () => height,
     getMaxHeight: () => height,

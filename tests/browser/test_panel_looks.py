@@ -71,6 +71,20 @@ def test_a_template_opens_on_a_laptop_at_a_size_that_has_texts(editor: Any, name
         editor.page.set_viewport_size(usual)
 
 
+def test_the_editors_list_of_values_shows_values_alone(editor: Any) -> None:
+    editor.load(json.loads((ROOT / "workflows" / "wan22_i2v_4step.json").read_text()))
+    toggle = editor.page.locator("button[aria-label='Toggle properties panel']")
+    toggle.first.click()
+    try:
+        for kind, field in (("WanRelay_PrepareLatent", "sizing"), ("WanRelay_Sample", "switch_step")):
+            editor.run("app.canvas.deselectAll(); app.canvas.selectNode(find(argument)[0]);", kind)
+            editor.page.get_by_text(field, exact=True).first.wait_for()
+            assert editor.page.get_by_text("wan_relay_").count() == 0
+    finally:
+        editor.run("app.canvas.deselectAll();")
+        toggle.first.click()
+
+
 def over(front: list[int], back: list[float]) -> list[float]:
     alpha = front[3] / 255
     return [alpha * f + (1 - alpha) * b for f, b in zip(front[:3], back[:3], strict=True)]
