@@ -98,6 +98,7 @@ interface ComfyDomOptions {
   /** Whether the prompt sends the value. */
   serialize: boolean;
   hideOnZoom: boolean;
+  hideInPanel: boolean;
   margin: number;
   getMinHeight(): number;
   getMaxHeight(): number;
