@@ -110,7 +110,7 @@ def run_picture(editor: Editor) -> bytes:
     """Sample and Save Video after a run: the schedule, the preview, the seconds of each expert, the video."""
     editor.run("await app.extensionManager.setting.set('Comfy.Execution.PreviewMethod', 'latent2rgb');")
     editor.load(json.loads((ROOT / "workflows" / "wan22_i2v_4step.json").read_text()))
-    editor.set_widgets("WanRelay_PrepareLatent", {"width": 240, "height": 160, "length": 33})
+    editor.set_widgets("WanRelay_PrepareLatent", {"sizing": "fixed", "width": 240, "height": 160, "length": 33})
     editor.run("await app.queuePrompt(0, 1);")
     editor.wait("document.querySelector('video')?.videoWidth === 240", timeout_ms=300_000)
     editor.run("document.querySelector('video').removeAttribute('controls');")
