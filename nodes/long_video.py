@@ -145,7 +145,9 @@ class LongVideo(io.ComfyNode):
         own = nodes.get_node(cls.hidden.unique_id)["inputs"]
         clip = find_clip(own["latent"], nodes.get_node)
         _check_images(clip, recognise_wan_vae(vae).is_5b)
-        _check_end(clip, colour_reference)
+        check_colour_reference(colour_reference)
+        if match_colour and colour_reference == FIRST_FRAME:
+            _check_end(clip)
         plan = plan_long_video(
             0 if lengths.strip() else _number(clip, clip.prepare, "length"),
             segment_length,
@@ -185,11 +187,10 @@ def _check_images(clip: ClipGraph, is_5b: bool) -> None:
         )
 
 
-def _check_end(clip: ClipGraph, colour_reference: str) -> None:
-    check_colour_reference(colour_reference)
+def _check_end(clip: ClipGraph) -> None:
     given = clip.above[clip.prepare]["inputs"]
     start, end = (_source(clip, given.get(name)) for name in ("start_image", "end_image"))
-    if colour_reference == FIRST_FRAME and end not in (None, start):
+    if end not in (None, start):
         raise InvalidInput(
             "colour_reference must be clip before where Prepare Latent has an end image: the video ends with its "
             "colours."
@@ -197,7 +198,7 @@ def _check_end(clip: ClipGraph, colour_reference: str) -> None:
 
 
 def _source(clip: ClipGraph, link: Any) -> Any:
-    """What a link brings: two nodes that load one picture bring the same."""
+    """What a link brings: two nodes with the same inputs bring the same."""
     return {**clip.above[link[0]], "output": link[1]} if is_link(link) else None
 
 

@@ -156,7 +156,7 @@ class VideoRequest(BaseModel):
         "wan22_i2v_4step", description="which bundled workflow runs"
     )
     return_last_frame: Flag = Field(
-        False, description="the answer has the last frame as a PNG too, delivered as the video is: to go on from there"
+        False, description="the answer has the last frame as a PNG too, to go on from there"
     )
     delivery: Annotated[Literal["auto", "base64", "url"], BeforeValidator(lower_case)] = Field(
         "auto", description="auto: base64 if it fits, else the bucket; url: the bucket"

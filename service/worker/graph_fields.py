@@ -30,7 +30,7 @@ from .workflow import (
 )
 
 # Fields that say how the job is done, and are no node's.
-OF_THE_JOB = {"images", "workflow", "delivery", "shrink", "strict"}
+OF_THE_JOB = {"images", "workflow", "delivery", "shrink", "strict", "return_last_frame"}
 IMAGES = {"start_image": "Start image", "end_image": "End image"}
 _ONCE = (ENCODE, PREPARE, LOAD, SAMPLE, SAVE)
 _AT_MOST_ONCE = (OPENING, NAG, LORAS)

@@ -203,7 +203,7 @@ class Worker:
             upload_timeout_s = min(settings.upload_timeout_s, left_s / 3 if len(files) > 1 else left_s / 2)
             way = (request, room.share(), bucket, call.job_id, upload_timeout_s)
             frame = next((file for file in files[1:] if isinstance(file, OutputFile)), None)
-            told = await deliver(files[0], await deliver_last_frame(frame, answer, *way), *way)
+            told = await deliver_last_frame(frame, await deliver(files[0], answer, *way), *way)
             room.take(answer_size(told))
             return told
 

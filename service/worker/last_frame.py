@@ -13,12 +13,13 @@ from PIL import Image
 from ..contract.video_answer import VideoAnswer
 from ..contract.video_request import VideoRequest
 from ..media.bucket import Bucket, UploadFailed, upload_video
+from .delivery import answer_size
 from .output_files import OutputFile
 
 SAVE_IMAGE = "SaveImage"  # core's
 NODE_ID = "wan_relay_last_frame"
 LAST_FRAME_OUTPUT = 1  # of Save Video
-SHARE = 2  # of the answer's bytes the frame has at most 1 / SHARE: the rest is the video's
+WORDS = 300  # bytes that a warning beside the frame may take
 
 Graph = dict[str, dict[str, Any]]
 
@@ -43,7 +44,7 @@ def find_last_frame(outputs: dict[str, Any], output_directory: Path) -> OutputFi
         try:
             with Image.open(path) as picture:
                 pixels = picture.convert("RGB")
-        except OSError:
+        except Exception:  # Pillow has many for a damaged file
             continue
         plain = io.BytesIO()
         pixels.save(plain, "PNG")
@@ -60,9 +61,8 @@ async def deliver_last_frame(
     job_id: str,
     upload_timeout_s: float,
 ) -> VideoAnswer:
-    """The answer with the frame in it: base64, or by the bucket where the request or the size asks for that.
-
-    It never costs the video: a frame that cannot be delivered is a warning.
+    """The answer, which has its video, with the frame too: base64 in what that leaves of `budget` bytes of JSON, or by
+    the bucket where the request or the size asks for that. One that cannot be delivered is a warning.
     """
     if frame is None:
         return (
@@ -71,7 +71,7 @@ async def deliver_last_frame(
             else answer
         )
     encoded = base64.b64encode(frame.content).decode("ascii")
-    fits = len(encoded) <= budget // SHARE
+    fits = answer_size(answer.model_copy(update={"last_frame": encoded})) + WORDS <= budget
     wants_url = request.delivery == "url" or (request.delivery == "auto" and not fits)
     reason = "no bucket is configured on this worker" if wants_url else ""
     if wants_url and bucket is not None:

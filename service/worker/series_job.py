@@ -100,10 +100,12 @@ def one_answer(
         warnings.append(f"{len(answers)} of {count} videos were made, then: {error}")
     timings = first.timings.model_copy(update={"total_s": total_s})
     whole = first.model_copy(update={"videos": videos, "warnings": warnings, "timings": timings})
-    if (whole.video is None and whole.last_frame is None) or answer_size(whole) <= budget:
-        return whole
-    once = VideoAnswer(**{name: getattr(whole, name) for name in whole.model_fields_set - {"video", "last_frame"}})
-    return once.with_warning("the answer would be too large with the first video twice, so it is under videos alone")
+    for name, words in (("last_frame", "last frame"), ("video", "video")):
+        if getattr(whole, name) is not None and answer_size(whole) > budget:
+            whole = VideoAnswer(**{other: getattr(whole, other) for other in whole.model_fields_set - {name}})
+            sentence = f"the answer would be too large with the first {words} twice, so it is under videos alone"
+            whole = whole.with_warning(sentence)
+    return whole
 
 
 def _item(answer: VideoAnswer) -> SeriesVideo:

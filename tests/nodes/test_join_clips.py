@@ -98,8 +98,10 @@ def test_colours_are_brought_to_the_first_frame_where_that_is_asked_for(vae: com
     assert (before.args[0][-1] - picture).mean() < -0.02
     assert "end_gain" not in before.ui["wan_relay"][0]
 
-    latent = torch.randn(1, 16, 3, 4, 4, generator=torch.Generator().manual_seed(2)) * 0.1
+    off = JoinClips.execute(clips, 1, "drop", False, "first frame")
+    assert off.ui["wan_relay"][0]["warnings"] == ["colour_reference has no effect, because match_colour is off."]
+    latent = torch.randn(1, 16, 3, 4, 4, generator=torch.Generator().manual_seed(2)) * 0.02
     added = add(vae, latent, match_colour=True, colour_reference="first frame").ui["wan_relay"][0]
-    assert ("end_gain" in added) != bool(added["warnings"])
+    assert ("end_gain" in added, added["warnings"]) == (True, [])
     with pytest.raises(InvalidInput, match="colour_reference must be one of clip before, first frame; got 'start'"):
         add(vae, latent, colour_reference="start")

@@ -21,6 +21,7 @@ from .colour_match import FLAT, MAX_GAIN, MAX_OFFSET, ColourChange, changed, mat
 
 CLIP_BEFORE, FIRST_FRAME = "clip before", "first frame"
 COLOUR_REFERENCES = (CLIP_BEFORE, FIRST_FRAME)
+NOT_MATCHED = "colour_reference has no effect, because match_colour is off."
 OTHER_COLOURS = "The last frame has other colours than the first one, so those of its clip were not brought to them."
 
 
@@ -76,27 +77,30 @@ def colour_run(frames: torch.Tensor, tail: torch.Tensor | None, reference: Light
     """
     overlap = 0 if tail is None else len(tail)
     start = match_colour(frames[:overlap], tail) if tail is not None and overlap else ColourChange()
-    if reference is None or start.note or len(frames) < 2:
+    if reference is None or start.note:
         return ColourRun(start, note=start.note)
     if tail is not None and not overlap:
         start = brought_to(reference, frames[0])
+    if len(frames) < 2:
+        return ColourRun(start, note=start.note)
     end = brought_to(reference, frames[-1])
     if end.note:
         return ColourRun(start, note=end.note)
-    return ColourRun(start._replace(note=None), end, max(0, overlap - 1), len(frames) - 1)
+    return ColourRun(start, end, max(0, overlap - 1), len(frames) - 1, start.note)
 
 
 def brought_to(reference: Light, frame: torch.Tensor) -> ColourChange:
     """What gives `frame` [H, W, 3] the mean and standard deviation of `reference`.
 
-    None, and a note, where that takes a gain beyond MAX_GAIN or moves the mean by more than MAX_OFFSET: then the frame
-    shows something else, since a drift is less.
+    None, and a note, where that takes a gain beyond MAX_GAIN or moves the mean by more than MAX_OFFSET, or where one of
+    them is flat (black, say) and the other is not: then the frame shows something else, since a drift is less.
     """
     mean, deviation = Light.of(frame)
-    is_flat = (deviation < FLAT) | (reference.deviation < FLAT)
+    is_flat, should_be_flat = deviation < FLAT, reference.deviation < FLAT
     gain = torch.where(is_flat, 1.0, reference.deviation / deviation.clamp_min(1e-12))
     moved = (reference.mean - mean).abs().max()
-    if gain.max() > MAX_GAIN or gain.min() < 1 / MAX_GAIN or moved > MAX_OFFSET:
+    is_drift = gain.max() <= MAX_GAIN and gain.min() >= 1 / MAX_GAIN and moved <= MAX_OFFSET  # not so for NaN
+    if not is_drift or (is_flat != should_be_flat).any():
         return ColourChange(note=OTHER_COLOURS)
     return ColourChange(tuple(gain.tolist()), tuple((reference.mean - gain * mean).tolist()))
 

@@ -182,8 +182,9 @@ def _object(request: Request, body: bytes) -> dict[str, Any]:
 
 
 def _file(output: Answer) -> Response | None:
-    """The file itself, or the way to it; None where the output is not one video alone."""
-    if output.keys() & {"videos", "last_frame", "last_frame_url"}:
+    """The file itself, or the way to it; None where the output is not one video alone, or tells of a last frame."""
+    tells_of_frame = any("last_frame" in warning for warning in output.get("warnings") or ())
+    if tells_of_frame or output.keys() & {"videos", "last_frame", "last_frame_url"}:
         return None
     if (link := output.get("video_url")) is not None:
         return Response(status_code=303, headers={"Location": link})

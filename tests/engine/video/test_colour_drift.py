@@ -13,7 +13,7 @@ from wan_relay.nodes.engine.video.colour_drift import (
     brought_to,
     colour_run,
 )
-from wan_relay.nodes.engine.video.colour_match import from_light, to_light
+from wan_relay.nodes.engine.video.colour_match import ColourChange, from_light, to_light
 from wan_relay.nodes.engine.video.joined_clip import JoinedClip
 from wan_relay.nodes.rules.errors import InvalidInput
 
@@ -115,6 +115,22 @@ def test_a_flat_frame_is_only_moved() -> None:
     change = brought_to(Light.of(from_light(to_light(grey) + 0.01)), grey)
     assert change.gain == (1.0, 1.0, 1.0)
     assert change.offset == pytest.approx((0.01,) * 3, rel=1e-3)
+
+
+def test_a_fade_to_black_and_a_broken_frame_are_no_drift() -> None:
+    dim = from_light(to_light(picture()) * 0.05)
+    black = torch.zeros_like(dim)
+    broken = dim.clone()
+    broken[0, 0, 0] = float("nan")
+    for frame, reference in ((black, dim), (dim, black), (broken, dim)):
+        assert brought_to(Light.of(reference), frame) == ColourChange(note=OTHER_COLOURS)
+
+
+def test_clips_that_share_no_frame_and_begin_elsewhere_say_so() -> None:
+    light = Light.of(picture())
+    elsewhere = torch.cat([torch.ones(1, *picture().shape[-3:]) * 0.9, picture().expand(8, -1, -1, -1)])
+    for frames in (elsewhere, elsewhere[:1]):
+        assert colour_run(frames, picture()[:0], light).note == OTHER_COLOURS
 
 
 def test_another_reference_is_refused() -> None:

@@ -12,9 +12,11 @@ from wan_relay.service.contract.video_answer import Timings, VideoAnswer
 from wan_relay.service.contract.video_request import VideoRequest, parse_request
 from wan_relay.service.media.bucket import Bucket, UploadFailed
 from wan_relay.service.worker import last_frame
+from wan_relay.service.worker.delivery import answer_size
 from wan_relay.service.worker.last_frame import NODE_ID, deliver_last_frame, find_last_frame
 from wan_relay.service.worker.load_balancer import http_face
 from wan_relay.service.worker.output_files import OutputFile
+from wan_relay.service.worker.series_job import one_answer
 from wan_relay.service.worker.settings import Settings
 from wan_relay.service.worker.workflow import SAVE, build_plan
 from wan_relay.tests.service.worker.conftest import Bench
@@ -46,6 +48,9 @@ def delivered(
     return asyncio.run(deliver_last_frame(frame, ANSWER, request(**fields), budget, bucket, "job", 1))
 
 
+LEAST = answer_size(ANSWER.model_copy(update={"last_frame": "cHBw" * 100})) + last_frame.WORDS
+
+
 @pytest.fixture
 def uploads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     taken: list[tuple[Any, ...]] = []
@@ -61,10 +66,10 @@ def uploads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 
 def test_it_is_base64_where_it_fits_and_goes_to_the_bucket_else(uploads: list[tuple[Any, ...]]) -> None:
-    inline = delivered(800, BUCKET)
+    inline = delivered(LEAST, BUCKET)
     assert base64.b64decode(inline.last_frame or "") == FRAME.content
     assert (inline.last_frame_url, inline.warnings, uploads) == (None, [], [])
-    for there in (delivered(799, BUCKET), delivered(800, BUCKET, delivery="url")):
+    for there in (delivered(LEAST - 1, BUCKET), delivered(LEAST, BUCKET, delivery="url")):
         assert (there.last_frame, there.last_frame_url) == (None, "https://bucket.example/a.png")
     (key, content, mime_type), _ = uploads
     assert key.startswith("job/")
@@ -75,13 +80,13 @@ def test_it_is_base64_where_it_fits_and_goes_to_the_bucket_else(uploads: list[tu
 @pytest.mark.parametrize(
     ("bucket", "fields", "budget", "warning"),
     [
-        (None, {}, 799, "left out: no bucket is configured on this worker"),
-        (None, {"delivery": "base64"}, 799, "last_frame has 0.0 MB as base64 and was left out"),
-        (None, {"delivery": "url"}, 800, "last_frame came as base64: no bucket is configured on this worker"),
+        (None, {}, LEAST - 1, "left out: no bucket is configured on this worker"),
+        (None, {"delivery": "base64"}, LEAST - 1, "last_frame has 0.0 MB as base64 and was left out"),
+        (None, {"delivery": "url"}, LEAST, "last_frame came as base64: no bucket is configured on this worker"),
         (
             Bucket("https://b.example", "i", "s", "full"),
             {},
-            799,
+            LEAST - 1,
             "left out: the bucket did not take it: it answered 507",
         ),
     ],
@@ -96,8 +101,8 @@ def test_what_cannot_be_delivered_is_a_warning(
 
 
 def test_none_is_said_where_it_was_asked_for_alone() -> None:
-    assert delivered(800, frame=None).warnings == ["return_last_frame: ComfyUI saved no last frame"]
-    assert delivered(800, frame=None, return_last_frame=False) == ANSWER
+    assert delivered(LEAST, frame=None).warnings == ["return_last_frame: ComfyUI saved no last frame"]
+    assert delivered(LEAST, frame=None, return_last_frame=False) == ANSWER
 
 
 def test_the_picture_is_found_without_the_workflow_in_it(tmp_path: Path) -> None:
@@ -117,6 +122,10 @@ def test_the_picture_is_found_without_the_workflow_in_it(tmp_path: Path) -> None
     assert found(filename="b.png", subfolder="job") is None
     assert found(filename="outside.png", subfolder="..") is None
     assert find_last_frame({}, tmp_path) is None
+    content = bytearray((tmp_path / "output" / "job" / "a.png").read_bytes())
+    content[content.index(b"IDAT") + 1] = 0
+    (tmp_path / "output" / "broken.png").write_bytes(content)
+    assert found(filename="broken.png") is None
 
 
 def test_the_workflow_saves_it_only_where_it_is_asked_for() -> None:
@@ -137,5 +146,21 @@ def test_a_file_alone_is_no_answer_to_who_wants_the_last_frame_too() -> None:
     answer = http_face._file(output)
     assert answer is not None
     assert answer.body == b"\0\0\0"
-    for more in ("last_frame", "last_frame_url", "videos"):
-        assert http_face._file(output | {more: "x"}) is None
+    frames: list[dict[str, Any]] = [
+        {"last_frame": "x"},
+        {"last_frame_url": "x"},
+        {"warnings": ["last_frame was left out"]},
+    ]
+    for more in (*frames, {"videos": []}):
+        assert http_face._file(output | more) is None
+
+
+def test_a_series_lets_the_frame_go_before_the_video() -> None:
+    answer = ANSWER.model_copy(update={"video": "v" * 2000, "last_frame": "f" * 1000})
+    whole = answer_size(one_answer([1], [answer], None, 1.0, 100_000))
+    for budget, left in ((whole, (True, True)), (whole - 1, (True, False)), (whole - 2000, (False, False))):
+        told = one_answer([1], [answer], None, 1.0, budget)
+        assert (told.video is not None, told.last_frame is not None) == left
+        assert len(told.warnings) == 2 - sum(left)
+        assert told.videos is not None
+        assert (told.videos[0].video, told.videos[0].last_frame) == (answer.video, answer.last_frame)
