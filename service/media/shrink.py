@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import av
 
+from .usual_scheduling import usual_scheduling
+
 MIN_ROOM = 10_000
 TRIES = 5
 HALF_FULL, AIM = -1.0, -0.5  # doublings of bytes from a full room: what is enough, and what a new try aims at
@@ -122,6 +124,8 @@ def _encode(content: bytes, suffix: str, size: float, crf: float) -> bytes:
         context.codec_tag = codec.codec_tag  # Apple's players want the hvc1 that was there
         context.color_range, context.colorspace = codec.color_range, codec.colorspace
         context.color_primaries, context.color_trc = codec.color_primaries, codec.color_trc
+        with usual_scheduling():
+            context.open(strict=False)
         for frame in source.decode(video):
             frame.pict_type = av.video.frame.PictureType.NONE
             sink.mux(_lasting(stream.encode(frame), rate))

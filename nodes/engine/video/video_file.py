@@ -15,6 +15,7 @@ import torch
 from ...rules.errors import InvalidInput, VideoNotSaved
 from .colour import PlaneConverter
 from .sound import SoundTrack
+from .usual_scheduling import usual_scheduling
 from .video_format import VideoFormat, pixel_format
 
 BT709 = 1  # the same number in FFmpeg's lists of primaries, transfers and matrices
@@ -96,6 +97,8 @@ def _encode(
     if len(order) < 3:
         # x265 invents the first time stamp when fewer frames come than it reorders.
         video.codec_context.max_b_frames = 0
+    with usual_scheduling():
+        video.codec_context.open(strict=False)
     feed_sound = sound.add_to(container, spec.format.audio_encoder) if sound else lambda until_s: None
     with closing(frames_of(images, order, converter, video.pix_fmt)) as frames:
         for index, frame in enumerate(frames):

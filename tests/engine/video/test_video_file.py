@@ -1,5 +1,6 @@
 import ctypes
 import math
+import os
 import re
 import resource
 import subprocess
@@ -36,6 +37,19 @@ def drifting_ramps(num_frames: int = 9, width: int = WIDTH, height: int = HEIGHT
 def encode(path: Path, images: torch.Tensor, name: str = "mp4 h264", crf: int = 8, bit_depth: int = 8, fps=16, **more):
     encode_video(path, images, VideoSpec(video_format(name), frame_rate(fps), crf, bit_depth), **more)
     return path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads and their scheduling are listed by Linux alone")
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_encoder_makes_this_process_a_real_time_one(tmp_path: Path, name: str) -> None:
+    """SVT-AV1 does where root runs it; what is started later inherits that, and starves the machine."""
+    seen = set()
+
+    def look(_: int) -> None:
+        seen.update(os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task"))
+
+    encode(tmp_path / "clip", drifting_ramps(), name, on_frame=look)
+    assert seen == {os.SCHED_OTHER}
 
 
 @pytest.mark.parametrize("bit_depth", [8, 10])

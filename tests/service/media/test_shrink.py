@@ -1,6 +1,7 @@
 """service/media/shrink.py: real files of every codec that the workflows write, made small and read back."""
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import av
 import numpy as np
 import pytest
 from wan_relay.service.media.shrink import shrink_video
+from wan_relay.service.media.usual_scheduling import usual_scheduling
 
 ROOT = Path(__file__).resolve().parents[3]
 WRITERS = {
@@ -45,6 +47,8 @@ def make(codec: str, suffix: str, frames: Iterator[np.ndarray], width: int, heig
         stream.options = WRITERS[codec, suffix]
         if codec == "libx265":
             stream.codec_context.codec_tag = "hvc1"
+        with usual_scheduling():
+            stream.codec_context.open(strict=False)
         for frame in frames:
             sink.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         sink.mux(stream.encode(None))
@@ -72,6 +76,13 @@ def test_a_shrunk_file_keeps_its_frames_and_uses_half_of_the_room(codec, suffix,
     assert room / 2 <= len(small) <= room
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="threads and their scheduling are listed by Linux alone")
+def test_no_encoder_makes_the_worker_a_real_time_process() -> None:
+    large = make("libsvtav1", ".mp4", grainy_pan(320, 192, 9), 320, 192)
+    assert shrink_video(large, ".mp4", len(large) // 2)
+    assert {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")} == {os.SCHED_OTHER}
+
+
 def test_av1_of_more_frames_a_second_than_its_encoder_opens_for_keeps_their_times():
     def times(content: bytes) -> list[float]:
         with av.open(io.BytesIO(content)) as video:
@@ -88,6 +99,8 @@ def test_av1_of_more_frames_a_second_than_its_encoder_opens_for_keeps_their_time
         stream.width, stream.height, stream.pix_fmt = 224, 128, "yuv420p"
         stream.codec_context.time_base = stream.time_base = Fraction(1, 300)
         stream.options = WRITERS["libsvtav1", ".mp4"]
+        with usual_scheduling():
+            stream.codec_context.open(strict=False)
         for index, picture in enumerate(grainy_pan(224, 128, 9)):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, 300)
