@@ -43,7 +43,7 @@ def encode(path: Path, images: torch.Tensor, name: str = "mp4 h264", crf: int = 
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_encoder_makes_this_process_a_real_time_one(tmp_path: Path, name: str) -> None:
     """SVT-AV1 does where root runs it; what is started later inherits that, and starves the machine."""
-    seen = set()
+    seen: set[int] = set()
 
     def look(_: int) -> None:
         seen.update(os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task"))
