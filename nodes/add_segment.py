@@ -8,7 +8,7 @@ from typing import Any
 import comfy.utils
 from comfy_api.latest import io
 
-from .engine.video.colour_drift import CLIP_BEFORE, COLOUR_REFERENCES, FIRST_FRAME, NOT_MATCHED
+from .engine.video.colour_drift import CLIP_BEFORE, COLOUR_REFERENCES
 from .engine.video.joined_clip import JOINS
 from .engine.video.long_clip import LongClip, add_segment
 
@@ -95,8 +95,7 @@ class AddSegment(io.ComfyNode):
         clip = add_segment(latent, vae, report, previous, overlap, join, match_colour, colour_reference)
         cls._show_progress()
         images = clip.joined.images() if finish else clip.joined.file.frames(clip.joined.num_frames)
-        is_ignored = colour_reference == FIRST_FRAME and not match_colour
-        note = NOT_MATCHED if is_ignored else clip.joined.colours.note
+        note = clip.joined.colours.note
         details = {**clip.reports[-1], "segment": len(clip.reports), "warnings": [note] if note else []}
         outputs = (clip, clip.joined.tail, images, json.dumps(clip.report))
         return io.NodeOutput(*outputs, ui={"wan_relay": [details]})

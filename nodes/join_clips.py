@@ -7,7 +7,7 @@ from typing import Any
 import comfy.utils
 from comfy_api.latest import io
 
-from .engine.video.colour_drift import CLIP_BEFORE, COLOUR_REFERENCES, FIRST_FRAME, NOT_MATCHED, ColourRun
+from .engine.video.colour_drift import CLIP_BEFORE, COLOUR_REFERENCES, ColourRun
 from .engine.video.joined_clip import JOINS, JoinedClip
 
 MOST_CLIPS = 100
@@ -92,8 +92,6 @@ class JoinClips(io.ComfyNode):
             progress.update(1)
         details = {"length": joined.length, **_colour_report(changes)}
         details["warnings"] = list(dict.fromkeys(change.note for change in changes if change.note))
-        if colour_reference == FIRST_FRAME and not match_colour:
-            details["warnings"].append(NOT_MATCHED)
         return io.NodeOutput(joined.images(), ui={"wan_relay": [details]})
 
 

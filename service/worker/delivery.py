@@ -41,12 +41,9 @@ async def deliver(
         upload_error = "no bucket is configured on this worker"
     if wants_url and bucket is not None:
         try:
-            key = f"{time.strftime('%Y-%m-%d', time.gmtime())}/{job_id}/{uuid.uuid4().hex[:12]}{video.suffix}"
-            url = await upload_video(bucket, key, video.content, video.mime_type, upload_timeout_s)
-            return answer.model_copy(update={"video_url": url})
-        except Exception as error:
-            reason = str(error) if isinstance(error, UploadFailed) else type(error).__name__
-            upload_error = f"the bucket did not take the video: {reason}"
+            return answer.model_copy(update={"video_url": await upload(video, bucket, job_id, upload_timeout_s)})
+        except UploadFailed as error:
+            upload_error = f"the bucket did not take the video: {error}"
     if upload_error and fits:
         answer = answer.with_warning(f"{upload_error}, so it came as base64")
         fits = (inline_size := _inline_size(video.content, answer)) <= budget
@@ -61,6 +58,17 @@ async def deliver(
     if upload_error:
         raise JobError("UPLOAD_FAILED", f"{upload_error}, and {megabytes(inline_size)} is too large for the answer")
     raise too_large(inline_size, budget)
+
+
+async def upload(file: Video, bucket: Bucket, job_id: str, timeout_s: float) -> str:
+    """The link to it, under the day and the job. Raises UploadFailed, whatever went wrong."""
+    key = f"{time.strftime('%Y-%m-%d', time.gmtime())}/{job_id}/{uuid.uuid4().hex[:12]}{file.suffix}"
+    try:
+        return await upload_video(bucket, key, file.content, file.mime_type, timeout_s)
+    except UploadFailed:
+        raise
+    except Exception as error:
+        raise UploadFailed(type(error).__name__) from None
 
 
 def too_large(size: int, budget: int) -> JobError:

@@ -2,9 +2,6 @@
 
 import base64
 import io
-import os
-import time
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +9,9 @@ from PIL import Image
 
 from ..contract.video_answer import VideoAnswer
 from ..contract.video_request import VideoRequest
-from ..media.bucket import Bucket, UploadFailed, upload_video
-from .delivery import answer_size
-from .output_files import OutputFile
+from ..media.bucket import Bucket, UploadFailed
+from .delivery import answer_size, upload
+from .output_files import OutputFile, find_files
 
 SAVE_IMAGE = "SaveImage"  # core's
 NODE_ID = "wan_relay_last_frame"
@@ -36,20 +33,14 @@ def add_last_frame(graph: Graph, save: str, request: VideoRequest, prefix: str) 
 
 def find_last_frame(outputs: dict[str, Any], output_directory: Path) -> OutputFile | None:
     """Without the workflow that ComfyUI writes into its pictures; None where there is no picture that can be read."""
-    root = os.path.realpath(output_directory)
-    for item in (outputs.get(NODE_ID) or {}).get("images") or ():
-        path = os.path.realpath(os.path.join(root, str(item.get("subfolder") or ""), str(item.get("filename") or "")))
-        if os.path.commonpath((root, path)) != root:
-            continue
-        try:
-            with Image.open(path) as picture:
-                pixels = picture.convert("RGB")
-        except Exception:  # Pillow has many for a damaged file
-            continue
-        plain = io.BytesIO()
-        pixels.save(plain, "PNG")
-        return OutputFile(plain.getvalue(), ".png", {}, "last_frame.png")
-    return None
+    plain = io.BytesIO()
+    try:
+        [file] = find_files({NODE_ID: outputs.get(NODE_ID)}, output_directory)
+        with Image.open(io.BytesIO(file.content)) as picture:
+            picture.convert("RGB").save(plain, "PNG")
+    except Exception:  # none is there, or one of the many that Pillow has for a damaged file
+        return None
+    return OutputFile(plain.getvalue(), ".png", {}, "last_frame.png")
 
 
 async def deliver_last_frame(
@@ -76,11 +67,9 @@ async def deliver_last_frame(
     reason = "no bucket is configured on this worker" if wants_url else ""
     if wants_url and bucket is not None:
         try:
-            key = f"{time.strftime('%Y-%m-%d', time.gmtime())}/{job_id}/{uuid.uuid4().hex[:12]}{frame.suffix}"
-            url = await upload_video(bucket, key, frame.content, frame.mime_type, upload_timeout_s)
-            return answer.model_copy(update={"last_frame_url": url})
-        except Exception as error:
-            reason = f"the bucket did not take it: {error if isinstance(error, UploadFailed) else type(error).__name__}"
+            return answer.model_copy(update={"last_frame_url": await upload(frame, bucket, job_id, upload_timeout_s)})
+        except UploadFailed as error:
+            reason = f"the bucket did not take it: {error}"
     if fits:
         answer = answer.with_warning(f"last_frame came as base64: {reason}") if reason else answer
         return answer.model_copy(update={"last_frame": encoded})

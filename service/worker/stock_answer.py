@@ -7,16 +7,15 @@ ways of delivery.py, or not at all.
 import asyncio
 import base64
 import time
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from ..contract.errors import JobError
 from ..contract.graph_answer import GraphAnswer, OutputItem
 from ..contract.graph_request import GraphFields
-from ..media.bucket import Bucket, UploadFailed, upload_video
+from ..media.bucket import Bucket, UploadFailed
 from ..media.shrink import shrink_video
-from .delivery import answer_size, megabytes, re_encoded, too_large
+from .delivery import answer_size, megabytes, re_encoded, too_large, upload
 from .graph_answer import first_video
 from .output_files import OutputFile
 
@@ -68,13 +67,10 @@ async def _uploaded(
     deadline = time.monotonic() + timeout_s
     try:
         for file in files:
-            key = f"{time.strftime('%Y-%m-%d', time.gmtime())}/{job_id}/{uuid.uuid4().hex[:12]}{file.suffix}"
-            left_s = max(0.1, deadline - time.monotonic())
-            links.append(await upload_video(bucket, key, file.content, file.mime_type, left_s))
-    except Exception as error:
-        reason = str(error) if isinstance(error, UploadFailed) else type(error).__name__
+            links.append(await upload(file, bucket, job_id, max(0.1, deadline - time.monotonic())))
+    except UploadFailed as error:
         file = files[len(links)]
-        return links, f"the bucket did not take {'the video' if file.is_video else file.filename}: {reason}"
+        return links, f"the bucket did not take {'the video' if file.is_video else file.filename}: {error}"
     return links, None
 
 

@@ -8,7 +8,7 @@ import torch
 
 from ...rules.errors import InvalidInput
 from .clip_file import AT_ONCE, ClipFile
-from .colour_drift import CLIP_BEFORE, FIRST_FRAME, ColourRun, Light, check_colour_reference, colour_run
+from .colour_drift import CLIP_BEFORE, FIRST_FRAME, NOT_MATCHED, ColourRun, Light, check_colour_reference, colour_run
 from .video_file import check_images
 
 JOINS = ("drop", "cross-fade")
@@ -36,8 +36,8 @@ class JoinedClip(NamedTuple):
         _check(frames, overlap, "The first clip")
         check_colour_reference(colour_reference)
         first = Light.of(frames[0])
-        is_matched = matches_colour and colour_reference == FIRST_FRAME
-        colours = colour_run(frames, None, first) if is_matched else ColourRun()
+        reference = first if colour_reference == FIRST_FRAME else None
+        colours = colour_run(frames, None, reference) if matches_colour else _unmatched(colour_reference)
         height, width, channels = frames.shape[1:]
         file = ClipFile((height, width, channels))
         num_settled = len(frames) - overlap
@@ -64,7 +64,7 @@ class JoinedClip(NamedTuple):
             raise InvalidInput(f"All clips must have one size; one of {sizes[0]} is followed by one of {sizes[1]}.")
         check_colour_reference(colour_reference)
         reference = self.first if colour_reference == FIRST_FRAME else None
-        colours = colour_run(frames, self.tail, reference) if matches_colour else ColourRun()
+        colours = colour_run(frames, self.tail, reference) if matches_colour else _unmatched(colour_reference)
         file = self.file if self.file.num_frames == self.num_frames else self.file.copy(self.num_frames)
         file.append(_seam(self.tail, colours.apply(frames[:overlap], 0), join))
         num_settled = len(frames) - overlap
@@ -81,6 +81,10 @@ class JoinedClip(NamedTuple):
     @property
     def length(self) -> int:
         return self.num_frames + len(self.tail)
+
+
+def _unmatched(colour_reference: str) -> ColourRun:
+    return ColourRun(note=NOT_MATCHED if colour_reference == FIRST_FRAME else None)
 
 
 def _append(file: ClipFile, frames: torch.Tensor, colours: ColourRun, index: int) -> None:

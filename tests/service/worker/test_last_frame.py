@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 from wan_relay.service.contract.video_answer import Timings, VideoAnswer
 from wan_relay.service.contract.video_request import VideoRequest, parse_request
 from wan_relay.service.media.bucket import Bucket, UploadFailed
-from wan_relay.service.worker import last_frame
+from wan_relay.service.worker import delivery, last_frame
 from wan_relay.service.worker.delivery import answer_size
 from wan_relay.service.worker.last_frame import NODE_ID, deliver_last_frame, find_last_frame
 from wan_relay.service.worker.load_balancer import http_face
@@ -61,7 +61,7 @@ def uploads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         taken.append((key.partition("/")[2], content, mime_type))
         return "https://bucket.example/a.png"
 
-    monkeypatch.setattr(last_frame, "upload_video", upload)
+    monkeypatch.setattr(delivery, "upload_video", upload)
     return taken
 
 
@@ -113,7 +113,7 @@ def test_the_picture_is_found_without_the_workflow_in_it(tmp_path: Path) -> None
     Image.new("RGB", (4, 2)).save(tmp_path / "outside.png")
 
     def found(**item: str) -> OutputFile | None:
-        return find_last_frame({NODE_ID: {"images": [item]}}, tmp_path / "output")
+        return find_last_frame({NODE_ID: {"images": [{"type": "output", **item}]}}, tmp_path / "output")
 
     frame = found(filename="a.png", subfolder="job")
     assert frame is not None
