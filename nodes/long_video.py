@@ -12,6 +12,7 @@ from .engine.frames.wan_vae import recognise_wan_vae
 from .engine.video.colour_drift import CLIP_BEFORE, COLOUR_REFERENCES, FIRST_FRAME, check_colour_reference
 from .engine.video.joined_clip import JOINS
 from .rules.errors import InvalidInput
+from .rules.long_video.lora_tags import take_tags
 from .rules.long_video.segment_graph import (
     IMAGES_OUTPUT,
     REPORT_OUTPUT,
@@ -21,7 +22,14 @@ from .rules.long_video.segment_graph import (
     is_link,
     segment_graph,
 )
-from .rules.long_video.segment_plan import MAX_SEED, LongVideoPlan, plan_long_video, prompt_lines, whole_numbers
+from .rules.long_video.segment_plan import (
+    MAX_SEED,
+    LongVideoPlan,
+    Segment,
+    plan_long_video,
+    prompt_lines,
+    whole_numbers,
+)
 
 LONGEST_SEGMENT = 257
 
@@ -54,7 +62,8 @@ class LongVideo(io.ComfyNode):
                     multiline=True,
                     default="",
                     tooltip="One prompt a line, one line a segment; the last one goes on. Empty: the prompt of Encode "
-                    "Prompts in all of them.",
+                    "Prompts in all of them. <lora:name:0.8> sets the strength of a LoRA of Apply LoRA Pair for its "
+                    "segment.",
                 ),
                 io.Int.Input(
                     "segment_length",
@@ -118,9 +127,13 @@ class LongVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, seeds: str | None = None, lengths: str | None = None) -> bool | str:
-        """Refuses what is no list of numbers at queue time. None is a value that a link brings later."""
+    def validate_inputs(
+        cls, prompts: str | None = None, seeds: str | None = None, lengths: str | None = None
+    ) -> bool | str:
+        """Refuses lists and LoRA tags that cannot be read at queue time. None is a value that a link brings later."""
         try:
+            for prompt in prompt_lines(prompts or ""):
+                take_tags(prompt)
             whole_numbers("seeds", seeds or "", MAX_SEED)
             whole_numbers("lengths", lengths or "", LONGEST_SEGMENT)
         except InvalidInput as error:
@@ -173,10 +186,16 @@ def long_video_report(plan: LongVideoPlan) -> dict[str, Any]:
     return {
         "length": plan.num_frames,
         "overlap": plan.overlap,
-        "segments": [segment._asdict() for segment in plan.segments],
+        "segments": [_reported(segment) for segment in plan.segments],
         "attention_ratio": round(plan.attention_ratio, 3),
         "warnings": list(plan.warnings),
     }
+
+
+def _reported(segment: Segment) -> dict[str, Any]:
+    values = segment._asdict()
+    loras = [tag._asdict() for tag in values.pop("loras")]
+    return values | ({"loras": loras} if loras else {})
 
 
 def _check_images(clip: ClipGraph, is_5b: bool) -> None:

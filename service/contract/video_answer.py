@@ -52,6 +52,16 @@ class SeriesVideo(BaseModel):
     )
 
 
+class SegmentLora(BaseModel):
+    """Of a tag `<lora:name:strength>` in a segment's prompt."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    high_noise_strength: float
+    low_noise_strength: float
+
+
 class SegmentUse(BaseModel):
     """One segment of a long video."""
 
@@ -60,6 +70,9 @@ class SegmentUse(BaseModel):
     prompt: str | None = Field(None, description="its own, where it had one")
     length: int = Field(description="its frames, with the one that it shares with the segment before")
     seed: int = Field(description="the seed that was used")
+    loras: list[SegmentLora] | None = Field(
+        None, description="of the tags in its prompt: `name`, `high_noise_strength` and `low_noise_strength`"
+    )
     opening_s: float | None = Field(None, description="seconds of sampling with the opening leg")
     high_noise_s: float | None = Field(None, description="seconds of sampling with the high-noise expert")
     low_noise_s: float | None = Field(None, description="seconds of sampling with the low-noise expert")

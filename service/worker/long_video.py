@@ -80,8 +80,8 @@ def segments_used(outputs: dict[str, Any], long_video: str) -> list[SegmentUse]:
     for number, segment in enumerate(planned, 1):
         seconds = node_report(outputs, in_segment(long_video, number, "segment")).get("seconds") or {}
         of_experts = {f"{name}_s": value for name, value in seconds.items() if f"{name}_s" in SegmentUse.model_fields}
-        prompt = {"prompt": segment["prompt"]} if segment.get("prompt") is not None else {}
-        used.append(SegmentUse(length=segment["length"], seed=segment["seed"], **prompt, **of_experts))
+        of_prompt = {key: segment[key] for key in ("prompt", "loras") if segment.get(key) is not None}
+        used.append(SegmentUse(length=segment["length"], seed=segment["seed"], **of_prompt, **of_experts))
     return used
 
 

@@ -109,6 +109,47 @@ def test_another_last_prompt_makes_the_last_segment_alone(comfy_server: Any, ima
     assert not set(again.executed) & (names_of(1) | names_of(2) | names_of(3))
 
 
+def with_loras(workflow: dict[str, Any], **strengths: float) -> dict[str, Any]:
+    pair = {f"{slot}_lora": f"toy_wan2.2_i2v_{slot}_4step_lora.safetensors" for slot in ("high_noise", "low_noise")}
+    experts = {"high_noise": ["2", 0], "low_noise": ["2", 1]}
+    values = {"high_noise_strength": 1.0, "low_noise_strength": 1.0} | strengths
+    workflow["lora"] = {"class_type": "WanRelay_ApplyLoraPair", "inputs": experts | pair | values}
+    inputs_of(workflow, "WanRelay_LoadExperts").update({slot: f"toy_wan2.2_i2v_{slot}.safetensors" for slot in experts})
+    inputs_of(workflow, "WanRelay_Sample").update({slot: ["lora", number] for number, slot in enumerate(experts)})
+    return workflow
+
+
+def test_a_segment_has_the_lora_strengths_of_its_prompt(comfy_server: Any, image: str) -> None:
+    strength = round(random.uniform(0.2, 0.8), 9)  # that no run before had
+    tag = f"<lora:high_noise_4step_lora:{strength}:0>"
+    workflow = with_loras(three_segments(image, prompts=f"pan left {tag}\nzoom in\npan left {tag}"))
+    heard, entry = run(comfy_server, workflow)
+    loras = [f"{LONG}.0.0.{number}.lora" for number in (1, 2, 3)]
+    assert set(loras[:2]) <= set(heard.executed)
+    assert loras[2] not in heard.executed, "the third segment has the models of the first"
+    used = [entry["outputs"][name]["wan_relay"][0]["pairs"][0] for name in loras[:2]]
+    assert [[row[slot]["strength"] for slot in ("high_noise", "low_noise")] for row in used] == [[strength, 0], [1, 1]]
+    planned = entry["outputs"][LONG]["wan_relay"][0]["segments"]
+    set_so = {"name": "high_noise_4step_lora", "high_noise_strength": strength, "low_noise_strength": 0}
+    assert planned[0] == {"length": 5, "seed": 5, "prompt": "pan left", "loras": [set_so]}
+    assert planned[1] == {"length": 5, "seed": 6, "prompt": "zoom in"}
+
+    typed_in = with_loras(three_segments(image, prompts="pan left", segment_length=13, lengths="5"))
+    typed_in["lora"]["inputs"] |= {"high_noise_strength": strength, "low_noise_strength": 0.0}
+    tagged = with_loras(three_segments(image, prompts=f"pan left {tag}", lengths="5"))
+    own, by_tag, without = (
+        frames_of(comfy_server, run(comfy_server, graph)[1])
+        for graph in (typed_in, tagged, with_loras(three_segments(image, prompts="pan left", lengths="5")))
+    )
+    assert (own == by_tag).all()
+    assert (own != without).any(), "the strengths show in the picture"
+
+
+def frames_of(server: Any, entry: dict[str, Any]) -> Any:
+    (item,) = entry["outputs"]["8"]["images"]
+    return read_images(server.base / "output" / item["subfolder"] / item["filename"])
+
+
 def test_after_a_cancel_the_finished_segments_are_there(comfy_server: Any, image: str) -> None:
     workflow = three_segments(image, seeds=new_seeds())
     _, entry = run(comfy_server, workflow, stop_at=f"{LONG}.0.0.2.{SAMPLE}")

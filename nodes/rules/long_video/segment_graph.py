@@ -1,14 +1,15 @@
 """From the graph that makes one clip to the graph that makes a clip of each segment.
 
-What a segment changes is a prompt, a seed, a length and the images. Those nodes, and all between them and the sampler,
-are copied for each segment; models, LoRAs and VAE stay the one that is there. The copies' names depend on the segment's
-number alone, so that ComfyUI finds what an earlier run has made.
+What a segment changes is a prompt, a seed, a length, the images and, where its prompt says so, LoRA strengths. Those
+nodes, and all between them and the sampler, are copied for each segment; models and VAE stay the one that is there. The
+copies' names depend on the segment's number alone, so that ComfyUI finds what an earlier run has made.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import InvalidInput
+from .lora_tags import strength_inputs
 from .segment_plan import LongVideoPlan, Segment
 
 Node = Mapping[str, Any]
@@ -56,7 +57,9 @@ def segment_graph(
     """
     graph: Graph = {}
     added: list[str] = []
-    copied = _copied(clip, has_prompts=plan.segments[0].prompt is not None)
+    strengths = [strength_inputs(clip.above, segment.loras) for segment in plan.segments]
+    has_prompts = any(segment.prompt is not None for segment in plan.segments)
+    copied = _copied(clip, has_prompts, {name for of_segment in strengths for name in of_segment})
     for index, segment in enumerate(plan.segments):
         names = {name: f"{prefix}{index + 1}.{name}" for name in copied}
         for name in copied:
@@ -68,6 +71,8 @@ def segment_graph(
                 "override_display_id": name,  # the editor shows its progress and its report there
             }
         _set_values(graph, names, clip, segment)
+        for name, values in strengths[index].items():
+            graph[names[name]]["inputs"] |= values
         prepare = graph[names[clip.prepare]]["inputs"]
         is_last = index == len(plan.segments) - 1
         if index:
@@ -120,9 +125,9 @@ def _set_values(graph: Graph, names: Mapping[str, str], clip: ClipGraph, segment
     encode["inputs"][PROMPT_INPUTS[encode["class_type"]]] = segment.prompt
 
 
-def _copied(clip: ClipGraph, has_prompts: bool) -> list[str]:
+def _copied(clip: ClipGraph, has_prompts: bool, with_strengths: set[str]) -> list[str]:
     """The nodes that differ from segment to segment, and those that depend on one of them."""
-    roots = {clip.prepare, clip.seed} | ({clip.prompt} if has_prompts and clip.prompt else set())
+    roots = {clip.prepare, clip.seed} | ({clip.prompt} if has_prompts and clip.prompt else set()) | with_strengths
     differs: dict[str, bool] = {}
 
     def depends(name: str) -> bool:

@@ -10,17 +10,22 @@ from typing import NamedTuple
 
 from ..errors import InvalidInput
 from ..frames.frame_count import FRAMES_PER_LATENT, latent_frames, snap_length
+from .lora_tags import LoraTag, take_tags
 
 MAX_SEGMENTS = 100
 MAX_SEED = 2**64 - 1
 
 
 class Segment(NamedTuple):
-    """One pass of the model: `length` = 4n+1 frames with the overlap; prompt None keeps the workflow's own."""
+    """One pass of the model: `length` = 4n+1 frames with the overlap; prompt None keeps the workflow's own.
+
+    `loras` are the strengths that differ from the workflow's own.
+    """
 
     length: int
     seed: int
     prompt: str | None
+    loras: tuple[LoraTag, ...] = ()
 
 
 class LongVideoPlan(NamedTuple):
@@ -55,7 +60,8 @@ def plan_long_video(
 
     As few segments as that takes, or as many as there are prompts or seeds, all as long as each other to 4 frames.
     With `lengths` they are what is said there, and `length` does not count. The last prompt goes on where there are
-    fewer than segments; a segment without a seed of its own takes the one before plus 1.
+    fewer than segments; a segment without a seed of its own takes the one before plus 1. Tags of LoRAs are taken out
+    of the prompts (see lora_tags); a prompt of tags alone keeps the workflow's own words.
     Raises InvalidInput.
     """
     warnings: list[str] = []
@@ -74,7 +80,12 @@ def plan_long_video(
         if frames != snapped
     ]
     _check_lengths(made, shared)
-    segments = tuple(map(Segment, made, _seeds(seed, seeds, len(made)), _prompts(prompts, len(made))))
+    segments = tuple(
+        Segment(frames, own_seed, prompt or None, tags)
+        for frames, own_seed, (prompt, tags) in zip(
+            made, _seeds(seed, seeds, len(made)), _prompts(prompts, len(made)), strict=True
+        )
+    )
     plan = LongVideoPlan(segments, shared, ())
     if not lengths and plan.num_frames != length:
         warnings.append(f"length {length} is not of the form 4n+1; {plan.num_frames} frames are made.")
@@ -114,9 +125,9 @@ def _check_count(name: str, given: int, segments: int) -> None:
         raise InvalidInput(f"{name} must be at most as many as lengths, which are {segments}; got {given}.")
 
 
-def _prompts(prompts: Sequence[str], count: int) -> list[str | None]:
-    last = prompts[-1] if prompts else None
-    return [*prompts, *[last] * (count - len(prompts))]
+def _prompts(prompts: Sequence[str], count: int) -> list[tuple[str, tuple[LoraTag, ...]]]:
+    read = [take_tags(prompt) for prompt in prompts] or [("", ())]
+    return [*read, *read[-1:] * (count - len(read))]
 
 
 def _seeds(seed: int, seeds: Sequence[int], count: int) -> list[int]:

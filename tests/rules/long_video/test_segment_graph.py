@@ -71,6 +71,24 @@ def test_prompts_copy_their_encoder_and_what_hangs_on_it() -> None:
     assert not any(".2.2" in name or ".2.4" in name for name in graph), "neither experts nor VAE are copied"
 
 
+def test_strengths_in_a_prompt_copy_the_loras_and_what_hangs_on_them() -> None:
+    workflow = bundled("wan22_i2v_4step_lora")
+    loras = node(workflow, "WanRelay_ApplyLoraPair")
+    sample = node(workflow, "WanRelay_Sample")
+    encode = node(workflow, "WanRelay_EncodePrompts")
+    graph = expanded(workflow, prompts=["<lora:4steps_lora_v1_high:0.5:0>", "a"])
+    own = workflow[loras]["inputs"]
+    assert graph[f"9.0.0.1.{loras}"]["inputs"] == {**own, "high_noise_strength": 0.5, "low_noise_strength": 0.0}
+    assert graph[f"9.0.0.2.{loras}"]["inputs"] == own
+    for number in (1, 2):
+        of_sample = graph[f"9.0.0.{number}.{sample}"]["inputs"]
+        assert [of_sample["high_noise"], of_sample["low_noise"]] == [
+            [f"9.0.0.{number}.{loras}", slot] for slot in (0, 1)
+        ]
+    own_prompt = workflow[encode]["inputs"]["prompt"]
+    assert [graph[f"9.0.0.{number}.{encode}"]["inputs"]["prompt"] for number in (1, 2)] == [own_prompt, "a"]
+
+
 def test_only_the_last_segment_has_the_end_image() -> None:
     workflow = bundled("wan22_flf2v_4step")
     graph, prepare = expanded(workflow), node(workflow, "WanRelay_PrepareLatent")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from wan_relay.nodes.rules.errors import InvalidInput
+from wan_relay.nodes.rules.long_video.lora_tags import LoraTag
 from wan_relay.nodes.rules.long_video.segment_plan import (
     LongVideoPlan,
     Segment,
@@ -66,6 +67,12 @@ def test_lengths_that_are_said_count_and_the_rest_does_not() -> None:
     made = plan(999, 9, lengths=[81, 49], prompts=["a"])
     assert made.segments == (Segment(81, 7, "a"), Segment(49, 8, "a"))
     assert (made.num_frames, made.warnings) == (129, ())
+
+
+def test_loras_of_a_prompt_go_on_with_it() -> None:
+    made = plan(241, prompts=["a", "<lora:pan:0.5> b"])
+    pan = (LoraTag("pan", 0.5, 0.5),)
+    assert made.segments == (Segment(81, 7, "a"), Segment(81, 8, "b", pan), Segment(81, 9, "b", pan))
 
 
 def test_what_is_snapped_is_said() -> None:

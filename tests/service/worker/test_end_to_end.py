@@ -284,6 +284,16 @@ def test_segments_make_one_video_and_its_last_frame_goes_on(endpoint: Endpoint) 
         last = np.asarray(picture, float)
     shown = pictures_of(answer["video"])
     assert np.abs(last - shown[-1]).mean() < min(3.0, np.abs(last - shown[0]).mean() / 2)
+    tag = "<lora:high_noise_4step_lora:0.5:0>"
+    with_lora = endpoint.video(length=None, segments=[{"prompt": f"pan left {tag}", "length": 5}], loras=[TOY_LORAS])
+    (only,) = with_lora["segments"]
+    assert only["prompt"] == "pan left"
+    assert only["loras"] == [{"name": "high_noise_4step_lora", "high_noise_strength": 0.5, "low_noise_strength": 0.0}]
+    refused = endpoint.error(length=None, segments=[{"prompt": "pan <lora:gone:1>", "length": 5}], loras=[TOY_LORAS])
+    assert refused == (
+        "INVALID_VALUE: prompts: <lora:gone> fits no row that is on of Apply LoRA Pair; there are "
+        "toy_wan2.2_i2v_high_noise_4step_lora and toy_wan2.2_i2v_low_noise_4step_lora (node Long Video)"
+    )
     one_pass = endpoint.video(loop=True, steps=4, length=9, colour_reference="first frame")
     assert (frames_of(one_pass["video"])[0], one_pass["loop"], len(one_pass["segments"])) == (8, True, 1)
     assert endpoint.left_files() == []

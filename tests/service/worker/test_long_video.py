@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from wan_relay.service.contract.errors import JobError
-from wan_relay.service.contract.video_answer import SegmentUse
+from wan_relay.service.contract.video_answer import SegmentLora, SegmentUse
 from wan_relay.service.contract.video_request import parse_request
 from wan_relay.service.worker.long_video import NODE_ID, frames_made, segment_of
 from wan_relay.service.worker.result import describe_video
@@ -114,7 +114,8 @@ def test_the_answer_has_seed_and_seconds_of_each_segment() -> None:
     request, _ = parse_request({"image_url": "https://example.com/a.png", "segments": SEGMENTS[:2]})
     plan = build_plan(request, 7, "a.png", None, "prefix", Settings())
     sample, prepare = plan.node_id(SAMPLE), plan.node_id(PREPARE)
-    made = [{"length": 81, "seed": 7, "prompt": "a"}, {"length": 49, "seed": 3, "prompt": "b"}]
+    pan = {"name": "pan", "high_noise_strength": 0.5, "low_noise_strength": 0.0}
+    made = [{"length": 81, "seed": 7, "prompt": "a"}, {"length": 49, "seed": 3, "prompt": "b", "loras": [pan]}]
     outputs = {
         NODE_ID: {"wan_relay": [{"segments": made, "warnings": ["overlap was snapped."]}]},
         f"{NODE_ID}.0.0.1.{sample}": {"wan_relay": [{"seed": 7, "steps": 4, "warnings": ["slow"]}]},
@@ -128,7 +129,7 @@ def test_the_answer_has_seed_and_seconds_of_each_segment() -> None:
     answer = describe_video(video, outputs, plan, request)
     assert answer.segments == [
         SegmentUse(prompt="a", length=81, seed=7, high_noise_s=1.5, low_noise_s=1),
-        SegmentUse(prompt="b", length=49, seed=3, high_noise_s=1.5, low_noise_s=2),
+        SegmentUse(prompt="b", length=49, seed=3, loras=[SegmentLora(**pan)], high_noise_s=1.5, low_noise_s=2),
     ]
     assert (answer.seed, answer.length, answer.steps) == (7, 129, 4)
     assert (answer.timings.high_noise_s, answer.timings.low_noise_s) == (3.0, 3.0)
