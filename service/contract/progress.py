@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from .video_answer import SeriesVideo
 
 Expert = Literal["opening", "high_noise", "low_noise"]
-Stage = Literal["downloading", "waiting", "loading", "sampling", "decoding", "saving"]
-AFTER_SAMPLING = ("decoding", "saving")
+Stage = Literal["downloading", "waiting", "loading", "sampling", "decoding", "upscaling", "interpolating", "saving"]
+AFTER_SAMPLING = ("decoding", "upscaling", "interpolating", "saving")
 
 
 class Progress(BaseModel):
@@ -20,7 +20,8 @@ class Progress(BaseModel):
     stage: Stage = Field(
         default="sampling",
         description="what is being done: `downloading` (LoRAs), `waiting` (for ComfyUI), `loading` (models, "
-        "pictures, prompts), `sampling`, `decoding` (of the latent, and its encoding as a video), `saving`",
+        "pictures, prompts), `sampling`, `decoding` (of the latent, and its encoding as a video), `upscaling` and "
+        "`interpolating` (of the frames, where that was asked for), `saving`",
     )
     step: int = Field(description="steps done")
     steps: int = Field(description="steps in all, 0 until they are known")

@@ -12,6 +12,8 @@ _BEGINS: dict[Stage, str] = {
     "waiting": "waiting for ComfyUI",
     "loading": "ComfyUI is ready",
     "decoding": "decoding the frames",
+    "upscaling": "making the frames larger",
+    "interpolating": "making the frames in between",
     "saving": "saving the video",
 }
 _EXPERTS = {

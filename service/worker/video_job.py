@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from ..contract.errors import JobError
+from ..contract.progress import Stage
 from ..contract.video_answer import ModelUse, VideoAnswer
 from ..contract.video_request import VideoRequest
 from ..media.images import load_image
@@ -17,7 +18,7 @@ from ..media.plain_image import PlainImage
 from .comfyui.client import OnProgress, Run, class_facts, free_memory, planned_switch, upload
 from .comfyui.process import ComfyGoneError, ComfyProcess
 from .exported_graph import NodeFacts
-from .interpolation import InterpolationModel
+from .interpolation import INTERPOLATE, InterpolationModel
 from .interpolation_model import find_interpolation_model
 from .last_frame import find_last_frame
 from .long_video import find_long_video, segment_of
@@ -32,6 +33,7 @@ from .saved_video import Video, find_video
 from .settings import Settings
 from .upscale_model import with_upscale_model
 from .upscaling import MODEL_LOADER as UPSCALE_LOADER
+from .upscaling import UPSCALE
 from .url_loras.access import refuse_hosts
 from .url_loras.cache import LoraCache
 from .url_loras.job_loras import JobLoras
@@ -42,6 +44,7 @@ Images = tuple[PlainImage | None, PlainImage | None]
 # (files, answer without them, seconds that are left of the job) -> the answer as it goes out. Raises JobError.
 # The files of a bundled workflow are one video.
 Deliver = Callable[[Sequence[Video], VideoAnswer, float], Awaitable[VideoAnswer]]
+AFTER_SAMPLER: dict[Any, Stage] = {UPSCALE: "upscaling", INTERPOLATE: "interpolating"}
 
 
 class VideoJob:
@@ -217,11 +220,17 @@ class VideoJob:
         opening_steps, switch_step = plan.opening_steps, await self._switch_step(plan)
         long_video, num_segments = find_long_video(plan.graph), 1
 
+        after: str | None = None  # the last node behind the sampler that said anything
+
         def on_progress(node_id: str, step: int, steps: int) -> None:
-            nonlocal num_segments
+            nonlocal num_segments, after
             if node_id == long_video:
                 num_segments = max(1, steps)  # it tells of segments before the first of them begins
                 return
+            stage = AFTER_SAMPLER.get(plan.graph.get(node_id, {}).get("class_type"))
+            if stage is not None and node_id != after:
+                after = node_id
+                self._follower.stage(stage)
             segment = 1 if node_id == sampler else segment_of(node_id, long_video, sampler)
             if segment is not None:
                 before = steps * (segment - 1)

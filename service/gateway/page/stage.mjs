@@ -21,6 +21,8 @@ const STAGES = {
   waiting: "preparing",
   loading: "stageLoading",
   decoding: "stageDecoding",
+  upscaling: "stageUpscaling",
+  interpolating: "stageInterpolating",
   saving: "stageSaving",
 };
 

@@ -32,8 +32,8 @@ def test_a_job_from_stage_to_stage() -> None:
     narrator.stage("loading")
     for step in range(1, 5):
         narrator.step(step, 4, 2)
-    narrator.stage("decoding")
-    narrator.stage("saving")
+    for stage in ("decoding", "upscaling", "interpolating", "saving"):
+        narrator.stage(stage)
     assert heard.lines == [
         "waiting for ComfyUI",
         "ComfyUI is ready",
@@ -42,6 +42,8 @@ def test_a_job_from_stage_to_stage() -> None:
         "low-noise expert, step 3 of 4",
         "low-noise expert, step 4 of 4",
         "decoding the frames",
+        "making the frames larger",
+        "making the frames in between",
         "saving the video",
     ]
     sampled = [shown for shown in heard.shown if shown.stage == "sampling"]
@@ -57,6 +59,8 @@ def test_a_job_from_stage_to_stage() -> None:
         ("waiting", 0, 0, 0.0),
         ("loading", 0, 0, 0.0),
         ("decoding", 4, 4, 1.0),
+        ("upscaling", 4, 4, 1.0),
+        ("interpolating", 4, 4, 1.0),
         ("saving", 4, 4, 1.0),
     ]
 

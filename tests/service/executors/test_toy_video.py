@@ -32,7 +32,8 @@ def test_a_toy_video_by_the_local_executor(tmp_path: Path, toy_models: Path) -> 
     }
     with deployed(tmp_path) as here:
         machine = here.machine(**variables).start().ready()
-        task = here.wait(here.submit(here.order(request={"length": 5, "steps": 2, "seed": 3})), limit_s=250)
+        request = {"length": 5, "steps": 2, "seed": 3, "interpolation": "rife"}
+        task = here.wait(here.submit(here.order(request=request)), limit_s=250)
         assert task.outcome.failure is None, machine.said()[-3000:]
         assert task.outcome.video is not None
         assert task.outcome.answer is not None
@@ -40,13 +41,14 @@ def test_a_toy_video_by_the_local_executor(tmp_path: Path, toy_models: Path) -> 
         with av.open(io.BytesIO(content)) as file:
             frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
         assert {frame.shape for frame in frames} == {(64, 64, 3)}
-        assert len(frames) == task.outcome.answer.length == 5
+        assert len(frames) == task.outcome.answer.length == 9
         said = [line.text for line in task.log]
-        assert said[-6:] == [
+        assert said[-7:] == [
             "ComfyUI is ready",
             "high-noise expert, step 1 of 2",
             "low-noise expert, step 2 of 2",
             "decoding the frames",
+            "making the frames in between",
             "saving the video",
             "video saved",
         ]
