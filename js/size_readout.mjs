@@ -10,6 +10,7 @@ import { text, unknownInputs } from "./text.mjs";
 
 const IMAGES = ["start_image", "previous", "anchor", "end_image", "keyframes"];
 const INPUTS = ["sizing", "width", "height", "fit", "length", "batch_size", "overlap", "padding", "loop", "crop_position"];
+const SEGMENTING = ["segment_length", "overlap", "prompts", "seeds", "lengths"]; // of Long Video
 const CHECKED = /** @type {const} */ (["width", "height", "length", "fit", "batch_size", "image_width", "image_height"]);
 const RESOLUTIONS = ["528x768", "608x1072", "768x528", "720x720", "832x480", "480x832", "1280x720", "720x1280"];
 const DURATIONS = { 49: 3, 81: 5, 113: 7, 161: 10 };
@@ -28,6 +29,7 @@ export function addTo(node) {
       make("div", { class: "row" }, resolutionList(node), durationList(node), ...(answer?.crop ? cropList(node) : [])),
       ...(answer?.budgets ? [budgetRow(node, answer.budgets)] : []),
       answer?.width ? make("div", { class: "readout" }, readout(answer)) : "",
+      answer?.segments && answer.segments.length > 1 ? make("div", { class: "readout" }, segmentsOf(answer)) : "",
       spans.length > 1 ? make("div", { class: "timeline" }, ...spans.map(segment)) : "",
       ...(answer?.crop ? cropPicture(node, answer.crop) : []),
       ...mistakeNotes(answer ?? {}),
@@ -56,7 +58,8 @@ function question(node, last) {
   if (keyframes.includes(undefined)) unknown.push("keyframes");
   const experts = expertsOf(theOne(node, "WanRelay_LoadExperts"));
   const expert = "high_noise" in experts ? { high_noise: experts.high_noise } : {};
-  const query = /** @type {Record<string, any>} */ ({ ...values, ...ofSaver(node), ...image, ...vaeFile, ...expert });
+  const others = { ...ofSaver(node), ...ofLongVideo(node), ...image, ...vaeFile, ...expert };
+  const query = /** @type {Record<string, any>} */ ({ ...values, ...others });
   for (const name of links) query[name] = name === "keyframes" ? keyframes.join() : 1;
   // One image, not several: what can be counted before a run.
   const isCounted = [undefined, "LoadImage"].includes(sourceOf(node, "start_image")?.comfyClass);
@@ -74,8 +77,27 @@ function keyframeNumbers(node) {
 }
 
 /** @param {Span} span */
-const segment = ({ kind, first, last }) =>
-  make("i", { class: kind, style: `flex-grow:${last - first + 1}`, title: `${text(`span_${kind}`)} ${first}-${last}` });
+function segment({ kind, first, last, segment }) {
+  const place = segment ? `${text("segment", { segment })}: ` : "";
+  const title = `${place}${text(`span_${kind}`)} ${first}-${last}`;
+  return make("i", { class: kind, style: `flex-grow:${last - first + 1}`, title });
+}
+
+/**
+ * How the graph's one Long Video cuts the clip; nothing where a link says it.
+ * @param {ComfyNode} node
+ */
+function ofLongVideo(node) {
+  const longVideo = theOne(node, "WanRelay_LongVideo");
+  const { values, unknown } = longVideo ? readValues(longVideo, SEGMENTING) : { values: {}, unknown: SEGMENTING };
+  if (unknown.length) return {};
+  const { prompts, overlap, ...others } = values;
+  const num_prompts = prompts.split("\n").filter((/** @type {string} */ line) => line.trim()).length;
+  return { ...others, segment_overlap: overlap, num_prompts };
+}
+
+/** @param {Size} size */
+const segmentsOf = ({ segments, overlap }) => text("segments", { count: segments.length, lengths: segments.join(" + "), overlap });
 
 /**
  * The frame rate, the number of files and the loop's end of the graph's one SaveVideo; else Wan's own 16, and one file.

@@ -23,6 +23,7 @@ from .rules.long_video.segment_graph import (
     segment_graph,
 )
 from .rules.long_video.segment_plan import (
+    LONGEST_SEGMENT,
     MAX_SEED,
     LongVideoPlan,
     Segment,
@@ -30,8 +31,6 @@ from .rules.long_video.segment_plan import (
     prompt_lines,
     whole_numbers,
 )
-
-LONGEST_SEGMENT = 257
 
 
 class LongVideo(io.ComfyNode):

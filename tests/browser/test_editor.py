@@ -296,6 +296,23 @@ def test_the_timeline_is_drawn_before_the_run(editor: Any) -> None:
     editor.wait_for_panel("WanRelay_PrepareLatent", "keyframe 40 comes to frame 40, which is known already (keyframe).")
 
 
+def test_the_segments_of_a_long_video_are_drawn_before_the_run(editor: Any) -> None:
+    editor.load(json.loads((ROOT / "workflows" / "wan22_i2v_long.json").read_text()))
+    editor.wait_for_panel("WanRelay_PrepareLatent", "2 segments: 81 + 81 frames, 1 shared")
+    assert [part.rsplit(", ", 1)[0] for part in timeline(editor)] == [
+        "known segment 1: known 0-0",
+        "unknown segment 1: to be made 1-79",
+        "overlap segment 2: from the clip before 80-80",
+        "unknown segment 2: to be made 81-160",
+    ]
+    editor.set_widgets("WanRelay_LongVideo", {"prompts": "a\n\nb\nc", "overlap": 5})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "3 segments: 57 + 57 + 57 frames, 5 shared")
+    editor.set_widgets("WanRelay_LongVideo", {"lengths": "81, 49"})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "prompts must be at most as many as lengths, which are 2; got 3.")
+    editor.set_widgets("WanRelay_LongVideo", {"lengths": "81, 49, 13"})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "133 frames")
+
+
 def test_a_bypassed_node_hands_its_input_on(editor: Any) -> None:
     load(editor)
     editor.run(

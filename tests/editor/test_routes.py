@@ -120,6 +120,7 @@ async def test_size_is_the_plan_of_prepare_latent(
     asked: dict[str, str], used: dict[str, Any], changes: list[dict[str, Any]], crop: list[float] | None
 ) -> None:
     fixed = {"length": 81, "batch_size": 1, "duration_s": 81 / 16, "fps": 16.0, "mistakes": []}
+    fixed |= {"segments": [], "overlap": 0}
     used = used | {"timeline": [{"kind": "unknown", "first": 0, "last": 80}]}
     status, answer = await ask("size", SIZE | asked)
     assert answer.pop("budgets") == {"480p": [832, 480], "580p": [1024, 576], "720p": [1280, 720]}
@@ -139,6 +140,55 @@ async def test_size_draws_what_is_linked_before_the_run() -> None:
         {"change": "keyframe", "asked": 42, "used": 44},
         {"change": "middle"},
     ]
+
+
+LONG = {"sizing": "fixed", "start_image": "1", "segment_length": "81", "segment_overlap": "5", "num_prompts": "3"}
+
+
+async def test_size_knows_the_segments_of_long_video() -> None:
+    status, answer = await ask("size", SIZE | LONG | {"length": "160", "loop": "true", "seeds": "1, 2"})
+    assert (status, answer["length"], answer["duration_s"]) == (200, 161, 161 / 16)
+    assert (answer["segments"], answer["overlap"]) == ([57, 57, 57], 5)
+    assert answer["changes"] == [{"change": "length", "asked": 160, "used": 161, "multiple": 16}]
+    assert answer["timeline"] == [
+        {"kind": "known", "first": 0, "last": 0, "segment": 1},
+        {"kind": "unknown", "first": 1, "last": 51, "segment": 1},
+        {"kind": "overlap", "first": 52, "last": 56, "segment": 2},
+        {"kind": "unknown", "first": 57, "last": 103, "segment": 2},
+        {"kind": "overlap", "first": 104, "last": 108, "segment": 3},
+        {"kind": "unknown", "first": 109, "last": 159, "segment": 3},
+        {"kind": "known", "first": 160, "last": 160, "segment": 3},
+    ]
+    _, by_lengths = await ask("size", SIZE | LONG | {"lengths": "13, 17, 13", "length": "80"})
+    assert (by_lengths["segments"], by_lengths["length"], by_lengths["changes"]) == ([13, 17, 13], 33, [])
+    _, one = await ask("size", SIZE | LONG | {"num_prompts": "1", "length": "81"})
+    assert (one["segments"], {span["segment"] for span in one["timeline"]}) == ([81], {1})
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "answer"),
+    [
+        ({"batch_size": "2"}, 200, {"refused": "batch_size of Prepare Latent must be 1 for a long video."}),
+        ({"keyframes": "20"}, 200, {"refused": "keyframes of Prepare Latent must stay empty for a long video."}),
+        (
+            {"segment_length": "5"},
+            200,
+            {"refused": "segment_length must be more than overlap, which is 5; got 5."},
+        ),
+        (
+            {"lengths": "81, x"},
+            200,
+            {"refused": "lengths must be whole numbers from 0 to 257 with commas between; got 'x'."},
+        ),
+        (
+            {"segment_length": "900"},
+            400,
+            {"error": "segment_length must be a whole number from 5 to 257, got '900'."},
+        ),
+    ],
+)
+async def test_segments_that_cannot_be_are_refused(asked: dict[str, str], status: int, answer: dict[str, str]) -> None:
+    assert await ask("size", SIZE | LONG | asked) == (status, answer)
 
 
 async def test_size_goes_by_32_for_the_5b_vae_file(listed: None) -> None:

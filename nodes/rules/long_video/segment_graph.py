@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..errors import InvalidInput
 from .lora_tags import strength_inputs
-from .segment_plan import LongVideoPlan, Segment
+from .segment_plan import LongVideoPlan, Segment, check_prepared
 
 Node = Mapping[str, Any]
 Graph = dict[str, dict[str, Any]]
@@ -40,10 +40,8 @@ def find_clip(latent: Link, node_of: Callable[[str], Node]) -> ClipGraph:
     above: dict[str, dict[str, Any]] = {}
     _collect(latent[0], node_of, above)
     prepare = _only(above, {PREPARE}, "Wan Relay: Prepare Latent")
-    if isinstance(above[prepare]["inputs"].get("batch_size", 1), int) and above[prepare]["inputs"]["batch_size"] != 1:
-        raise InvalidInput("batch_size of Prepare Latent must be 1 for a long video.")
-    if "keyframes" in above[prepare]["inputs"]:
-        raise InvalidInput("keyframes of Prepare Latent must stay empty for a long video.")
+    given = above[prepare]["inputs"]
+    check_prepared(given.get("batch_size", 1), "keyframes" in given)
     seed = _only(above, set(SEED_INPUTS), "Wan Relay: Sample, or one Random Noise")
     return ClipGraph(latent, prepare, seed, _prompt_node(above, prepare), above)
 

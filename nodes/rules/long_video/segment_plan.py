@@ -12,6 +12,7 @@ from ..errors import InvalidInput
 from ..frames.frame_count import FRAMES_PER_LATENT, latent_frames, snap_length
 from .lora_tags import LoraTag, take_tags
 
+LONGEST_SEGMENT = 257
 MAX_SEGMENTS = 100
 MAX_SEED = 2**64 - 1
 
@@ -135,6 +136,14 @@ def _seeds(seed: int, seeds: Sequence[int], count: int) -> list[int]:
     while len(made) < count:
         made.append((made[-1] + 1) % (MAX_SEED + 1))
     return made
+
+
+def check_prepared(batch_size: object, has_keyframes: bool) -> None:
+    """Raises InvalidInput for what Prepare Latent cannot do for a long video; a linked batch_size is not known."""
+    if isinstance(batch_size, int) and batch_size != 1:
+        raise InvalidInput("batch_size of Prepare Latent must be 1 for a long video.")
+    if has_keyframes:
+        raise InvalidInput("keyframes of Prepare Latent must stay empty for a long video.")
 
 
 def prompt_lines(text: str) -> list[str]:

@@ -13,7 +13,7 @@ import folder_paths
 import pytest
 import safetensors
 from wan_relay.nodes.apply_lora_pair import ApplyLoraPair
-from wan_relay.nodes.editor import routes
+from wan_relay.nodes.editor import routes, size_answer
 from wan_relay.nodes.encode_prompts import EncodePrompts
 from wan_relay.nodes.engine.files.lora_patches import read_lora
 from wan_relay.nodes.engine.files.model_files import maps_files
@@ -120,7 +120,7 @@ def test_every_node_checks_files_as_this_comfyui_reads_them(mapped: bool, long_f
 
 
 def test_the_editor_does_too(mapped: bool, long_files: Path) -> None:
-    assert routes._is_5b_vae("a.safetensors") is (True if mapped else None)
+    assert size_answer._is_5b_vae("a.safetensors") is (True if mapped else None)
     experts = {"high_noise": "a.safetensors", "low_noise": "none"}
     loras = {"high_noise_lora": "a.safetensors", "low_noise_lora": "none"}
     if mapped:

@@ -34,6 +34,9 @@ interface Size {
   duration_s: number;
   fps: number;
   timeline: Span[];
+  /** Frames of each segment of a long video, which share `overlap`; else empty. */
+  segments: number[];
+  overlap: number;
   budgets: Record<string, [width: number, height: number]>;
   /** Left, top, width and height of what stays of the image, in percent; null where nothing is cut off. */
   crop: number[] | null;
@@ -46,6 +49,8 @@ interface Span {
   kind: string;
   first: number;
   last: number;
+  /** From 1, of a long video. */
+  segment?: number;
 }
 
 interface SizeChange {
@@ -145,6 +150,6 @@ interface PromptsReport extends Remarks {
   cached?: boolean;
 }
 
-interface SizeReport extends Remarks, Omit<Size, "fps" | "changes" | "mistakes" | "budgets" | "crop"> {
+interface SizeReport extends Remarks, Omit<Size, "fps" | "changes" | "mistakes" | "budgets" | "crop" | "segments" | "overlap"> {
   found: string[];
 }

@@ -1,0 +1,53 @@
+"""The timeline of a long video: each segment's known frames at their places in the whole."""
+
+import pytest
+from wan_relay.nodes.rules.errors import InvalidInput
+from wan_relay.nodes.rules.frames.timeline import Given
+from wan_relay.nodes.rules.long_video.segment_plan import plan_long_video
+from wan_relay.nodes.rules.long_video.segment_timeline import plan_segments
+
+
+def drawn(given: Given, length: int, lengths: tuple[int, ...] = (), overlap: int = 1, is_5b: bool = False) -> list[str]:
+    plan = plan_long_video(length, 81, overlap, 0, lengths=lengths)
+    return [
+        f"{span['segment']} {span['kind']} {span['first']}-{span['last']}"
+        for span in plan_segments(plan, given, is_5b)[1]
+    ]
+
+
+def test_one_segment_is_the_clip_itself() -> None:
+    given = Given(start_image=1, loop=True, keyframes=())
+    assert drawn(given, 81) == ["1 known 0-0", "1 unknown 1-79", "1 known 80-80"]
+
+
+def test_what_the_video_ends_with_is_the_last_segments() -> None:
+    expected = ["1 known 0-0", "1 unknown 1-79", "2 overlap 80-80", "2 unknown 81-158", "2 known 159-160"]
+    assert drawn(Given(start_image=1, end_image=2), 161) == expected
+
+
+def test_a_clip_before_goes_on_with_its_own_overlap() -> None:
+    assert drawn(Given(previous=99, overlap=9), 0, (13, 9, 5)) == [
+        "1 overlap 0-8",
+        "1 unknown 9-11",
+        "2 overlap 12-12",
+        "2 unknown 13-19",
+        "3 overlap 20-20",
+        "3 unknown 21-24",
+    ]
+
+
+def test_an_anchor_opens_every_segment() -> None:
+    expected = ["1 anchor 0-0", "1 unknown 1-11", "2 anchor 12-12", "2 overlap 13-16", "2 unknown 17-28"]
+    assert drawn(Given(anchor=1, padding="zero"), 0, (17, 17), 5) == expected
+    assert drawn(Given(start_image=1, padding="reference"), 0, (17, 17), 5) == [
+        "1 known 0-0",
+        "1 unknown 1-11",
+        "2 overlap 12-16",
+        "2 unknown 17-28",
+    ]
+
+
+def test_what_a_segment_cannot_take_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="end_image must stay empty with"):
+        drawn(Given(start_image=1, end_image=1), 161, is_5b=True)
+    assert drawn(Given(start_image=1), 161, is_5b=True)[:2] == ["1 known 0-0", "1 unknown 1-79"]
