@@ -156,7 +156,7 @@ def test_the_bundled_workflows_are_checked(tmp_path: Path) -> None:
             "DasiwaWAN22I2V14BLightspeed_synthseductionLowV9.safetensors",
         ]
     }
-    assert len(manifest.workflows()) == 8
+    assert len(manifest.workflows()) == 9
 
 
 def test_ping_and_log_say_it(make_bench: Any, capfd: Any) -> None:
