@@ -1,8 +1,8 @@
 """The toy family's upscaler: Real-ESRGAN's compact layout with weights that are written down, not trained.
 
 It enlarges by 2 as bilinear interpolation does. The layout adds what its layers say to each pixel repeated, so the
-layers say the difference: 3/16 of the step to the nearer neighbour on either axis, and 1/16 of that to the diagonal one.
-A zero-padded convolution would darken the border; here a step to a pixel outside the picture counts as none.
+layers say the difference: 3/16 of the step to the nearer neighbour on either axis, and 1/16 of that to the diagonal
+one. A zero-padded convolution would darken the border; here a step to a pixel outside the picture counts as none.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """What a workflow does by itself between VAE Decode and Save Video: it upscales, it interpolates.
 
-That becomes the fields of a request that say the same, and its nodes are taken out where a request has such a field: any
-workflow is then told in one way whether and how it does these steps, and none does one twice.
+That becomes the fields of a request that say the same, and its nodes are taken out where a request has such a field:
+any workflow is then told in one way whether and how it does these steps, and none does one twice.
 """
 
 from typing import Any, TypeVar

@@ -78,7 +78,7 @@ ABOUT = {
     "wan22_i2v_smooth": (
         "Image to video in 4 steps, larger and smoother",
         "The video twice as wide and high, at 32 frames a second in place of 16. It is made larger first: a frame "
-        "costs the upscaler eight times what it costs FILM, so it sees 81 of them and not 161. fps comes out of "
+        "costs the upscaler nearly ten times what it costs FILM, so it sees 81 of them and not 161. fps comes out of "
         "Interpolate Frames; without a model linked there FFmpeg makes the frames in between.",
     ),
     "wan22_i2v_reference": (

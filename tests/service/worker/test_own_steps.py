@@ -96,7 +96,7 @@ def test_a_clients_own_workflow_does_no_step_twice(fields: dict[str, Any], expec
 
 
 def test_the_model_is_the_workers_where_the_request_speaks_of_it() -> None:
-    def names(plan: Plan) -> dict[str, str]:
+    def names(plan: Plan) -> set[str]:
         loaders = [node["inputs"] for node in plan.graph.values() if "model_name" in node["inputs"]]
         return {inputs["model_name"] for inputs in loaders}
 
@@ -143,5 +143,5 @@ def test_a_step_whose_size_is_used_cannot_be_taken_out() -> None:
 def test_other_workflows_want_interpolation_beside_what_belongs_to_it() -> None:
     for fields in ({"interpolation_factor": 4}, {"slow_motion": True}, {"upscale_model": "x4.pth"}):
         requested(workflow=SMOOTH, **fields)
-        with pytest.raises(JobError, match="CONFLICT: .* beside it"):
+        with pytest.raises(JobError, match=r"CONFLICT: .* beside it"):
             requested(**fields)
