@@ -80,7 +80,7 @@ def _has_plain_fps(graph: Graph) -> bool:
 def _source_of_fps(graph: Graph, save: str) -> str | None:
     """The Interpolate Frames that Save Video has its frame rate from."""
     fps = graph[save]["inputs"].get("fps")
-    if not isinstance(fps, list) or fps[1:] != [FPS_OUTPUT]:
+    if not isinstance(fps, list) or fps[1:] != [FPS_OUTPUT] or not isinstance(fps[0], str):
         return None
     return fps[0] if graph.get(fps[0], {}).get("class_type") == INTERPOLATE else None
 

@@ -30,8 +30,8 @@ def with_own_steps(request: Request, graph: Graph) -> Request:
         if node["class_type"] == UPSCALE:
             own["upscale_factor"] = node["inputs"]["factor"]
         elif node["class_type"] == INTERPOLATE:
-            model = graph[node["inputs"]["model"][0]]["inputs"]["model_name"]
-            own["interpolation"] = "rife" if "rife" in model else "film"
+            link = node["inputs"].get("model")
+            own["interpolation"] = "rife" if link and "rife" in graph[link[0]]["inputs"]["model_name"] else "film"
             own["interpolation_factor"] = node["inputs"]["factor"]
     new = {name: value for name, value in own.items() if name not in request.model_fields_set}
     return request.model_copy(update=new) if new else request
@@ -43,8 +43,9 @@ def take_out_steps(graph: Graph, request: VideoRequest) -> None:
     Raises JobError for a workflow that does one of them more than once, and LookupError where a node uses an output
     that nothing stands for then, such as the larger width.
     """
-    for field in STEPS.keys() & request.model_fields_set:
-        class_type, passed = STEPS[field]
+    for field, (class_type, passed) in STEPS.items():
+        if field not in request.model_fields_set:
+            continue
         found = [key for key, node in graph.items() if node["class_type"] == class_type]
         if len(found) > 1:
             sentence = f"{field} needs a workflow with at most one node {class_type}, and this one has {len(found)}"
@@ -54,13 +55,20 @@ def take_out_steps(graph: Graph, request: VideoRequest) -> None:
 
 
 def _take_out(graph: Graph, key: str, passed: tuple[str, ...]) -> None:
+    """Also its model's loader, where no other node has the model."""
     step = graph.pop(key)["inputs"]
     for node in graph.values():
-        for name, value in node["inputs"].items():
-            if isinstance(value, list) and value[0] == key:
-                node["inputs"][name] = step[passed[value[1]]]
-    linked = {value[0] for node in graph.values() for value in node["inputs"].values() if isinstance(value, list)}
-    for value in step.values():
-        loader = value[0] if isinstance(value, list) and value[0] not in linked else None
-        if loader in graph and graph[loader]["class_type"] in (UPSCALE_LOADER, INTERPOLATION_LOADER):
-            del graph[loader]
+        for name, (source, slot) in _links(node["inputs"]).items():
+            if source == key:
+                node["inputs"][name] = step[passed[slot]]
+    linked = {source for node in graph.values() for source, _ in _links(node["inputs"]).values()}
+    for source, _ in _links(step).values():
+        is_loader = source in graph and graph[source]["class_type"] in (UPSCALE_LOADER, INTERPOLATION_LOADER)
+        if is_loader and source not in linked:
+            del graph[source]
+
+
+def _links(inputs: dict[str, Any]) -> dict[str, tuple[str, int]]:
+    """By the input's name: the node that it is linked to, and which of its outputs."""
+    lists = {name: value for name, value in inputs.items() if isinstance(value, list) and len(value) == 2}
+    return {name: (value[0], value[1]) for name, value in lists.items() if isinstance(value[0], str)}

@@ -59,6 +59,9 @@ MODEL_INPUTS: dict[tuple[str, str], tuple[str, ...]] = {
 }
 
 
+MAX_FACTOR = 64  # more than any of our nodes takes
+
+
 @dataclass(frozen=True)
 class ModelFile:
     name: str
@@ -266,9 +269,10 @@ def _check_budget(plan: Plan, settings: Settings) -> None:
 
 
 def _factor(graph: Graph, class_type: str) -> float:
-    """Of all nodes of that class together; one that comes by a link is not known."""
+    """Of all nodes of that class together. One that comes by a link is not known, and ComfyUI refuses a larger one."""
     factors = (graph[key]["inputs"].get("factor") for key in _matching(graph, class_type))
-    return math.prod(factor for factor in factors if isinstance(factor, int | float))
+    known = (factor for factor in factors if isinstance(factor, int | float) and 1 <= factor <= MAX_FACTOR)
+    return min(math.prod(known), MAX_FACTOR**2)
 
 
 def _check_pixels(width: int, height: int, frames: int, most: int, other: str, field: str) -> None:

@@ -133,6 +133,31 @@ def test_a_workflow_that_interpolates_twice_takes_no_field_for_it() -> None:
     )
 
 
+@pytest.mark.parametrize("fps", [[], ["11"], [["11"], 1], [11, 1], ["99", 1], ["7", 1], ["11", 0], None, "16"])
+def test_a_frame_rate_that_comes_from_elsewhere_is_no_number_of_ours(fps: Any) -> None:
+    graph = bundled(SMOOTH, SETTINGS)
+    graph["12"]["inputs"] |= {"fps": fps, "odd": [["7"], 0], "none": []}
+    plan = Plan(graph)
+    assert not fill_graph(plan, parse_fields({"interpolation": "none", "fps": 12}, GraphFields)[0], {}, SETTINGS, FILM)
+    assert plan.warnings == ["interpolation fills no node of this workflow, so it was ignored"]
+    assert (graph["11"]["inputs"]["fps"], graph["12"]["inputs"]["fps"]) == (16, 12)
+
+
+def test_a_workflow_that_is_not_like_ours_has_its_frame_rate_where_it_says_it() -> None:
+    graph = bundled(SMOOTH, SETTINGS)
+    graph["6"]["inputs"]["steps"] = ["5", 5]
+    fill_graph(Plan(graph), parse_fields({"fps": 12}, GraphFields)[0], {}, SETTINGS, FILM)
+    assert (graph["11"]["inputs"]["fps"], graph["12"]["inputs"]["fps"]) == (12, ["11", 1])
+
+
+def test_an_odd_list_among_the_values_is_no_link() -> None:
+    graph = bundled(SMOOTH, SETTINGS)
+    graph["12"]["inputs"] |= {"odd": [["7"], 0], "none": []}
+    plan = Plan(graph)
+    assert fill_graph(plan, parse_fields({"interpolation": "none"}, GraphFields)[0], {}, SETTINGS, FILM)
+    assert (plan.value(SAVE, "images"), plan.value(SAVE, "fps"), "11" in graph) == (["9", 0], 16, False)
+
+
 def test_a_step_whose_size_is_used_cannot_be_taken_out() -> None:
     graph = bundled(SMOOTH, SETTINGS)
     graph["20"] = {"class_type": "PreviewAny", "inputs": {"source": ["9", 1]}, "_meta": {"title": "Width"}}
