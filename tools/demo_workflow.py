@@ -13,6 +13,7 @@ from .processes import DevError, say
 from .toy_workflows import TOY_MAX_CFG, TOY_PROMPT, TOY_SEGMENT, TOY_SIZE, bundled_workflow, inputs_of, with_toy_files
 
 CFGS = (("WanRelay_OpeningLeg", "cfg"), ("WanRelay_Sample", "high_noise_cfg"), ("WanRelay_Sample", "low_noise_cfg"))
+MORE_FILES = {"WanRelay_ApplyLoraPair": "LoRA files", "UpscaleModelLoader": "an upscaling model"}
 EXAMPLE_IMAGE = ROOT / "tests" / "data" / "coffee.jpg"
 
 
@@ -64,11 +65,12 @@ def demo_workflow(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str
             if inputs.get(name, 0.0) > TOY_MAX_CFG:
                 say(f"The toy family needs less guidance than the real one: {name} is {TOY_MAX_CFG:g}.")
                 inputs[name] = TOY_MAX_CFG
+    interpolates = inputs_of(workflow, "WanRelay_InterpolateFrames")
     for class_type, names in {
         "WanRelay_EncodePrompts": ["prompt", "negative_prompt"],
         "WanRelay_PrepareLatent": ["width", "height", "length"],
         "WanRelay_Sample": ["steps", "seed"],
-        "WanRelay_SaveVideo": ["fps"],
+        "WanRelay_InterpolateFrames" if interpolates else "WanRelay_SaveVideo": ["fps"],
     }.items():
         given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
         inputs_of(workflow, class_type).update(given)
@@ -100,8 +102,9 @@ def use_real_files(workflow: dict[str, Any], options: argparse.Namespace) -> dic
     if not (options.high and options.vae and options.text_encoder) or needs_low != bool(options.low):
         expected = "--high, --low, --vae and --text-encoder" if needs_low else "--high, --vae, --text-encoder, no --low"
         raise DevError(f"Real model files for {options.workflow}: expected {expected}, all together.")
-    if inputs_of(workflow, "WanRelay_ApplyLoraPair"):
-        raise DevError(f"{options.workflow} needs LoRA files as well, which the demo does not take.")
+    for class_type, kind in MORE_FILES.items():
+        if inputs_of(workflow, class_type):
+            raise DevError(f"{options.workflow} needs {kind} as well, which the demo does not take.")
     models = {}
     for inputs, key, folder, path in [
         (experts, "high_noise", "diffusion_models", options.high),

@@ -24,11 +24,15 @@ TOY_FILES = {
     "wan_2.1_vae.safetensors": "toy_wan_2.1_vae.safetensors",
     "wan2.2_vae.safetensors": "toy_wan2.2_vae.safetensors",
     "umt5_xxl_fp8_e4m3fn_scaled.safetensors": "toy_umt5.safetensors",
+    "RealESRGAN_x4plus.safetensors": "toy_upscaler_x2.safetensors",
 }
+# The family has no network for frames in between: without one Interpolate Frames has FFmpeg make them.
+LEFT_OUT = "FrameInterpolationModelLoader"
 TOY_SIZE = {"width": 240, "height": 160, "length": 33}
 TOY_SEGMENT = 33  # frames of the longest clips in the toy's training; at 81 its pictures fall apart
 TOY_PROMPT = "The camera pans left."  # the toy family knows camera moves only: see toy/README.md
 TOY_MAX_CFG = 1.5
+MUTED = 2  # a mode of the graph editor's nodes, whose links then count as none
 
 
 def bundled_workflow(name: str) -> dict[str, Any]:
@@ -40,9 +44,15 @@ def bundled_workflow(name: str) -> dict[str, Any]:
 
 
 def with_toy_files(value: Any) -> Any:
-    """A copy of any JSON value in which every real model file name is the toy file's that stands in for it."""
+    """A copy of any JSON value in which every real model file name is the toy file's that stands in for it.
+
+    Of an API-format workflow without what the family has no file for.
+    """
     if isinstance(value, dict):
-        return {key: with_toy_files(item) for key, item in value.items()}
+        if value.get("class_type") == "WanRelay_InterpolateFrames":
+            value = value | {"inputs": {name: item for name, item in value["inputs"].items() if name != "model"}}
+        kept = {k: v for k, v in value.items() if not (isinstance(v, dict) and v.get("class_type") == LEFT_OUT)}
+        return {key: with_toy_files(item) for key, item in kept.items()}
     if isinstance(value, list):
         return [with_toy_files(item) for item in value]
     return TOY_FILES.get(value, value) if isinstance(value, str) else value
@@ -63,6 +73,9 @@ def toy_graph(graph: dict[str, Any]) -> dict[str, Any]:
             values[1] = TOY_SEGMENT
         elif node["type"] == "WanRelay_OpeningLeg":  # steps, cfg
             values[1] = min(values[1], TOY_MAX_CFG)
+        elif node["type"] == LEFT_OUT:
+            node["mode"] = MUTED
+            node["properties"].pop("models", None)
     return graph
 
 

@@ -6,6 +6,7 @@ Every file is in its real format and is loaded by ComfyUI's own loaders:
   ComfyUI itself merges its `transformer` object (text_dim, num_heads) into what it reads from the tensors.
 - `vae/`, by `comfy.sd.VAE` (VAELoader).
 - `loras/`, by `comfy.sd.load_lora_for_models`.
+- `upscale_models/`, by UpscaleModelLoader.
 - `text_encoders/toy_umt5.safetensors`, by `comfy.sd.load_clip` with `clip_type=CLIPType.WAN`. ComfyUI builds the full
   UMT5-XXL unless `model_options["umt5xxl_model_config"]` says otherwise, so whoever loads this file passes what
   `text_encoder_config(path)` returns: the object `text_encoder` of the JSON in the file's metadata entry `config`
@@ -30,6 +31,7 @@ from . import layout, sizes
 from .initial_weights import fresh_weights
 from .text_encoder import text_encoder_weights
 from .tokenizer import TOKENIZER_FILE
+from .upscaler import upscaler_weights
 from .wan_vae import silent_vae
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -76,6 +78,7 @@ def family_files() -> dict[str, Callable[[], tuple[Tensors, dict]]]:
     add("vae/toy_wan_2.1_vae", dict, lambda: silent_vae(VAE_SEED) | _committed("vae"))
     add("vae/toy_wan2.2_vae", dict, fresh_weights, tiny_vae, 12)
     add("text_encoders/toy_umt5", lambda: {"text_encoder": _text_encoder_config()}, _text_encoder)
+    add("upscale_models/toy_upscaler_x2", dict, upscaler_weights)
     return files
 
 

@@ -26,6 +26,7 @@ WorkflowName = Literal[
     "wan22_i2v_4step_lora",
     "wan22_i2v_4step_motion",
     "wan22_i2v_long",
+    "wan22_i2v_smooth",
     "wan22_i2v_reference",
     "wan22_flf2v_4step",
     "wan22_t2v_4step",
@@ -37,11 +38,14 @@ WORKFLOW_IMAGES: dict[str, Literal["one", "both", "none", "optional"]] = {
     "wan22_i2v_4step_lora": "one",
     "wan22_i2v_4step_motion": "one",
     "wan22_i2v_long": "one",
+    "wan22_i2v_smooth": "one",
     "wan22_i2v_reference": "one",
     "wan22_flf2v_4step": "both",
     "wan22_t2v_4step": "none",
     "wan22_ti2v_5b": "optional",
 }
+# Those that make the frames larger, and others in between, without being asked.
+UPSCALED_AND_INTERPOLATED = ("wan22_i2v_smooth",)
 Container = Literal["mp4 h264", "mp4 h265", "mp4 av1", "webm vp9", "webm av1"]
 Interpolation = Literal["none", "film", "rife"]
 FrameOrder = Literal["forward", "reverse", "ping-pong"]
@@ -180,13 +184,19 @@ class VideoRequest(BaseModel):
             _conflict("aspect_ratio needs resolution beside it", "aspect_ratio")
         if {"boundary", "switch_step"} <= sent and "switch" not in sent:
             _conflict("boundary and switch_step exclude each other unless switch says which one counts", "switch")
+        self._steps_after_decoding_agree()
+        self._seeds_agree()
+        return self
+
+    def _steps_after_decoding_agree(self) -> None:
+        sent = self.model_fields_set
+        if self.workflow in UPSCALED_AND_INTERPOLATED:
+            return
         for name in ("interpolation_factor", "slow_motion"):
             if name in sent and getattr(self, name) and "interpolation" not in sent:
                 _conflict(f"{name} needs interpolation beside it", name)
         if self.upscale_model is not None and "upscale_factor" not in sent:
             _conflict("upscale_model needs upscale_factor beside it", "upscale_model")
-        self._seeds_agree()
-        return self
 
     def _seeds_agree(self) -> None:
         count = self.num_videos

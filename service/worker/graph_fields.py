@@ -11,7 +11,7 @@ from ..contract.errors import JobError
 from ..contract.graph_request import GraphFields
 from ..contract.video_request import draw_seed
 from .exported_graph import title_of
-from .interpolation import InterpolationModel
+from .interpolation import FPS_OUTPUT, INTERPOLATE, InterpolationModel
 from .lora_rows import LORAS
 from .settings import Settings
 from .workflow import (
@@ -47,7 +47,7 @@ _PLAIN: dict[str, dict[str, type | tuple[type, ...]]] = {
         "high_noise_cfg": _NUMBER,
         "low_noise_cfg": _NUMBER,
     },
-    SAVE: {"fps": _NUMBER, "filename_prefix": str},
+    SAVE: {"fps": (*_NUMBER, list), "filename_prefix": str},
     OPENING: {"steps": int, "cfg": _NUMBER},
     NAG: {"scale": _NUMBER},
 }
@@ -59,11 +59,30 @@ def is_like_ours(graph: Graph) -> bool:
         len(nodes_of(graph, each)) > 1 for each in _AT_MOST_ONCE
     ):
         return False
-    return all(
+    are_plain = all(
         isinstance(node["inputs"].get(name), kind)
         for node in graph.values()
         for name, kind in _PLAIN.get(node["class_type"], {}).items()
     )
+    return are_plain and _has_plain_fps(graph)
+
+
+def _has_plain_fps(graph: Graph) -> bool:
+    """Whether the frame rate is a number at Save Video, or at the Interpolate Frames that gives it to Save Video."""
+    save = nodes_of(graph, SAVE)[0]
+    if not isinstance(graph[save]["inputs"]["fps"], list):
+        return True
+    source = _source_of_fps(graph, save)
+    inputs = graph[source]["inputs"] if source else {}
+    return isinstance(inputs.get("fps"), _NUMBER) and isinstance(inputs.get("factor"), int)
+
+
+def _source_of_fps(graph: Graph, save: str) -> str | None:
+    """The Interpolate Frames that Save Video has its frame rate from."""
+    fps = graph[save]["inputs"].get("fps")
+    if not isinstance(fps, list) or fps[1:] != [FPS_OUTPUT] or not isinstance(fps[0], str):
+        return None
+    return fps[0] if graph.get(fps[0], {}).get("class_type") == INTERPOLATE else None
 
 
 def nodes_of(graph: Graph, class_type: str, title: str | None = None) -> list[str]:
@@ -127,6 +146,8 @@ def _targets(graph: Graph, name: str) -> Sequence[tuple[str, str]]:
         return [*_targets(graph, "high_noise_cfg"), *_targets(graph, "low_noise_cfg")]
     class_type, input_name = FIELD_INPUTS.get(name, ("", ""))
     found = nodes_of(graph, class_type)
+    if name == "fps" and len(found) == 1:
+        found = [_source_of_fps(graph, found[0]) or found[0]]
     return [(found[0], input_name)] if len(found) == 1 else []
 
 

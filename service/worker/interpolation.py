@@ -8,6 +8,7 @@ INTERPOLATE = "WanRelay_InterpolateFrames"
 MODEL_LOADER = "FrameInterpolationModelLoader"  # core's
 NODE_ID = "wan_relay_interpolation"
 LOADER_ID = "wan_relay_interpolation_model"
+FPS_OUTPUT = 1  # of Interpolate Frames
 MINTERPOLATE = "minterpolate"
 
 Graph = dict[str, dict[str, Any]]
@@ -37,7 +38,7 @@ def add_interpolation(
     }
     saved["images"] = [NODE_ID, 0]
     if not request.slow_motion:
-        saved["fps"] = [NODE_ID, 1]
+        saved["fps"] = [NODE_ID, FPS_OUTPUT]
     if model is None:
         return [
             f"interpolation: this worker has no model file for {request.interpolation}; "

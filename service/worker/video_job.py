@@ -27,6 +27,7 @@ from .model_files.hashes import ModelHashes
 from .model_files.places import model_folders
 from .model_files.used import used_models
 from .own_files import OWN_NAME, check_disk, remove, remove_leftovers
+from .own_steps import with_own_steps
 from .progress_updates import Follower
 from .result import describe_video
 from .saved_video import Video, find_video
@@ -37,7 +38,7 @@ from .upscaling import UPSCALE
 from .url_loras.access import refuse_hosts
 from .url_loras.cache import LoraCache
 from .url_loras.job_loras import JobLoras
-from .workflow import LOAD, SAMPLE, Plan, build_plan
+from .workflow import LOAD, SAMPLE, Plan, build_plan, bundled
 
 Request = TypeVar("Request", bound=VideoRequest)
 Images = tuple[PlainImage | None, PlainImage | None]
@@ -68,7 +69,7 @@ class VideoJob:
         started: float,
         hashes: ModelHashes,
     ) -> None:
-        self._request = request
+        self._request = with_own_steps(request, bundled(request.workflow, settings))
         self._warnings = warnings
         self._job_id = job_id
         self._settings = settings

@@ -5,6 +5,7 @@ A node is found by its class, and by its title where two share one; never by num
 
 import copy
 import json
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +18,9 @@ from .interpolation import INTERPOLATE, InterpolationModel, add_interpolation
 from .last_frame import add_last_frame
 from .long_video import add_long_video, frames_made
 from .lora_rows import LORAS, add_loras
+from .own_steps import take_out_steps
 from .settings import Settings
-from .upscaling import add_upscaling
+from .upscaling import UPSCALE, add_upscaling
 
 Graph = dict[str, dict[str, Any]]
 
@@ -57,6 +59,9 @@ MODEL_INPUTS: dict[tuple[str, str], tuple[str, ...]] = {
 }
 
 
+MAX_FACTOR = 64  # more than any of our nodes takes
+
+
 @dataclass(frozen=True)
 class ModelFile:
     name: str
@@ -79,9 +84,14 @@ class Plan:
     @property
     def fps(self) -> float:
         """Frames a second of the file."""
-        found = _matching(self.graph, INTERPOLATE)
-        fps, source = self.value(SAVE, "fps"), self.graph[found[0]]["inputs"] if found else {}
-        return float(source["fps"] * source["factor"] if isinstance(fps, list) else fps)
+        is_linked = isinstance(self.value(SAVE, "fps"), list)
+        return float(self.generated["fps"] * (self.generated["factor"] if is_linked else 1))
+
+    @property
+    def generated(self) -> dict[str, Any]:
+        """The inputs among which is `fps` of the generated frames: Interpolate Frames' where Save Video has its."""
+        saved = self.graph[self.node_id(SAVE)]["inputs"]
+        return self.graph[saved["fps"][0]]["inputs"] if isinstance(saved["fps"], list) else saved
 
     @property
     def opening_steps(self) -> int:
@@ -103,7 +113,7 @@ def build_plan(
     `prefix` must be new for each job: a save node whose inputs did not change would be answered from
     ComfyUI's cache with a file that an earlier job has removed. Raises JobError for a size over the budget.
     """
-    plan = Plan(copy.deepcopy(_load(settings.workflows, request.workflow)))
+    plan = Plan(bundled(request.workflow, settings))
     _set_images(plan.graph, start_name, end_name)
     fill_plan(plan, request, seed, prefix, settings, interpolation_model)
     return plan
@@ -119,12 +129,14 @@ def fill_plan(
 ) -> None:
     """`build_plan` but for the images. The graph has one node each of ENCODE, PREPARE, LOAD, SAMPLE and SAVE."""
     graph = plan.graph
+    take_out_steps(graph, request)
     _set_opening_leg(graph, request)
     _set_nag(graph, request)
     values = _values(request, plan)
     for name, value in values.items():
         class_type, input_name = FIELD_INPUTS[name]
-        graph[find_node(graph, class_type)]["inputs"][input_name] = value
+        inputs = plan.generated if name == "fps" else graph[find_node(graph, class_type)]["inputs"]
+        inputs[input_name] = value
     graph[find_node(graph, SAMPLE)]["inputs"]["seed"] = seed
     graph[find_node(graph, SAVE)]["inputs"]["filename_prefix"] = prefix
     use_model_files(graph, settings)
@@ -135,7 +147,7 @@ def fill_plan(
     add_upscaling(graph, find_node(graph, SAVE), request)
     add_last_frame(graph, find_node(graph, SAVE), request, prefix)
     plan.warnings += add_interpolation(graph, find_node(graph, SAVE), request, interpolation_model)
-    _check_budget(plan, request, settings)
+    _check_budget(plan, settings)
 
 
 def _values(request: VideoRequest, plan: Plan) -> dict[str, Any]:
@@ -154,7 +166,7 @@ def _values(request: VideoRequest, plan: Plan) -> dict[str, Any]:
         follow = aspect_ratio == "auto" and (request.start_image or request.end_image)
         values |= {"width": width, "height": height, "sizing": "match image" if follow else "fixed"}
     if request.duration is not None:
-        values["length"] = round(request.duration * values.get("fps", plan.value(SAVE, "fps"))) + 1
+        values["length"] = round(request.duration * values.get("fps", plan.generated["fps"])) + 1
         low, high = field_range("length")
         if not low <= values["length"] <= high:
             sentence = f"duration asks for {values['length']} frames, from {low} to {high} are possible"
@@ -246,14 +258,21 @@ def _negative_warnings(request: VideoRequest, plan: Plan) -> list[str]:
     return ["negative_prompt has no effect at cfg 1; nag_scale makes it work there"]
 
 
-def _check_budget(plan: Plan, request: VideoRequest, settings: Settings) -> None:
+def _check_budget(plan: Plan, settings: Settings) -> None:
     width, height, length = (plan.value(PREPARE, name) for name in ("width", "height", "length"))
-    factor = request.interpolation_factor if request.is_interpolated else 1
+    larger, factor = _factor(plan.graph, UPSCALE), _factor(plan.graph, INTERPOLATE)
     longest_pass, length = frames_made(plan.graph, length)
     _check_pixels(width, height, longest_pass, settings.max_video_pixels, "the length", "length")
-    saved = (round(width * request.upscale_factor), round(height * request.upscale_factor), factor * (length - 1) + 1)
-    other = "upscale_factor" if request.is_upscaled else "interpolation_factor"
+    saved = (round(width * larger), round(height * larger), int(factor) * (length - 1) + 1)
+    other = "upscale_factor" if larger > 1 else "interpolation_factor"
     _check_pixels(*saved, settings.max_saved_pixels, other, other)
+
+
+def _factor(graph: Graph, class_type: str) -> float:
+    """Of all nodes of that class together. One that comes by a link is not known, and ComfyUI refuses a larger one."""
+    factors = (graph[key]["inputs"].get("factor") for key in _matching(graph, class_type))
+    known = (factor for factor in factors if isinstance(factor, int | float) and 1 <= factor <= MAX_FACTOR)
+    return min(math.prod(known), MAX_FACTOR**2)
 
 
 def _check_pixels(width: int, height: int, frames: int, most: int, other: str, field: str) -> None:
@@ -263,6 +282,11 @@ def _check_pixels(width: int, height: int, frames: int, most: int, other: str, f
             f"this worker takes at most {most / 1e6:.0f} million, so lower the size or {other}"
         )
         raise JobError("OUT_OF_RANGE", sentence, field)
+
+
+def bundled(name: str, settings: Settings) -> Graph:
+    """A copy of a bundled workflow."""
+    return copy.deepcopy(_load(settings.workflows, name))
 
 
 def use_model_files(graph: Graph, settings: Settings) -> None:
@@ -293,7 +317,7 @@ def file_names(settings: Settings) -> dict[str, str]:
 
 def model_files(workflow: str, settings: Settings) -> list[ModelFile]:
     """The files that a bundled workflow reads, in order."""
-    graph = copy.deepcopy(_load(settings.workflows, workflow))
+    graph = bundled(workflow, settings)
     use_model_files(graph, settings)
     return [
         ModelFile(graph[key]["inputs"][input_name], folders)

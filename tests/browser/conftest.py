@@ -55,6 +55,8 @@ def server(toy_models: Path, tmp_path_factory: pytest.TempPathFactory, front_end
         toy = "toy_wan2.2_i2v_high_noise_4step_lora.safetensors" if toy == "none" else toy
         source = next(toy_models.rglob(toy))
         models[f"{source.parent.name}/{real}"] = Path(shutil.copy(source, copies / real))
+    film = "film_net_fp16.safetensors"  # no toy stands in for it; the editor looks at its name alone
+    models[f"frame_interpolation/{film}"] = Path(shutil.copy(source, copies / film))
     env = Environment(Path(sys.executable), Path(os.environ["COMFYUI_PATH"]), toy_models, ROOT)
     with comfyui_server(env, models=models, front_end=front_end) as server:
         from PIL import Image

@@ -25,12 +25,30 @@ COLUMNS: list[tuple[str, str, int, list[str]]] = [
         "Models",
         "#3f789e",
         350,
-        ["WanRelay_LoadExperts", "WanRelay_ApplyLoraPair", "WanRelay_ApplyNag", "VAELoader"],
+        [
+            "WanRelay_LoadExperts",
+            "WanRelay_ApplyLoraPair",
+            "WanRelay_ApplyNag",
+            "VAELoader",
+            "UpscaleModelLoader",
+            "FrameInterpolationModelLoader",
+        ],
     ),
     ("Prompt and images", "#8a6d3b", 310, ["WanRelay_EncodePrompts", "LoadImage"]),
     ("Size and length", "#5a7a4a", 310, ["WanRelay_PrepareLatent"]),
     ("Relay: high noise, then low noise", "#b06634", 310, ["WanRelay_OpeningLeg", "WanRelay_Sample"]),
-    ("Video", "#6a5a8c", 310, ["VAEDecode", "WanRelay_LongVideo", "WanRelay_InterpolateFrames", "WanRelay_SaveVideo"]),
+    (
+        "Video",
+        "#6a5a8c",
+        310,
+        [
+            "VAEDecode",
+            "WanRelay_LongVideo",
+            "WanRelay_UpscaleFrames",
+            "WanRelay_InterpolateFrames",
+            "WanRelay_SaveVideo",
+        ],
+    ),
 ]
 HEIGHTS = {"WanRelay_EncodePrompts": 300, "LoadImage": 300, "WanRelay_SaveVideo": 480, "WanRelay_Sample": 640}
 NOTE_HEIGHT = 240

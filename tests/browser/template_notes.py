@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 WAN_2_2 = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/resolve/main/split_files"
 WAN_2_1 = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
+FRAME_INTERPOLATION = "https://huggingface.co/Comfy-Org/frame_interpolation/resolve/main"
+REAL_ESRGAN = "https://huggingface.co/Comfy-Org/Real-ESRGAN_repackaged/resolve/main"
 DASIWA = "https://civitai.com/models/1981116"
 
 
@@ -42,6 +44,10 @@ DOWNLOADS: dict[str, Download] = {
     **_files(WAN_2_1, "text_encoders", "6.7 GB", "umt5_xxl_fp8_e4m3fn_scaled.safetensors"),
     **_files(WAN_2_2, "vae", "254 MB", "wan_2.1_vae.safetensors"),
     **_files(WAN_2_2, "vae", "1.4 GB", "wan2.2_vae.safetensors"),
+    **_files(FRAME_INTERPOLATION, "frame_interpolation", "69 MB", "film_net_fp16.safetensors"),
+    "RealESRGAN_x4plus.safetensors": Download(
+        "upscale_models", "67 MB", f"{REAL_ESRGAN}/RealESRGAN_x4plus.safetensors"
+    ),
     "DasiwaWAN22I2V14BLightspeed_synthseductionHighV9.safetensors": Download("diffusion_models", "14.5 GB", DASIWA),
     "DasiwaWAN22I2V14BLightspeed_synthseductionLowV9.safetensors": Download("diffusion_models", "14.5 GB", DASIWA),
 }
@@ -68,6 +74,12 @@ ABOUT = {
         "161 frames as two segments of 81 that share one frame, in one run and one file: Wan2.2 swings back after 81. "
         "Each line of prompts in Long Video is a segment of its own; without any the prompt of Encode Prompts goes on. "
         "With another last line only the last segment is made again.",
+    ),
+    "wan22_i2v_smooth": (
+        "Image to video in 4 steps, larger and smoother",
+        "The video twice as wide and high, at 32 frames a second in place of 16. It is made larger first: a frame "
+        "costs the upscaler nearly ten times what it costs FILM, so it sees 81 of them and not 161. fps comes out of "
+        "Interpolate Frames; without a model linked there FFmpeg makes the frames in between.",
     ),
     "wan22_i2v_reference": (
         "Image to video as the Wan2.2 reference does it",

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wan_relay.tools.toy_workflows import TOY_FILES, with_toy_files
+from wan_relay.tools.toy_workflows import LEFT_OUT, TOY_FILES, with_toy_files
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "workflows" / "api").glob("*.json"))}
 EVERY_NODE = [(name, node_id) for name, workflow in WORKFLOWS.items() for node_id in workflow]
+
+FILM = "film_net_fp16.safetensors"  # the toy family has no such network
 
 pytestmark = pytest.mark.comfy
 
@@ -17,13 +19,15 @@ pytestmark = pytest.mark.comfy
 @pytest.fixture(scope="module")
 def known() -> dict[str, dict[str, Any]]:
     """{class: {"inputs": {name: (type, options)}, "required": names, "outputs": types}}, of the pack and of core."""
+    from comfy_extras.nodes_frame_interpolation import FrameInterpolationModelLoader
+    from comfy_extras.nodes_upscale_model import UpscaleModelLoader
     from wan_relay.nodes.node_list import NODES
 
     import nodes
 
     infos = [
         (node.GET_NODE_INFO_V1()["name"], node.GET_NODE_INFO_V1()["input"], node.GET_NODE_INFO_V1()["output"])
-        for node in NODES
+        for node in (*NODES, UpscaleModelLoader, FrameInterpolationModelLoader)
     ]
     for name in ("LoadImage", "VAELoader", "VAEDecode"):
         infos.append(
@@ -39,7 +43,7 @@ def known() -> dict[str, dict[str, Any]]:
     }
 
 
-def test_there_are_eight() -> None:
+def test_there_are_nine() -> None:
     assert list(WORKFLOWS) == [
         "wan22_flf2v_4step",
         "wan22_i2v_4step",
@@ -47,6 +51,7 @@ def test_there_are_eight() -> None:
         "wan22_i2v_4step_motion",
         "wan22_i2v_long",
         "wan22_i2v_reference",
+        "wan22_i2v_smooth",
         "wan22_t2v_4step",
         "wan22_ti2v_5b",
     ]
@@ -67,7 +72,7 @@ def test_a_node_fits_its_class(name: str, node_id: str, known: dict[str, dict[st
         elif kind in ("INT", "FLOAT"):
             assert options["min"] <= value <= options["max"], key
         elif isinstance(value, str) and value.endswith((".safetensors", ".png")):
-            assert value in TOY_FILES or value == "example.png", key
+            assert value in {*TOY_FILES, FILM, "example.png"}, key
         elif kind == "COMBO" or isinstance(kind, list):
             assert value in (kind if isinstance(kind, list) else options["options"]), key
 
@@ -93,5 +98,15 @@ def test_the_toy_names_replace_every_real_one() -> None:
             return set().union(*map(names, value.values() if isinstance(value, dict) else value))
         return {value} if isinstance(value, str) and value.endswith(".safetensors") else set()
 
-    assert names(WORKFLOWS) == set(TOY_FILES)
-    assert names(with_toy_files(WORKFLOWS)) == set(TOY_FILES.values()) - {"none"}
+    toys = with_toy_files(WORKFLOWS)
+    assert names(WORKFLOWS) == {*TOY_FILES, FILM}
+    assert names(toys) == set(TOY_FILES.values()) - {"none"}
+    assert LEFT_OUT not in {node["class_type"] for workflow in toys.values() for node in workflow.values()}
+    links = [
+        (name, value[0])
+        for name, workflow in toys.items()
+        for node in workflow.values()
+        for value in node["inputs"].values()
+        if isinstance(value, list)
+    ]
+    assert [link for name, link in links if link not in toys[name]] == []

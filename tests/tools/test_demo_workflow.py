@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from wan_relay.tools.command_line import command_line
 from wan_relay.tools.demo_workflow import EXAMPLE_IMAGE, demo_workflow
+from wan_relay.tools.processes import DevError
 from wan_relay.tools.toy_workflows import bundled_workflow, inputs_of, with_toy_files
 
 PHOTO = str(EXAMPLE_IMAGE)
@@ -61,3 +62,16 @@ def test_the_toy_demo_says_that_it_lowers_the_guidance(capsys: pytest.CaptureFix
     assert (sample["high_noise_cfg"], sample["low_noise_cfg"]) == (1.5, 1.5)
     said = "The toy family needs less guidance than the real one: {} is 1.5.\n"
     assert capsys.readouterr().err == said.format("high_noise_cfg") + said.format("low_noise_cfg")
+
+
+def test_the_toy_demo_of_the_smooth_workflow_has_ffmpeg_make_the_frames_in_between() -> None:
+    workflow, _, _ = demo_of("--workflow", "wan22_i2v_smooth", "--fps", "12")
+    interpolate = inputs_of(workflow, "WanRelay_InterpolateFrames")
+    assert (interpolate["fps"], "model" in interpolate) == (12, False)
+    assert inputs_of(workflow, "WanRelay_SaveVideo")["fps"] == ["11", 1]
+    assert inputs_of(workflow, "UpscaleModelLoader") == {"model_name": "toy_upscaler_x2.safetensors"}
+    with pytest.raises(DevError, match="wan22_i2v_smooth needs an upscaling model as well, which the demo does not"):
+        demo_of(
+            *("--workflow", "wan22_i2v_smooth", "--high", "h.gguf", "--low", "l.gguf", "--vae", "v"),
+            *("--text-encoder", "t"),
+        )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from wan_relay.tools.environment import ROOT
-from wan_relay.tools.toy_workflows import toy_graph
+from wan_relay.tools.toy_workflows import LEFT_OUT, toy_graph
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem)
@@ -19,5 +19,7 @@ def test_the_templates_that_serve_offers_are_toys(path: Path) -> None:
     assert values["WanRelay_EncodePrompts"][1] == "The camera pans left."
     *cfgs, sampler = values["WanRelay_Sample"][3:6]
     assert values.get("WanRelay_OpeningLeg", [1, 1.5]) == [1, 1.5]
+    modes = {node["type"]: node["mode"] for node in graph["nodes"]}
+    assert [kind for kind, mode in modes.items() if mode] == ([LEFT_OUT] if path.stem == "wan22_i2v_smooth" else [])
     cfg = 1.5 if path.stem in ("wan22_i2v_reference", "wan22_ti2v_5b") else 1.0
     assert (cfgs, sampler in ("euler", "flow_unipc")) == ([cfg, cfg], True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...contract.video_request import WORKFLOW_IMAGES
 from ..settings import VOLUME, Settings
+from ..upscale_model import upscale_files
 from ..workflow import ModelFile, model_files
 from .hub_cache import CachedModels, find_cached_models
 from .places import ModelPlaces, candidates, model_places
@@ -58,8 +59,8 @@ class Manifest:
 
 
 def check_models(settings: Settings) -> Manifest:
-    """Of the bundled workflows."""
-    needed = {name: model_files(name, settings) for name in WORKFLOW_IMAGES}
+    """Of the bundled workflows. Without a network for frames in between FFmpeg makes them: none is missing."""
+    needed = {name: [*model_files(name, settings), *upscale_files(name, settings)] for name in WORKFLOW_IMAGES}
     return check_files(needed, model_places(settings), find_cached_models(settings.hubs), settings)
 
 

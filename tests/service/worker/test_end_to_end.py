@@ -104,8 +104,10 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory, toy_models: Path) -> Iter
 @contextlib.contextmanager
 def running_endpoint(folder: Path, toy_models: Path, **more: str) -> Iterator[Endpoint]:
     (folder / "models" / "frame_interpolation").mkdir(parents=True)
+    (folder / "models" / "upscale_models").mkdir()
     for models in toy_models.iterdir():
-        (folder / "models" / models.name).symlink_to(models)
+        if models.name != "upscale_models":  # a worker that has none, at first
+            (folder / "models" / models.name).symlink_to(models)
     variables = {
         "WAN_RELAY_MODELS": str(folder / "models"),
         "WAN_RELAY_MODEL_FILES": json.dumps(TOY_FILES),
@@ -160,7 +162,9 @@ def test_worker_proves_itself(endpoint):
     answer = requests.post(f"{endpoint.base_url}/runsync?wait=300000", json=body, timeout=310).json()
     assert answer["status"] == "COMPLETED", answer
     assert answer["output"]["comfyui_version"] == "0.30.0"
-    assert set(answer["output"]["workflows"].values()) == {"ready"}
+    workflows = answer["output"]["workflows"]
+    assert workflows.pop("wan22_i2v_smooth") == {"missing": ["RealESRGAN_x4plus.safetensors"]}
+    assert set(workflows.values()) == {"ready"}
 
 
 def test_guide_request_gives_an_mp4(endpoint):
@@ -333,8 +337,15 @@ def test_an_operators_model_file_makes_the_frames_larger(endpoint):
     save_upscaler(file, 2)
     try:
         made = endpoint.video(**same, upscale_factor=3, interpolation="film")
+        smooth = endpoint.video(**same, workflow="wan22_i2v_smooth", fps=12)
     finally:
         file.unlink()
+    assert frames_of(smooth["video"]) == (9, 128, 128, 24.0)
+    told = ("upscale_model", "upscale_factor", "interpolation", "interpolation_factor", "length", "width")
+    assert [smooth[name] for name in told] == ["x2.safetensors", 2.0, "minterpolate", 2, 9, 128]
+    assert np.abs(pictures_of(smooth["video"])[::2, 1::2, 1::2] - forward).mean() < 4.0
+    refused = endpoint.error(**same, workflow="wan22_i2v_smooth")
+    assert refused.startswith("MODEL_MISSING: upscale_factor needs a model file, ")
     assert frames_of(made["video"]) == (9, 192, 192, 32.0)
     assert [made[name] for name in ("width", "height", "upscale_factor", "upscale_model")] == [
         192,

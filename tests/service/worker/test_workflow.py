@@ -100,7 +100,8 @@ def test_every_field_reaches_its_node_in_every_workflow(name):
     end = "end.png" if name == "wan22_flf2v_4step" else None
     made = plan(workflow=name, end=end, **sent, **({"end_image_base64": "AAAA"} if end else {}))
     for field, (class_type, input_name) in FIELD_INPUTS.items():
-        assert made.value(class_type, input_name) == (77 if field == "seed" else sent[field]), field
+        inputs = made.generated if field == "fps" else made.graph[made.node_id(class_type)]["inputs"]
+        assert inputs[input_name] == (77 if field == "seed" else sent[field]), field
     assert made.warnings == ["boundary was ignored because switch is step"]
     links = {
         str(value[0]) for node in made.graph.values() for value in node["inputs"].values() if isinstance(value, list)

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,16 @@ async def load_custom_node(path, module_parent):
 
 
 @pytest.mark.parametrize("is_loaded", [True, False])
-def test_only_the_extra_nodes_that_a_request_can_need_are_loaded(tmp_path, monkeypatch, is_loaded):
+@pytest.mark.parametrize(
+    ("upscalers", "names"),
+    [
+        ([], ["nodes_frame_interpolation.py"]),
+        (["x2.pth"], ["nodes_frame_interpolation.py", "nodes_upscale_model.py"]),
+    ],
+)
+def test_only_the_extra_nodes_that_a_request_can_need_are_loaded(tmp_path, monkeypatch, upscalers, names, is_loaded):
+    lists = types.SimpleNamespace(get_filename_list={"upscale_models": upscalers}.__getitem__)
+    monkeypatch.setitem(sys.modules, "folder_paths", lists)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "nodes.py").write_text(NODES.format(is_loaded=is_loaded))
     spec = lean_boot.LeanFinder().find_spec("nodes", [str(tmp_path)])
@@ -30,8 +40,8 @@ def test_only_the_extra_nodes_that_a_request_can_need_are_loaded(tmp_path, monke
     monkeypatch.setitem(sys.modules, "nodes", module)
     spec.loader.exec_module(module)
     failed = asyncio.run(module.init_builtin_extra_nodes())
-    assert module.loaded == [(str(tmp_path / "comfy_extras" / "nodes_frame_interpolation.py"), "comfy_extras")]
-    assert failed == ([] if is_loaded else ["nodes_frame_interpolation.py"])
+    assert module.loaded == [(str(tmp_path / "comfy_extras" / name), "comfy_extras") for name in names]
+    assert failed == ([] if is_loaded else names)
     (tmp_path / "nodes.py").write_text("")
     importlib.invalidate_caches()
     spec = lean_boot.LeanFinder().find_spec("nodes", [str(tmp_path)])

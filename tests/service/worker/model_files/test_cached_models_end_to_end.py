@@ -32,7 +32,7 @@ def folder(tmp_path: Path, toy_models: Path) -> Path:
     at_the_top = {path.name: path for path in toy_models.glob("vae/*.safetensors")}
     files = {
         f"split_files/{kind}/{path.name}": path
-        for kind in ("diffusion_models", "text_encoders")
+        for kind in ("diffusion_models", "text_encoders", "upscale_models")
         for path in toy_models.glob(f"{kind}/*.safetensors")
     }
     cached_repository(hub, "Toy/Wan2.2", at_the_top | files)

@@ -156,7 +156,18 @@ def test_the_bundled_workflows_are_checked(tmp_path: Path) -> None:
             "DasiwaWAN22I2V14BLightspeed_synthseductionLowV9.safetensors",
         ]
     }
-    assert len(manifest.workflows()) == 8
+    assert len(manifest.workflows()) == 9
+
+
+def test_any_upscaler_of_the_workers_serves_the_workflow_that_upscales(tmp_path: Path) -> None:
+    def missing(**variables: str) -> list[str]:
+        return check_models(settings_of(tmp_path, **variables)).workflows()["wan22_i2v_smooth"]["missing"]
+
+    assert missing()[-1] == "RealESRGAN_x4plus.safetensors"
+    assert "film_net_fp16.safetensors" not in missing()
+    put(tmp_path / "two" / "models" / "upscale_models" / "mine.pth")
+    for variables in ({}, {"WAN_RELAY_UPSCALE_MODEL": "gone.pth"}):
+        assert "low" in missing(**variables)[-1].lower()
 
 
 def test_ping_and_log_say_it(make_bench: Any, capfd: Any) -> None:
