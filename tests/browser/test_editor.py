@@ -313,7 +313,7 @@ def test_the_segments_of_a_long_video_are_drawn_before_the_run(editor: Any) -> N
     editor.wait_for_panel("WanRelay_PrepareLatent", "133 frames")
     editor.set_widgets("WanRelay_LongVideo", {"lengths": "", "prompts": "a\nb", "overlap": 1})
     editor.wait_for_panel("WanRelay_PrepareLatent", "2 segments: 81 + 81 frames, 1 shared")
-    editor.run("find('WanRelay_Sample')[0].disconnectInput('latent');")
+    editor.run("find('WanRelay_LongVideo')[0].disconnectInput('latent');")
     editor.wait_until_panel_lacks("WanRelay_PrepareLatent", "segments")
 
 
