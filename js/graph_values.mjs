@@ -118,6 +118,21 @@ export function theOne(node, comfyClass) {
 }
 
 /**
+ * Whether what `node` gives out can arrive at `target`, through any nodes between.
+ * @param {ComfyNode} node @param {ComfyNode} target
+ */
+export function feeds(node, target) {
+  const found = new Set([target]);
+  for (const each of found) {
+    for (const { name } of each.inputs ?? []) {
+      const source = sourceOf(each, name);
+      if (source) found.add(source);
+    }
+  }
+  return found.has(node);
+}
+
+/**
  * Set a widget as if the user had: value, callback, redraw.
  * @param {ComfyNode} node @param {string} name @param {unknown} value
  */

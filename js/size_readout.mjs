@@ -1,6 +1,6 @@
 // On PrepareLatent: what will really be rendered from the connected image, and pick lists for the usual sizes and lengths.
 import { api } from "../../scripts/api.js";
-import { isLinked, readValues, setWidget, sourceOf, theOne, valueOf, widgetOf } from "./graph_values.mjs";
+import { feeds, isLinked, readValues, setWidget, sourceOf, theOne, valueOf, widgetOf } from "./graph_values.mjs";
 import { cache, chain, watch } from "./live.mjs";
 import { expertsOf } from "./model_chain.mjs";
 import { addPanel, button, make, mistakeNotes, notes, pickList } from "./panel.mjs";
@@ -11,6 +11,7 @@ import { text, unknownInputs } from "./text.mjs";
 const IMAGES = ["start_image", "previous", "anchor", "end_image", "keyframes"];
 const INPUTS = ["sizing", "width", "height", "fit", "length", "batch_size", "overlap", "padding", "loop", "crop_position"];
 const SEGMENTING = ["segment_length", "overlap", "prompts", "seeds", "lengths"]; // of Long Video
+const LINE_END = /[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/; // what ends a line in Python
 const CHECKED = /** @type {const} */ (["width", "height", "length", "fit", "batch_size", "image_width", "image_height"]);
 const RESOLUTIONS = ["528x768", "608x1072", "768x528", "720x720", "832x480", "480x832", "1280x720", "720x1280"];
 const DURATIONS = { 49: 3, 81: 5, 113: 7, 161: 10 };
@@ -84,15 +85,16 @@ function segment({ kind, first, last, segment }) {
 }
 
 /**
- * How the graph's one Long Video cuts the clip; nothing where a link says it.
+ * How the graph's one Long Video cuts the clip; nothing where a link says it, or where it cuts another.
  * @param {ComfyNode} node
  */
 function ofLongVideo(node) {
   const longVideo = theOne(node, "WanRelay_LongVideo");
-  const { values, unknown } = longVideo ? readValues(longVideo, SEGMENTING) : { values: {}, unknown: SEGMENTING };
+  if (!longVideo || !feeds(node, longVideo)) return {};
+  const { values, unknown } = readValues(longVideo, SEGMENTING);
   if (unknown.length) return {};
   const { prompts, overlap, ...others } = values;
-  const num_prompts = prompts.split("\n").filter((/** @type {string} */ line) => line.trim()).length;
+  const num_prompts = String(prompts).split(LINE_END).filter((line) => line.trim()).length;
   return { ...others, segment_overlap: overlap, num_prompts };
 }
 

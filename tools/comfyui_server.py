@@ -93,13 +93,18 @@ class Server:
         async with aiohttp.ClientSession() as session, session.ws_connect(f"{self.url}/ws?clientId={client}") as socket:
             body = json.dumps({"prompt": workflow, "client_id": client}).encode()
             prompt_id = json.loads(self.request("/prompt", body))["prompt_id"]
-            while prompt_id not in (history := self.get(f"/history/{prompt_id}")):
+            while True:
                 self.check_alive()
+                event: dict[str, Any] = {}
                 with contextlib.suppress(TimeoutError):
                     message = await socket.receive(timeout=0.5)
                     if message.type == aiohttp.WSMsgType.TEXT:
-                        on_message(json.loads(message.data))
-        return dict(history[prompt_id])
+                        event = json.loads(message.data)
+                        on_message(event)
+                is_end = event.get("type") == "executing" and event["data"]["node"] is None
+                # Not while a message may still be on its way: the history is there before the last of them.
+                if (is_end or not event) and prompt_id in (history := self.get(f"/history/{prompt_id}")):
+                    return dict(history[prompt_id])
 
 
 def refusal(body: bytes) -> str:

@@ -23,7 +23,6 @@ from ..rules.frames.timeline import FramePlan, Given, Span, plan_frames
 from ..rules.long_video.segment_plan import (
     LONGEST_SEGMENT,
     MAX_SEED,
-    MAX_SEGMENTS,
     LongVideoPlan,
     check_prepared,
     plan_long_video,
@@ -35,6 +34,7 @@ from .questions import Query, kind_of, listed, number, read_inputs, required
 
 MAX_IMAGE_SIDE = 65536
 MAX_KEYFRAMES = 1025
+MAX_PROMPTS = 65536  # more than MAX_SEGMENTS are refused in Long Video's own words
 FIRST_FRAMES = ("start_image", "previous", "previous_latent", "anchor", "keyframes")
 
 
@@ -63,7 +63,7 @@ def size(query: Query) -> dict[str, Any]:
     given, is_5b = _given(query), bool(is_5b_vae) and "end_image" not in query
     long_video = _long_video(query, asked["length"], asked["batch_size"], given) if "segment_length" in query else None
     count = plan_length(long_video.num_frames if long_video else asked["length"], fps)
-    if query.get("lengths", "").strip():
+    if long_video and query.get("lengths", "").strip():
         asked["length"] = count["length"]  # Long Video says it, and Prepare Latent's does not count
     frames, spans = _planned(long_video, given, count["length"], is_5b)
     used = {"width": frame["width"], "height": frame["height"], "length": count["length"]}
@@ -129,7 +129,7 @@ def _planned(
 def _long_video(query: Query, length: int, batch_size: int, given: Given) -> LongVideoPlan:
     """The segments that Long Video would make of it: prompts and seeds do not count, only how many there are."""
     check_prepared(batch_size, bool(given.keyframes))
-    num_prompts = number(query.get("num_prompts", "0"), "num_prompts", int, 0, MAX_SEGMENTS)
+    num_prompts = number(query.get("num_prompts", "0"), "num_prompts", int, 0, MAX_PROMPTS)
     return plan_long_video(
         length,
         number(query["segment_length"], "segment_length", int, 5, LONGEST_SEGMENT),

@@ -20,8 +20,8 @@ class Progress(BaseModel):
     stage: Stage = Field(
         default="sampling",
         description="what is being done: `downloading` (LoRAs), `waiting` (for ComfyUI), `loading` (models, "
-        "pictures, prompts), `sampling`, `decoding` (of the latent, and its encoding as a video), `upscaling` and "
-        "`interpolating` (of the frames, where that was asked for), `saving`",
+        "pictures, prompts), `sampling`, `decoding` (of the latent), `upscaling` and `interpolating` (of "
+        "the frames, where that was asked for), the last of them also while a video is made of the frames, `saving`",
     )
     step: int = Field(description="steps done")
     steps: int = Field(description="steps in all, 0 until they are known")

@@ -1,5 +1,6 @@
 """The segments that a client asks for: each a prompt, frames and a seed of its own."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -11,6 +12,7 @@ from .seeds import MAX_SEED
 MAX_SEGMENTS = 20
 MIN_LENGTH, MAX_LENGTH = 5, 257
 DEFAULT_LENGTH = 81
+_LORA_TAG = re.compile(r"<lora:[^<>]*>", re.IGNORECASE)
 
 
 class SegmentRequest(BaseModel):
@@ -30,6 +32,11 @@ def segment_requests(value: object) -> tuple[SegmentRequest, ...]:
     if not 1 <= len(value) <= MAX_SEGMENTS:
         raise PydanticCustomError("INVALID_VALUE", f"must have 1 to {MAX_SEGMENTS} items, got {len(value)}")
     return tuple(_request(item, f"item {number}") for number, item in enumerate(value, 1))
+
+
+def without_loras(prompt: str) -> str:
+    """The prompt of a segment without its tags `<lora:name:strength>`, as Long Video encodes it."""
+    return " ".join(_LORA_TAG.sub(" ", prompt).split()) if _LORA_TAG.search(prompt) else prompt
 
 
 def _request(item: object, where: str) -> SegmentRequest:

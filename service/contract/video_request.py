@@ -17,7 +17,7 @@ from .lora_request import Loras
 from .public_text import MAX_SENTENCE, public_text
 from .scalars import FilePath, Flag, Name, Prompt, Real, Text, Whole, lower_case
 from .seeds import MAX_SEED, MAX_VIDEOS, Seeds, drawn, seeds_to_use
-from .segment_request import MAX_LENGTH, Segments
+from .segment_request import MAX_LENGTH, Segments, without_loras
 
 MAX_UNKNOWN_SHOWN = 10
 
@@ -343,8 +343,8 @@ def parse_fields(raw: dict[str, Any], model: type[Request]) -> tuple[Request, li
                 del known[name]
     if isinstance(known.get("prompt"), str) and not known["prompt"].strip():
         del known["prompt"]
-    if "prompt" not in known and "segments" in known:
-        known["prompt"] = _first_prompt(known["segments"])
+    if "prompt" not in known and "segments" in known and (prompt := _first_prompt(known["segments"])):
+        known["prompt"] = prompt
     fields = {*model.model_fields, "action"}
     unknown = [_shown(key) for key in islice((key for key in raw if key not in fields), MAX_UNKNOWN_SHOWN)]
     if unknown and known.get("strict") is True:
@@ -360,11 +360,14 @@ def parse_fields(raw: dict[str, Any], model: type[Request]) -> tuple[Request, li
     return request, warnings
 
 
-def _first_prompt(segments: Any) -> Any:
-    """Of segments that may be anything yet: what is wrong with them is said by their own declaration."""
+def _first_prompt(segments: Any) -> str:
+    """Of segments that may be anything yet: what is wrong with them is said by their own declaration.
+
+    Empty where the first one has tags of LoRAs alone, which need a prompt beside the segments.
+    """
     first = segments[0] if isinstance(segments, list) and segments else None
     prompt = first.get("prompt") if isinstance(first, dict) else None
-    return prompt if isinstance(prompt, str) and prompt.strip() else "none"
+    return without_loras(prompt) if isinstance(prompt, str) and prompt.strip() else "none"
 
 
 def draw_seed(request: VideoRequest) -> int:

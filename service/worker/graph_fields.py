@@ -12,6 +12,7 @@ from ..contract.graph_request import GraphFields
 from ..contract.video_request import draw_seed
 from .exported_graph import title_of
 from .interpolation import FPS_OUTPUT, INTERPOLATE, InterpolationModel
+from .long_video import LONG_VIDEO
 from .lora_rows import LORAS
 from .settings import Settings
 from .workflow import (
@@ -50,6 +51,7 @@ _PLAIN: dict[str, dict[str, type | tuple[type, ...]]] = {
     SAVE: {"fps": (*_NUMBER, list), "filename_prefix": str},
     OPENING: {"steps": int, "cfg": _NUMBER},
     NAG: {"scale": _NUMBER},
+    LONG_VIDEO: {"segment_length": int, "lengths": str},
 }
 
 

@@ -1,5 +1,6 @@
 """A long video, put into a workflow: its segments in the place of the one VAE Decode, and what they report."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,7 +59,7 @@ def frames_made(graph: Graph, length: int) -> tuple[int, int]:
 
 
 def frames_of(lengths: str) -> list[int]:
-    return [int(word) for word in lengths.replace(",", " ").split()]
+    return [int(word) for word in re.split(r"[\s,;]+", lengths) if word]
 
 
 def in_segment(long_video: str, number: int, node: str) -> str:

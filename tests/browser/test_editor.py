@@ -311,6 +311,10 @@ def test_the_segments_of_a_long_video_are_drawn_before_the_run(editor: Any) -> N
     editor.wait_for_panel("WanRelay_PrepareLatent", "prompts must be at most as many as lengths, which are 2; got 3.")
     editor.set_widgets("WanRelay_LongVideo", {"lengths": "81, 49, 13"})
     editor.wait_for_panel("WanRelay_PrepareLatent", "133 frames")
+    editor.set_widgets("WanRelay_LongVideo", {"lengths": "", "prompts": "a\nb", "overlap": 1})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "2 segments: 81 + 81 frames, 1 shared")
+    editor.run("find('WanRelay_LongVideo')[0].disconnectInput('latent');")
+    editor.wait_until_panel_lacks("WanRelay_PrepareLatent", "segments")
 
 
 def test_a_bypassed_node_hands_its_input_on(editor: Any) -> None:

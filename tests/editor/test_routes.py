@@ -161,6 +161,11 @@ async def test_size_knows_the_segments_of_long_video() -> None:
     ]
     _, by_lengths = await ask("size", SIZE | LONG | {"lengths": "13, 17, 13", "length": "80"})
     assert (by_lengths["segments"], by_lengths["length"], by_lengths["changes"]) == ([13, 17, 13], 33, [])
+    _, without = await ask("size", SIZE | {"sizing": "fixed", "lengths": "13"})
+    assert (without["segments"], without["changes"][0]) == (
+        [],
+        {"change": "length", "asked": 80, "used": 81, "multiple": 16},
+    )
     _, one = await ask("size", SIZE | LONG | {"num_prompts": "1", "length": "81"})
     assert (one["segments"], {span["segment"] for span in one["timeline"]}) == ([81], {1})
 
@@ -179,6 +184,16 @@ async def test_size_knows_the_segments_of_long_video() -> None:
             {"lengths": "81, x"},
             200,
             {"refused": "lengths must be whole numbers from 0 to 257 with commas between; got 'x'."},
+        ),
+        (
+            {"num_prompts": "101", "length": "161"},
+            200,
+            {"refused": "length 161 in segments of 81 frames needs 101 segments; 100 are possible."},
+        ),
+        (
+            {"num_prompts": "x"},
+            400,
+            {"error": "num_prompts must be a whole number from 0 to 65536, got 'x'."},
         ),
         (
             {"segment_length": "900"},

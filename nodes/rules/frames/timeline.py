@@ -125,10 +125,16 @@ def _check_together(given: Given, is_5b: bool) -> None:
             "previous_latent needs an anchor, and padding 'grey' or 'zero': a latent can only go on behind a first "
             "frame; connect the frames of the clip before to previous instead."
         )
-    if given.loop and (given.end_image or not given.start_image):
-        raise InvalidInput("loop needs a start_image and no end_image: the first frame is also the last.")
+    if given.loop:
+        check_loop(bool(given.start_image), bool(given.end_image))
     if given.padding == "reference" and not (given.anchor or given.start_image):
         raise InvalidInput("padding is 'reference', but neither anchor nor start_image is connected.")
+
+
+def check_loop(has_start_image: bool, has_end_image: bool) -> None:
+    """Raises InvalidInput for a loop that has no first frame, or another last one."""
+    if has_end_image or not has_start_image:
+        raise InvalidInput("loop needs a start_image and no end_image: the first frame is also the last.")
 
 
 def _overlap(given: Given, length: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import InvalidInput
+from ..frames.timeline import check_loop
 from .lora_tags import strength_inputs
 from .segment_plan import LongVideoPlan, Segment, check_prepared
 
@@ -101,9 +102,12 @@ def _go_on(prepare: dict[str, Any], tail: Link, overlap: int) -> None:
 
 def _end(prepare: dict[str, Any], given: Mapping[str, Any], is_last: bool) -> None:
     """What the video ends with, the end image or a loop's first frame, is the last segment's alone."""
+    if is_link(given.get("loop")):
+        raise InvalidInput("loop of Prepare Latent must be switched and not linked for a long video.")
     if not is_last:
         prepare.pop("end_image", None)
     elif given.get("loop"):
+        check_loop("start_image" in given, "end_image" in given)
         prepare["end_image"] = given["start_image"]
     if "loop" in prepare:
         prepare["loop"] = False

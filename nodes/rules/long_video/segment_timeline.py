@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import groupby
 
-from ..frames.timeline import FramePlan, Given, Span, plan_frames
+from ..frames.timeline import FramePlan, Given, Span, check_loop, plan_frames
 from .segment_plan import LongVideoPlan
 
 
@@ -21,6 +21,8 @@ def plan_segments(plan: LongVideoPlan, given: Given, is_5b: bool = False) -> tup
     frames: list[tuple[str, int]] = []
     plans: list[FramePlan] = []
     last = len(plan.segments)
+    if given.loop:
+        check_loop(bool(given.start_image), bool(given.end_image))
     for number, segment in enumerate(plan.segments, 1):
         own = given if number == 1 else _going_on(given, plan.overlap)
         if last > 1:

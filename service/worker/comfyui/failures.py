@@ -7,6 +7,7 @@ from typing import Any
 
 from ...contract.errors import JobError
 from ..exported_graph import MODEL_FILE, counted
+from ..long_video import EXPANDED
 from ..lora_rows import LORAS
 from ..workflow import INPUT_FIELDS, LOAD, MODEL_INPUTS, Graph
 
@@ -135,7 +136,10 @@ def failed_execution(message: dict[str, Any], graph: Graph) -> JobError:
 
 
 def node_title(graph: Graph, node_id: str) -> str:
-    node = graph.get(node_id) or graph.get(node_id.partition(":")[0], {})
+    """Of a copy that Long Video made for a segment, the title of what it is a copy of."""
+    long_video, _, copied = node_id.partition(EXPANDED)
+    names = (node_id, copied.partition(".")[2], long_video, node_id.partition(":")[0])
+    node = next((graph[name] for name in names if name in graph), {})
     return str(node.get("_meta", {}).get("title") or node.get("class_type") or "unknown")
 
 

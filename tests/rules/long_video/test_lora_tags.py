@@ -32,6 +32,12 @@ def test_a_tag_that_cannot_be_read_is_refused(words: str) -> None:
     )
 
 
+@pytest.mark.parametrize("prompt", ["a <lora:pan:1", "<lora:zoom:1> a <lora:pan:1", "<lora:pan:1<lora:zoom:1>"])
+def test_a_tag_without_its_end_is_no_text_of_the_prompt(prompt: str) -> None:
+    with pytest.raises(InvalidInput, match=r"; got <lora:pan:1 without its end\.$"):
+        take_tags(prompt)
+
+
 def test_a_lora_is_named_once_a_line() -> None:
     with pytest.raises(InvalidInput, match=r"^prompts must name each LoRA once a line; got <lora:pan> twice\.$"):
         take_tags("<lora:pan:1> a <lora:PAN:2>")
@@ -71,6 +77,38 @@ def test_a_tag_finds_its_row_by_the_whole_name_or_a_part_of_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "node"),
+    [
+        ("wan_4step_low.safetensors", "1"),
+        ("speed/wan_4step_high", "1"),
+        ("Speed\\wan_4step_high.safetensors", "1"),
+        ("style", "root"),
+        ("new/style", "new"),
+        ("old/style.safetensors", "old"),
+        ("new/sty", "new"),
+        ("caf\u00e9", "accent"),
+        ("v1.5", "dots"),
+    ],
+)
+def test_a_name_may_have_its_folder_and_ending(name: str, node: str) -> None:
+    files = {"root": "style", "new": "new/style", "old": "old\\style", "accent": "cafe\u0301", "dots": "Wan 2.2 v1.5"}
+    nodes = graph() | {
+        key: {"class_type": "WanRelay_ApplyLoraPair", "inputs": {"high_noise_lora": f"{file}.safetensors"}}
+        for key, file in files.items()
+    }
+    assert list(strength_inputs(nodes, [LoraTag(name, 1.0, 1.0)])) == [node]
+
+
+def test_both_files_of_a_row_in_one_line_are_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"^prompts: <lora:step_low> names a row of Apply LoRA Pair that another"):
+        strength_inputs(graph(), [LoraTag("step_high", 0.8, 0.8), LoraTag("step_low", 0.5, 0.5)])
+
+
+def test_rows_are_read_only_where_a_tag_asks_for_them() -> None:
+    assert strength_inputs(graph(pairs=["9", 0]), []) == {}
+
+
+@pytest.mark.parametrize(
     ("name", "fits"),
     [("left", "several rows"), ("dolly", "no row that is on"), ("core", "no row that is on")],
 )
@@ -78,8 +116,8 @@ def test_a_name_that_fits_no_row_or_several_is_refused(name: str, fits: str) -> 
     with pytest.raises(InvalidInput) as refused:
         strength_inputs(graph(), [LoraTag(name, 1.0, 1.0)])
     assert str(refused.value) == (
-        f"prompts: <lora:{name}> fits {fits} of Apply LoRA Pair; there are wan_4step_high and wan_4step_low, "
-        "pan_left, pan_left_more."
+        f"prompts: <lora:{name}> fits {fits} of Apply LoRA Pair; there are speed/wan_4step_high.safetensors and "
+        "speed\\wan_4step_low.safetensors, pan_left.safetensors, pan_left_more.safetensors."
     )
 
 

@@ -120,6 +120,19 @@ def test_a_loop_ends_with_its_first_frame_and_no_segment_before() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"previous": ["2", 0], "loop": True}, "loop needs a start_image and no end_image"),
+        ({"start_image": ["1", 0], "end_image": ["2", 0], "loop": True}, "loop needs a start_image and no end_image"),
+        ({"start_image": ["1", 0], "loop": ["2", 0]}, "loop of Prepare Latent must be switched and not linked"),
+    ],
+)
+def test_a_loop_that_cannot_be_is_refused(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidInput, match=f"^{sentence}"):
+        prepared(**given)
+
+
 def test_an_anchor_and_the_padding_stay() -> None:
     assert prepared(anchor=["1", 0], previous=["2", 0], padding="zero") == [
         {"anchor": ["1", 0], "previous": tail, "padding": "zero"} for tail in (["2", 0], *TAILS)

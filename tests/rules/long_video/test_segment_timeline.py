@@ -51,3 +51,6 @@ def test_what_a_segment_cannot_take_is_refused() -> None:
     with pytest.raises(InvalidInput, match="end_image must stay empty with"):
         drawn(Given(start_image=1, end_image=1), 161, is_5b=True)
     assert drawn(Given(start_image=1), 161, is_5b=True)[:2] == ["1 known 0-0", "1 unknown 1-79"]
+    for given in (Given(previous=9, loop=True), Given(start_image=1, end_image=1, loop=True)):
+        with pytest.raises(InvalidInput, match="loop needs a start_image and no end_image"):
+            drawn(given, 161)

@@ -29,6 +29,13 @@ def test_a_segment_is_a_prompt_and_what_it_says_besides() -> None:
     assert request.to_wire()["segments"][1] == {"prompt": "b", "length": 49, "seed": 7}
 
 
+def test_the_job_has_the_first_prompt_without_its_loras() -> None:
+    segments = [{"prompt": "she <LoRA:pan:0.8>  turns"}, {"prompt": "<lora:pan:0>"}]
+    request = parsed(segments=segments)
+    assert (request.prompt, request.segments[0].prompt) == ("she turns", "she <LoRA:pan:0.8> turns")
+    assert parsed(segments=segments[::-1], prompt="own").prompt == "own"
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "sentence"),
     [
@@ -49,6 +56,7 @@ def test_a_segment_is_a_prompt_and_what_it_says_besides() -> None:
             "segments item 1: length must be from 5 to 257",
         ),
         ({"segments": [{"prompt": "a", "seed": "x"}]}, "INVALID_VALUE", "segments item 1: seed must be a whole number"),
+        ({"segments": [{"prompt": "<lora:pan:1>"}, {"prompt": "a"}]}, "MISSING_FIELD", "prompt is needed"),
         ({"segments": [{"prompt": 3}]}, "INVALID_VALUE", "segments item 1: prompt must be a string"),
         (
             {"segments": [{"prompt": "a"}], "length": 161},

@@ -296,7 +296,8 @@ def test_segments_make_one_video_and_its_last_frame_goes_on(endpoint: Endpoint) 
     refused = endpoint.error(length=None, segments=[{"prompt": "pan <lora:gone:1>", "length": 5}], loras=[TOY_LORAS])
     assert refused == (
         "INVALID_VALUE: prompts: <lora:gone> fits no row that is on of Apply LoRA Pair; there are "
-        "toy_wan2.2_i2v_high_noise_4step_lora and toy_wan2.2_i2v_low_noise_4step_lora (node Long Video)"
+        "toy_wan2.2_i2v_high_noise_4step_lora.safetensors and toy_wan2.2_i2v_low_noise_4step_lora.safetensors "
+        "(node Long Video)"
     )
     one_pass = endpoint.video(loop=True, steps=4, length=9, colour_reference="first frame")
     assert (frames_of(one_pass["video"])[0], one_pass["loop"], len(one_pass["segments"])) == (8, True, 1)

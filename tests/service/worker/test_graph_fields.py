@@ -99,6 +99,15 @@ def test_size_of_a_5b_graph():
     assert (plan.value(PREPARE, "width"), plan.value(PREPARE, "height")) == (1280, 704)
 
 
+@pytest.mark.parametrize("name", ["lengths", "segment_length"])
+def test_a_long_video_whose_segments_come_by_a_link_is_filled_one_by_one(name):
+    graph = bundled("wan22_i2v_long")
+    assert is_like_ours(graph)
+    graph["7"]["inputs"][name] = ["9", 0]
+    assert not is_like_ours(graph)
+    assert filled(graph, prompt="p").graph["3"]["inputs"]["prompt"] == "p"
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -37,6 +37,12 @@ def test_segments_stand_in_the_place_of_the_decoder() -> None:
     assert frames_made(plan.graph, plan.value(PREPARE, "length")) == (81, 209)
 
 
+def test_lengths_of_a_clients_own_graph_may_stand_as_the_node_takes_them() -> None:
+    plan = planned(segments=SEGMENTS)
+    long_video(plan)["lengths"] = "13; 17,\n9"
+    assert frames_made(plan.graph, 81) == (17, 37)
+
+
 def test_a_long_length_is_made_in_segments_where_that_is_asked_for() -> None:
     plan = planned(length=161, segment_length=81)
     assert (long_video(plan)["segment_length"], plan.value(PREPARE, "length")) == (81, 161)

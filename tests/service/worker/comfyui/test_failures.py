@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wan_relay.service.worker.comfyui.failures import failed_execution, refused_prompt
+from wan_relay.service.worker.comfyui.failures import failed_execution, node_title, refused_prompt
 
 GRAPH = json.loads((Path(__file__).resolve().parents[4] / "workflows" / "api" / "wan22_i2v_4step.json").read_text())
 IDS = {node["class_type"]: key for key, node in GRAPH.items()}
@@ -226,3 +226,21 @@ def test_size_that_comes_over_a_link_is_not_named():
     message = {"node_id": "2", "exception_type": "torch.OutOfMemoryError", "exception_message": "x"}
     expected = "OUT_OF_MEMORY: this job does not fit the GPU; lower the size or the length (node KS)"
     assert str(failed_execution(message, FOREIGN)) == expected
+
+
+@pytest.mark.parametrize(
+    ("node_id", "title"),
+    [
+        ("7", "Long"),
+        ("7.0.0.2.6", "Sample"),
+        ("7.0.0.2.12:6", "Inner"),
+        ("7.0.0.2.segment", "Long"),
+        ("9.0.0.2.6", "Sample"),
+        ("6:0.0.1", "Sample"),
+        ("no", "unknown"),
+    ],
+)
+def test_a_copy_for_a_segment_has_the_title_of_its_node(node_id: str, title: str) -> None:
+    titles = {"6": "Sample", "7": "Long", "12:6": "Inner"}
+    graph = {name: {"class_type": "C", "_meta": {"title": words}} for name, words in titles.items()}
+    assert node_title(graph, node_id) == title
