@@ -11,6 +11,7 @@ from .engine.prompts.prompt_encoding import check_prompt, encode_prompts
 from .rules.errors import WanRelayError
 from .rules.files.safetensors_header import read_header
 from .rules.files.text_encoder_file import check_text_encoder, is_safetensors
+from .rules.long_video.lora_tags import tags_as_words
 
 
 class EncodePrompts(io.ComfyNode):
@@ -76,7 +77,9 @@ class EncodePrompts(io.ComfyNode):
     @classmethod
     def execute(cls, text_encoder: str, prompt: str, negative_prompt: str, type: str = "wan") -> io.NodeOutput:
         path = text_encoder_file("text_encoder", text_encoder)
+        warnings: list[str] = []
         for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
             check_prompt(name, text)
+            warnings += tags_as_words(name, text)
         (positive, negative), cached = encode_prompts(path, [prompt, negative_prompt], PromptCache.from_environment())
-        return io.NodeOutput(positive, negative, ui={"wan_relay": [{"cached": cached, "warnings": []}]})
+        return io.NodeOutput(positive, negative, ui={"wan_relay": [{"cached": cached, "warnings": warnings}]})

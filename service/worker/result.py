@@ -27,7 +27,7 @@ def describe_video(
 
     `warnings` come before those of the plan and of the nodes; `timings` are seconds under the names of `Timings`.
     """
-    reporting = (LOAD, LORAS, PREPARE, NAG, SAMPLE, UPSCALE, INTERPOLATE, SAVE)
+    reporting = (LOAD, LORAS, ENCODE, PREPARE, NAG, SAMPLE, UPSCALE, INTERPOLATE, SAVE)
     said = {class_type: _report(outputs, plan, class_type) for class_type in reporting}
     prepare, sample = said[PREPARE], said[SAMPLE]
     sent = plan.graph[plan.node_id(SAMPLE)]["inputs"]

@@ -97,6 +97,17 @@ def test_equals_core_when_made_and_when_kept(encoder: Path, text: str) -> None:
     assert again == {"cached": True, "warnings": []}
 
 
+def test_a_lora_tag_is_words_here_and_that_is_said(encoder: Path) -> None:
+    positive, negative, report = encode("a cat <lora:pan:0.8>", "<LORA:x> blurry")
+    assert_same(positive, core_encode(encoder, "a cat <lora:pan:0.8>"))
+    assert_same(negative, core_encode(encoder, "<LORA:x> blurry"))
+    meant = "such tags count in the prompts of Long Video, and Apply LoRA Pair sets the strength for the whole video."
+    assert report["warnings"] == [
+        f"prompt: <lora:pan:0.8> is read as words; {meant}",
+        f"negative_prompt: <LORA:x> is read as words; {meant}",
+    ]
+
+
 def test_negative_is_the_second_output(encoder: Path) -> None:
     positive, negative, _ = encode("a cat", "blurry")
     assert_same(positive, core_encode(encoder, "a cat"))

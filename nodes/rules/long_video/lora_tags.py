@@ -42,6 +42,17 @@ def take_tags(prompt: str) -> tuple[str, tuple[LoraTag, ...]]:
     return " ".join(_TAG.sub(" ", prompt).split()) if tags else prompt, tags
 
 
+def tags_as_words(name: str, prompt: str) -> list[str]:
+    """The warning about tags that nobody takes out: Encode Prompts reads them as words."""
+    found = _TAG.search(prompt)
+    if not found:
+        return []
+    return [
+        f"{name}: {found[0][:60]} is read as words; such tags count in the prompts of Long Video, and Apply LoRA Pair "
+        "sets the strength for the whole video."
+    ]
+
+
 def _read(words: str) -> LoraTag:
     name, *numbers = (word.strip() for word in words.split(":"))
     try:

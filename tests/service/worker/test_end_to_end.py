@@ -299,7 +299,8 @@ def test_segments_make_one_video_and_its_last_frame_goes_on(endpoint: Endpoint) 
         "toy_wan2.2_i2v_high_noise_4step_lora.safetensors and toy_wan2.2_i2v_low_noise_4step_lora.safetensors "
         "(node Long Video)"
     )
-    one_pass = endpoint.video(loop=True, steps=4, length=9, colour_reference="first frame")
+    one_pass = endpoint.video(loop=True, steps=4, length=9, colour_reference="first frame", prompt="still <lora:x:1>")
+    assert any(said.startswith("prompt: <lora:x:1> is read as words;") for said in one_pass["warnings"])
     assert (frames_of(one_pass["video"])[0], one_pass["loop"], len(one_pass["segments"])) == (8, True, 1)
     assert endpoint.left_files() == []
 
