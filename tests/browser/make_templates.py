@@ -50,6 +50,7 @@ COLUMNS: list[tuple[str, str, int, list[str]]] = [
         ],
     ),
 ]
+HIGHEST = 1046  # of all, on that screen
 HEIGHTS = {"WanRelay_EncodePrompts": 300, "LoadImage": 300, "WanRelay_SaveVideo": 480, "WanRelay_Sample": 640}
 NOTE_HEIGHT = 240
 
@@ -69,14 +70,16 @@ def lay_out(graph: dict[str, Any], name: str) -> dict[str, Any]:
     note_id = max(node["id"] for node in graph["nodes"]) + 1
     groups: list[dict[str, Any]] = []
     x = 0
-    for title, colour, width, types in COLUMNS:
-        nodes = [node for kind in types for node in graph["nodes"] if node["type"] == kind]
+    columns = [[node for kind in types for node in graph["nodes"] if node["type"] == kind] for *_, types in COLUMNS]
+    *_, sampling, video = columns
+    if height_of(video) > HIGHEST and video[0]["type"] == "VAEDecode":
+        sampling.append(video.pop(0))
+    for (title, colour, width, _), nodes in zip(COLUMNS, columns, strict=True):
         y = 0.0
         for node in nodes:
-            height = max(node["size"][1], HEIGHTS.get(node["type"], 0))
-            node["pos"], node["size"] = [x, y], [width, height]
-            y += height + GAP
-        bounds = [x - GROUP_PADDING, -TITLE_HEIGHT - 60, width + 2 * GROUP_PADDING, y - GAP + TITLE_HEIGHT + 90]
+            node["pos"], node["size"] = [x, y], [width, node_height(node)]
+            y += node_height(node) + GAP
+        bounds = [x - GROUP_PADDING, -TITLE_HEIGHT - 60, width + 2 * GROUP_PADDING, height_of(nodes)]
         groups.append({"id": len(groups) + 1, "title": title, "bounding": bounds, "color": colour, "font_size": 24})
         x += width + 2 * GROUP_PADDING + COLUMN_GAP
     for node in graph["nodes"]:
@@ -90,7 +93,8 @@ def lay_out(graph: dict[str, Any], name: str) -> dict[str, Any]:
             node["properties"]["models"] = models
     left, top, width, height = min((group["bounding"] for group in groups), key=lambda bounds: bounds[3])
     below = [left + GROUP_PADDING, top + height + 2 * TITLE_HEIGHT]
-    graph["nodes"].append(note(note_id, note_of(name, files), below, [width - 2 * GROUP_PADDING, NOTE_HEIGHT]))
+    size = [width - 2 * GROUP_PADDING, min(NOTE_HEIGHT, HIGHEST - height - 2 * TITLE_HEIGHT)]
+    graph["nodes"].append(note(note_id, note_of(name, files), below, size))
     kept = ("last_link_id", "links", "nodes", "version")
     extra = {"linearData": app_form(graph["nodes"])}
     return {
@@ -100,6 +104,15 @@ def lay_out(graph: dict[str, Any], name: str) -> dict[str, Any]:
         "config": {},
         "extra": extra,
     }
+
+
+def node_height(node: dict[str, Any]) -> float:
+    return max(node["size"][1], HEIGHTS.get(node["type"], 0))
+
+
+def height_of(column: list[dict[str, Any]]) -> float:
+    """Of the group around it."""
+    return sum((node_height(node) + GAP for node in column), 0.0) - GAP + TITLE_HEIGHT + 90
 
 
 def app_form(nodes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -114,7 +127,7 @@ def app_form(nodes: list[dict[str, Any]]) -> dict[str, Any]:
     return {"inputs": inputs, "outputs": [node["id"] for node in nodes if node["type"] == "WanRelay_SaveVideo"]}
 
 
-def note(number: int, text: str, position: list[float], size: list[int]) -> dict[str, Any]:
+def note(number: int, text: str, position: list[float], size: list[float]) -> dict[str, Any]:
     return {
         "id": number,
         "type": "MarkdownNote",

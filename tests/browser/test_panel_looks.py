@@ -57,7 +57,7 @@ def test_every_word_of_a_panel_can_be_read_in_every_theme(editor: Any) -> None:
     assert dim == {}
 
 
-@pytest.mark.parametrize("name", ["wan22_i2v_4step", "wan22_i2v_4step_lora"])  # the main one, and the highest
+@pytest.mark.parametrize("name", ["wan22_i2v_4step", "wan22_i2v_4step_lora", "wan22_i2v_smooth"])  # two high ones
 def test_a_template_opens_on_a_laptop_at_a_size_that_has_texts(editor: Any, name: str) -> None:
     graph = json.loads((ROOT / "workflows" / f"{name}.json").read_text())
     usual = editor.page.viewport_size
