@@ -31,7 +31,7 @@ export function addTo(node) {
       ...(answer?.budgets ? [budgetRow(node, answer.budgets)] : []),
       answer?.width ? make("div", { class: "readout" }, readout(answer)) : "",
       answer?.segments && answer.segments.length > 1 ? make("div", { class: "readout" }, segmentsOf(answer)) : "",
-      spans.length > 1 ? make("div", { class: "timeline" }, ...spans.map(segment)) : "",
+      spans.length > 1 ? make("div", { class: "timeline" }, ...spans.map(spanBar)) : "",
       ...(answer?.crop ? cropPicture(node, answer.crop) : []),
       ...mistakeNotes(answer ?? {}),
       ...notes({ ...answer, warnings }),
@@ -78,7 +78,7 @@ function keyframeNumbers(node) {
 }
 
 /** @param {Span} span */
-function segment({ kind, first, last, segment }) {
+function spanBar({ kind, first, last, segment }) {
   const place = segment ? `${text("segment", { segment })}: ` : "";
   const title = `${place}${text(`span_${kind}`)} ${first}-${last}`;
   return make("i", { class: kind, style: `flex-grow:${last - first + 1}`, title });

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ..contract.errors import JobError
-from .workflow import Graph
+from .graph_nodes import Graph, is_link
 
 MAX_NODES = 1000
 MAX_CLASS = 200
@@ -87,10 +87,6 @@ def _not_a_graph(what: str) -> JobError:
 
 def title_of(node: Mapping[str, Any]) -> str:
     return str(node["_meta"]["title"])
-
-
-def is_link(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
 
 
 def strings(value: Any) -> Iterator[str]:

@@ -8,10 +8,11 @@ import av
 
 from ..contract.graph_answer import GraphAnswer
 from ..contract.video_answer import Timings
+from .graph_nodes import Graph
 from .graph_request import GraphRequest
 from .output_files import OutputFile
 from .result import describe_video
-from .workflow import Graph, Plan
+from .workflow import Plan
 
 FROM_REQUEST = "request"
 

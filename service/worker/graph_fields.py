@@ -11,6 +11,7 @@ from ..contract.errors import JobError
 from ..contract.graph_request import GraphFields
 from ..contract.video_request import draw_seed
 from .exported_graph import title_of
+from .graph_nodes import Graph, nodes_of
 from .interpolation import FPS_OUTPUT, INTERPOLATE, InterpolationModel
 from .long_video import LONG_VIDEO
 from .lora_rows import LORAS
@@ -24,7 +25,6 @@ from .workflow import (
     PREPARE,
     SAMPLE,
     SAVE,
-    Graph,
     Plan,
     fill_plan,
     use_model_files,
@@ -85,14 +85,6 @@ def _source_of_fps(graph: Graph, save: str) -> str | None:
     if not isinstance(fps, list) or fps[1:] != [FPS_OUTPUT] or not isinstance(fps[0], str):
         return None
     return fps[0] if graph.get(fps[0], {}).get("class_type") == INTERPOLATE else None
-
-
-def nodes_of(graph: Graph, class_type: str, title: str | None = None) -> list[str]:
-    return [
-        node_id
-        for node_id, node in graph.items()
-        if node["class_type"] == class_type and title in (None, title_of(node))
-    ]
 
 
 def fill_graph(

@@ -25,12 +25,13 @@ from .exported_graph import (
 )
 from .graph_answer import describe_files
 from .graph_fields import fill_graph
+from .graph_nodes import Graph
 from .graph_request import GraphRequest
 from .output_files import OutputFile, find_files
 from .own_files import OWN_NAME, content_of, remove
 from .saved_video import Video
 from .video_job import Images, VideoJob
-from .workflow import SAMPLE, Graph, Plan
+from .workflow import SAMPLE, Plan
 
 
 class GraphJob(VideoJob):

@@ -10,8 +10,8 @@ from ..contract.graph_request import GraphFields, from_text
 from ..contract.video_request import WorkflowName, parse_fields
 from ..media.volume_file import read_from_volume
 from .exported_graph import check_allowed, read_graph
+from .graph_nodes import Graph
 from .settings import Settings
-from .workflow import Graph
 
 MAX_FILE = 10_000_000
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,99}\Z")

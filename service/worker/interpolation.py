@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from ..contract.video_request import VideoRequest
+from .graph_nodes import Graph
 
 INTERPOLATE = "WanRelay_InterpolateFrames"
 MODEL_LOADER = "FrameInterpolationModelLoader"  # core's
@@ -10,8 +11,6 @@ NODE_ID = "wan_relay_interpolation"
 LOADER_ID = "wan_relay_interpolation_model"
 FPS_OUTPUT = 1  # of Interpolate Frames
 MINTERPOLATE = "minterpolate"
-
-Graph = dict[str, dict[str, Any]]
 
 
 class InterpolationModel(NamedTuple):

@@ -11,14 +11,13 @@ from ..contract.video_answer import VideoAnswer
 from ..contract.video_request import VideoRequest
 from ..media.bucket import Bucket, UploadFailed
 from .delivery import answer_size, upload
+from .graph_nodes import Graph
 from .output_files import OutputFile, find_files
 
 SAVE_IMAGE = "SaveImage"  # core's
 NODE_ID = "wan_relay_last_frame"
 LAST_FRAME_OUTPUT = 1  # of Save Video
 WORDS = 300  # bytes that a warning beside the frame may take
-
-Graph = dict[str, dict[str, Any]]
 
 
 def add_last_frame(graph: Graph, save: str, request: VideoRequest, prefix: str) -> None:

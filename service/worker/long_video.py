@@ -8,6 +8,7 @@ from ..contract.errors import JobError
 from ..contract.segment_request import MAX_LENGTH, SegmentRequest
 from ..contract.video_answer import SegmentUse
 from ..contract.video_request import VideoRequest
+from .graph_nodes import Graph
 from .node_report import node_report
 
 LONG_VIDEO = "WanRelay_LongVideo"
@@ -15,8 +16,6 @@ NODE_ID = "wan_relay_long_video"
 MAX_NODE_LENGTH = 1025  # of Prepare Latent, whose length does not count where the segments say theirs
 OVERLAP = 1
 EXPANDED = ".0.0."  # between a node's id and the names in the graph that it expands to, as ComfyUI builds them
-
-Graph = dict[str, dict[str, Any]]
 
 
 def add_long_video(graph: Graph, request: VideoRequest, seed: int, prepare: str, sample: str, save: str) -> None:

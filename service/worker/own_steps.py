@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 from ..contract.errors import JobError
 from ..contract.video_request import VideoRequest
+from .graph_nodes import Graph, is_link, nodes_of
 from .interpolation import INTERPOLATE
 from .interpolation import MODEL_LOADER as INTERPOLATION_LOADER
 from .upscaling import MODEL_LOADER as UPSCALE_LOADER
 from .upscaling import UPSCALE
 
-Graph = dict[str, dict[str, Any]]
 Request = TypeVar("Request", bound=VideoRequest)
 
 # the field that speaks of a step -> its node, and the inputs that its outputs are where it is left out
@@ -46,7 +46,7 @@ def take_out_steps(graph: Graph, request: VideoRequest) -> None:
     for field, (class_type, passed) in STEPS.items():
         if field not in request.model_fields_set:
             continue
-        found = [key for key, node in graph.items() if node["class_type"] == class_type]
+        found = nodes_of(graph, class_type)
         if len(found) > 1:
             sentence = f"{field} needs a workflow with at most one node {class_type}, and this one has {len(found)}"
             raise JobError("CONFLICT", sentence, field)
@@ -70,5 +70,4 @@ def _take_out(graph: Graph, key: str, passed: tuple[str, ...]) -> None:
 
 def _links(inputs: dict[str, Any]) -> dict[str, tuple[str, int]]:
     """By the input's name: the node that it is linked to, and which of its outputs."""
-    lists = {name: value for name, value in inputs.items() if isinstance(value, list) and len(value) == 2}
-    return {name: (value[0], value[1]) for name, value in lists.items() if isinstance(value[0], str)}
+    return {name: (value[0], value[1]) for name, value in inputs.items() if is_link(value)}

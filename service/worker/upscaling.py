@@ -3,13 +3,12 @@
 from typing import Any
 
 from ..contract.video_request import VideoRequest
+from .graph_nodes import Graph
 
 UPSCALE = "WanRelay_UpscaleFrames"
 MODEL_LOADER = "UpscaleModelLoader"  # core's
 NODE_ID = "wan_relay_upscaling"
 LOADER_ID = "wan_relay_upscale_model"
-
-Graph = dict[str, dict[str, Any]]
 
 
 def add_upscaling(graph: Graph, save: str, request: VideoRequest) -> None:

@@ -220,7 +220,6 @@ class VideoJob:
         sampler, low_noise = plan.node_id(SAMPLE), plan.value(LOAD, "low_noise")
         opening_steps, switch_step = plan.opening_steps, await self._switch_step(plan)
         long_video, num_segments = find_long_video(plan.graph), 1
-
         after: str | None = None  # the last node behind the sampler that said anything
 
         def on_progress(node_id: str, step: int, steps: int) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from ..contract.errors import JobError
 from ..contract.sizes import offered_size
 from ..contract.video_request import VideoRequest, field_range
+from .graph_nodes import Graph, nodes_of
 from .interpolation import INTERPOLATE, InterpolationModel, add_interpolation
 from .last_frame import add_last_frame
 from .long_video import add_long_video, frames_made
@@ -21,8 +22,6 @@ from .lora_rows import LORAS, add_loras
 from .own_steps import take_out_steps
 from .settings import Settings
 from .upscaling import UPSCALE, add_upscaling
-
-Graph = dict[str, dict[str, Any]]
 
 ENCODE, PREPARE, LOAD, NAG, OPENING, SAMPLE, SAVE = (
     "WanRelay_EncodePrompts",
@@ -96,7 +95,7 @@ class Plan:
     @property
     def opening_steps(self) -> int:
         """Steps of the opening leg; 0 where the workflow has none."""
-        return sum(self.graph[key]["inputs"]["steps"] for key in _matching(self.graph, OPENING))
+        return sum(self.graph[key]["inputs"]["steps"] for key in nodes_of(self.graph, OPENING))
 
 
 def build_plan(
@@ -156,7 +155,7 @@ def _values(request: VideoRequest, plan: Plan) -> dict[str, Any]:
     values = {
         name: getattr(request, name)
         for name, (class_type, _) in FIELD_INPUTS.items()
-        if name in sent and name != "seed" and _matching(plan.graph, class_type)
+        if name in sent and name != "seed" and nodes_of(plan.graph, class_type)
     }
     if "cfg" in sent:
         values = {"high_noise_cfg": request.cfg, "low_noise_cfg": request.cfg} | values
@@ -198,7 +197,7 @@ def _switch(request: VideoRequest, plan: Plan) -> dict[str, Any]:
 def _set_images(graph: Graph, start_name: str | None, end_name: str | None) -> None:
     prepare = graph[find_node(graph, PREPARE)]["inputs"]
     for title, input_name, name in (("Start image", "start_image", start_name), ("End image", "end_image", end_name)):
-        loader = next((key for key in _matching(graph, "LoadImage", title)), None)
+        loader = next((key for key in nodes_of(graph, "LoadImage", title)), None)
         if name is None:
             prepare.pop(input_name, None)
             if loader:
@@ -214,7 +213,7 @@ def _set_images(graph: Graph, start_name: str | None, end_name: str | None) -> N
 def _set_opening_leg(graph: Graph, request: VideoRequest) -> None:
     """Adds the opening leg where the request asks for one and the workflow has none; takes it away for 0 steps."""
     sample = graph[find_node(graph, SAMPLE)]["inputs"]
-    found = _matching(graph, OPENING)
+    found = nodes_of(graph, OPENING)
     if request.opening_steps == 0:
         for key in found:
             del graph[key]
@@ -230,7 +229,7 @@ def _set_opening_leg(graph: Graph, request: VideoRequest) -> None:
 
 def _set_nag(graph: Graph, request: VideoRequest) -> None:
     """Adds Apply NAG in front of the sampler where the request asks for it and the workflow has none."""
-    if not request.nag_scale or _matching(graph, NAG):
+    if not request.nag_scale or nodes_of(graph, NAG):
         return
     sample = graph[find_node(graph, SAMPLE)]["inputs"]
     models = {name: sample[name] for name in ("high_noise", "low_noise") if name in sample}
@@ -251,8 +250,8 @@ def _check_opening(plan: Plan) -> None:
 def _negative_warnings(request: VideoRequest, plan: Plan) -> list[str]:
     """A sentence for a negative prompt that nothing looks at."""
     cfgs = [plan.value(SAMPLE, f"{expert}_cfg") for expert in ("high_noise", "low_noise")]
-    cfgs += [plan.graph[key]["inputs"]["cfg"] for key in _matching(plan.graph, OPENING)]
-    scales = [plan.graph[key]["inputs"]["scale"] for key in _matching(plan.graph, NAG)]
+    cfgs += [plan.graph[key]["inputs"]["cfg"] for key in nodes_of(plan.graph, OPENING)]
+    scales = [plan.graph[key]["inputs"]["scale"] for key in nodes_of(plan.graph, NAG)]
     if not (request.negative_prompt or "").strip() or any(cfg != 1 for cfg in cfgs) or any(s > 1 for s in scales):
         return []
     return ["negative_prompt has no effect at cfg 1; nag_scale makes it work there"]
@@ -270,7 +269,7 @@ def _check_budget(plan: Plan, settings: Settings) -> None:
 
 def _factor(graph: Graph, class_type: str) -> float:
     """Of all nodes of that class together. One that comes by a link is not known, and ComfyUI refuses a larger one."""
-    factors = (graph[key]["inputs"].get("factor") for key in _matching(graph, class_type))
+    factors = (graph[key]["inputs"].get("factor") for key in nodes_of(graph, class_type))
     known = (factor for factor in factors if isinstance(factor, int | float) and 1 <= factor <= MAX_FACTOR)
     return min(math.prod(known), MAX_FACTOR**2)
 
@@ -293,7 +292,7 @@ def use_model_files(graph: Graph, settings: Settings) -> None:
     """Replaces the bundled file names by the operator's."""
     names = file_names(settings)
     for class_type, input_name in MODEL_INPUTS:
-        for key in _matching(graph, class_type):
+        for key in nodes_of(graph, class_type):
             inputs = graph[key]["inputs"]
             if isinstance(inputs.get(input_name), str):
                 inputs[input_name] = names.get(inputs[input_name], inputs[input_name])
@@ -322,25 +321,17 @@ def model_files(workflow: str, settings: Settings) -> list[ModelFile]:
     return [
         ModelFile(graph[key]["inputs"][input_name], folders)
         for (class_type, input_name), folders in MODEL_INPUTS.items()
-        for key in _matching(graph, class_type)
+        for key in nodes_of(graph, class_type)
         if graph[key]["inputs"][input_name] != "none"
     ]
 
 
 def find_node(graph: Graph, class_type: str, title: str | None = None) -> str:
     """The key of the only such node. Raises LookupError, since the workflows are ours."""
-    found = _matching(graph, class_type, title)
+    found = nodes_of(graph, class_type, title)
     if len(found) != 1:
         raise LookupError(f"expected one {class_type} node titled {title or 'anything'}, found {len(found)}")
     return found[0]
-
-
-def _matching(graph: Graph, class_type: str, title: str | None = None) -> list[str]:
-    return [
-        key
-        for key, node in graph.items()
-        if node["class_type"] == class_type and (title is None or node.get("_meta", {}).get("title") == title)
-    ]
 
 
 @lru_cache

@@ -18,7 +18,7 @@ import aiohttp
 from ...contract.errors import JobError
 from ...media.plain_image import PlainImage
 from ..exported_graph import NodeFacts
-from ..workflow import Graph
+from ..graph_nodes import Graph
 from .failures import failed_execution, refused_prompt
 from .process import ComfyGoneError, ComfyProcess, ComfySilentError
 

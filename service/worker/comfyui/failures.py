@@ -7,9 +7,10 @@ from typing import Any
 
 from ...contract.errors import JobError
 from ..exported_graph import MODEL_FILE, counted
+from ..graph_nodes import Graph
 from ..long_video import EXPANDED
 from ..lora_rows import LORAS
-from ..workflow import INPUT_FIELDS, LOAD, MODEL_INPUTS, Graph
+from ..workflow import INPUT_FIELDS, LOAD, MODEL_INPUTS
 
 _GPU_FAULTS = (
     "cuda error",

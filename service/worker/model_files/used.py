@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...contract.video_answer import ModelUse
-from ..workflow import MODEL_INPUTS, Graph, ModelFile
+from ..graph_nodes import Graph
+from ..workflow import MODEL_INPUTS, ModelFile
 from .hashes import ModelHashes
 from .hub_cache import SUFFIXES
 from .places import Folders, find_model
