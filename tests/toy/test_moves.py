@@ -1,5 +1,6 @@
 """The toy family's data: every move is what its name says, by eye (optical flow) and by the geometry that is fitted."""
 
+import math
 import random
 
 import pytest
@@ -11,7 +12,7 @@ from wan_relay.toy.training.expert_fits import source_lanes
 from wan_relay.toy.training.lanes import SPEED, TURN
 from wan_relay.toy.training.patch_shift import HEIGHT, MARGIN, PATCH_PIXELS, WIDTH, Camera
 from wan_relay.toy.training.quality import seen_move
-from wan_relay.toy.training.source import source
+from wan_relay.toy.training.source import EASE, source, way
 from wan_relay.toy.wan_vae import latent_space, silent_vae
 
 pytestmark = pytest.mark.comfy
@@ -36,15 +37,15 @@ def test_a_clip_is_its_seeds(move):
 def test_the_source_is_where_the_camera_looks(move):
     """Down in the own column, then across in the row found: together the camera's view, at a latent frame's middle."""
     x, y = torch.tensor([3.0, -5.0, 6.5]), torch.tensor([-4.0, 2.0, 3.5])
-    frame = torch.full((3,), 6.0)
+    on_the_way = {"moved": torch.full((3,), 4 * 6 - 1.5), "speed": torch.ones(3)}
     scale, angle = data.view(move, 4 * 6 - 1.5)
     angle = torch.tensor(angle)
     wanted_x = scale * (angle.cos() * x - angle.sin() * y)
     wanted_y = scale * (angle.sin() * x + angle.cos() * y)
-    down = distance(source_lanes(move, {"frame": frame, "x": x, "y": y}), ROW)
+    down = distance(source_lanes(move, on_the_way | {"x": x, "y": y}), ROW)
     torch.testing.assert_close(y + down, wanted_y, atol=1e-3, rtol=0)
     row = wanted_y if move.startswith("rotate") else y
-    across = distance(source_lanes(move, {"frame": frame, "x": x, "y": row}), COLUMN)
+    across = distance(source_lanes(move, on_the_way | {"x": x, "y": row}), COLUMN)
     torch.testing.assert_close(x + across, wanted_x, atol=1e-3, rtol=0)
 
 
@@ -82,13 +83,27 @@ def distance(lanes: torch.Tensor, part: int) -> torch.Tensor:
 
 
 def test_a_pan_is_one_pixel_a_frame():
-    places = {"frame": torch.tensor([0.0, 1.0, 8.0]), "x": torch.zeros(3), "y": torch.zeros(3)}
-    lanes = source_lanes("pan right", places)
+    moved, speed = way(torch.tensor([0.0, 2.5, 30.5]), [0])
+    lanes = source_lanes("pan right", {"moved": moved, "speed": speed, "x": torch.zeros(3), "y": torch.zeros(3)})
     torch.testing.assert_close(
         distance(lanes, COLUMN) * PATCH_PIXELS, torch.tensor([0.0, 2.5, 30.5]), atol=1e-3, rtol=0
     )
     assert not distance(lanes, ROW).any()
     assert lanes[:, SPEED + 1 - TURN].tolist() == [0.0, 1.0, 1.0]
+
+
+def test_the_camera_comes_back_to_rest_at_every_known_frame():
+    time = torch.linspace(0.0, 80.0, 3201, dtype=torch.double)  # 0.025 frames apart
+    moved, speed = way(time, [0, 32, 48])
+    for known in (0, 32, 48):
+        at = (time - known).abs() < 0.01
+        assert moved[at].abs().max() < 1e-9
+        assert speed[at].abs().max() < 1e-9
+    assert moved[time == 16] == pytest.approx(32 / math.pi)  # half-way
+    assert speed.abs().max() < 1.0 + 1e-9
+    assert speed[-1] == pytest.approx(1.0, abs=math.exp(-32 / EASE) + 1e-9), "behind the last it goes on"
+    slope = (moved[2:] - moved[:-2]) / (time[2:] - time[:-2])
+    torch.testing.assert_close(speed[1:-1], slope, atol=0.01, rtol=0)
 
 
 def test_the_linear_codec_is_the_vaes_encoder(toy_models):

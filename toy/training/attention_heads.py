@@ -6,11 +6,12 @@ key is d = D away. Scores that depend on content come from single lanes of the r
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 
 from ..sizes import I2V
-from .lanes import ANCHOR, MASK, MASK_LEVEL, STREAM_RMS
+from .lanes import ANCHOR, KEY, MASK, MASK_LEVEL, STREAM_RMS
 
 HEAD_DIM = I2V.dim // I2V.num_heads
 TIME, ROW, COLUMN = 0, I2V.rotary_dims[0], I2V.rotary_dims[0] + I2V.rotary_dims[1]
@@ -46,10 +47,18 @@ class Head:
             self.q_reads += [(channel + 1, turn_lanes, sin), (channel + 1, turn_lanes + 1, cos)]
         return self
 
-    def not_for_known(self, part: int, pair: int) -> "Head":
-        """Take the peak of this pair away from keys of known frames."""
+    def time_peak_of(self, lane: int, pair: int, score: float, offset: float = 0.0) -> "Head":
+        """A peak in time that only keys have whose frame this lane, MASK or KEY, marks."""
+        level, turn, channel = math.sqrt(score * math.sqrt(HEAD_DIM)), offset * frequency(TIME, pair), TIME + 2 * pair
+        self.q_bias[channel] += level * math.cos(turn)
+        self.q_bias[channel + 1] += level * math.sin(turn)
+        self.k_reads.append((channel, lane, level / MASK_LEVEL))
+        return self
+
+    def not_for(self, lane: int, part: int, pair: int) -> "Head":
+        """Take the peak of this pair away from keys whose frame this lane, MASK or KEY, marks."""
         channel = part + 2 * pair
-        self.k_reads.append((channel, MASK, -self.k_bias[channel].item() / MASK_LEVEL))
+        self.k_reads.append((channel, lane, -self.k_bias[channel].item() / MASK_LEVEL))
         return self
 
     def place(self, part: int, sharp: float, wide: float, offset: float = 0.0, turn_lanes: int | None = None) -> "Head":
@@ -65,10 +74,46 @@ class Head:
         self.k_reads += [(GATE, lane, level * weight) for lane, weight in lanes.items()]
         return self
 
-    def not_from_known(self) -> "Head":
-        """Turn the gate round for queries of known frames."""
-        self.q_reads.append((GATE, MASK, -2 * self.q_bias[GATE].item() / MASK_LEVEL))
+    def louder(self, lane: int, score: float) -> "Head":
+        """Add `score` through the gate to keys whose frame this lane, MASK or KEY, marks."""
+        self.k_reads.append((GATE, lane, score * math.sqrt(HEAD_DIM) / self.q_bias[GATE].item() / MASK_LEVEL))
         return self
+
+    def not_from_known(self) -> "Head":
+        """Turn the gate and all peaks in time round for queries of known frames."""
+        for channel in range(TIME, ROW):
+            self.q_reads.append((channel, MASK, -2 * self.q_bias[channel].item() / MASK_LEVEL))
+        return self
+
+
+def balance(heads: Sequence[Head], like: Sequence[Head]) -> None:
+    """Make the keys of the first frame, of a keyframe and of others as long, against each other, as those of `like`.
+
+    A norm divides the keys of all heads by their common length: what one head reads would weaken the others. The last
+    head gets a channel for that, which its queries leave at zero.
+    """
+    assert not heads[-1].q_bias[ROW]
+    marks = (None, MASK, KEY)
+    lengths, wanted = ([_key_length(some, mark) for mark in marks] for some in (heads, like))
+    scale = max(length / share for length, share in zip(lengths, wanted, strict=True))
+    plain, *marked = (
+        math.sqrt(max(0.0, scale * share - length)) for length, share in zip(lengths, wanted, strict=True)
+    )
+    heads[-1].k_bias[ROW] = plain
+    heads[-1].k_reads += [
+        (ROW, lane, (level - plain) / MASK_LEVEL) for lane, level in zip((MASK, KEY), marked, strict=True)
+    ]
+
+
+def _key_length(heads: Sequence[Head], marked: int | None) -> float:
+    """The squared length of a key whose frame has this lane, MASK or KEY."""
+    length = 0.0
+    for head in heads:
+        key = head.k_bias.clone()
+        for channel, lane, level in head.k_reads:
+            key[channel] += level * MASK_LEVEL * (lane == marked)
+        length += key.pow(2).sum().item()
+    return length
 
 
 def write_scores(weights: Weights, block: str, heads: list[Head]) -> None:
@@ -77,7 +122,7 @@ def write_scores(weights: Weights, block: str, heads: list[Head]) -> None:
         weight = weights[f"{block}.self_attn.{part}.weight"].zero_()
         for index, head in enumerate(heads):
             for channel, lane, level in getattr(head, f"{part}_reads"):
-                weight[index * HEAD_DIM + channel, lane] = level * STREAM_RMS
+                weight[index * HEAD_DIM + channel, lane] += level * STREAM_RMS
                 weight[index * HEAD_DIM + channel, ANCHOR] -= level * STREAM_RMS
         bias = torch.cat([getattr(head, f"{part}_bias") for head in heads])
         weights[f"{block}.self_attn.{part}.bias"] = bias
@@ -85,13 +130,18 @@ def write_scores(weights: Weights, block: str, heads: list[Head]) -> None:
 
 
 def write_copy(
-    weights: Weights, block: str, head: int, from_lanes: list[int], to_lanes: list[int], sign: float = 1.0
+    weights: Weights,
+    block: str,
+    head: int,
+    from_lanes: Sequence[Sequence[int]],
+    to_lanes: Sequence[int],
+    sign: float = 1.0,
 ) -> None:
-    """Let `head` carry these lanes (at most HEAD_DIM), unchanged or negated."""
+    """Let `head` carry the sum of some lanes to each of `to_lanes` (at most HEAD_DIM), unchanged or negated."""
     value, out = weights[f"{block}.self_attn.v.weight"], weights[f"{block}.self_attn.o.weight"]
     rows = slice(head * HEAD_DIM, (head + 1) * HEAD_DIM)
     value[rows], out[:, rows] = 0.0, 0.0
-    for channel, (source, target) in enumerate(zip(from_lanes, to_lanes, strict=True)):
-        value[head * HEAD_DIM + channel, source] = STREAM_RMS
-        value[head * HEAD_DIM + channel, ANCHOR] = -STREAM_RMS
+    for channel, (sources, target) in enumerate(zip(from_lanes, to_lanes, strict=True)):
+        value[head * HEAD_DIM + channel, list(sources)] = STREAM_RMS
+        value[head * HEAD_DIM + channel, ANCHOR] = -STREAM_RMS * len(sources)
         out[target, head * HEAD_DIM + channel] = sign

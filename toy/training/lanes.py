@@ -8,7 +8,7 @@ from ..captions import MOVES
 NOISY = 0  # 64 lanes: the noisy patch
 KNOWN = 64  # 64 lanes: the known patch; in other frames, what the network makes of it
 BESIDE = 128  # 64 lanes: the patch beside the one that was brought, further across or down
-MASK = 192
+MASK = 192  # the whole frame is known: the first
 CONSTANT, NUM_CONSTANTS = 193, 8
 CLOCKS = (201, 202, 203)  # how far the known frame is in time, at three ranges
 RULERS = (204, 205, 206, 207)  # the place between the borders across and down, -1 to 1; how near left and top are
@@ -23,6 +23,10 @@ SOURCE = range(TURN, SHEAR + 2)
 ANCHOR = 238  # stays 0: read with the opposite weight, it takes out the mean that a layer norm subtracts
 FREE = 239
 TIME_SHIFT = 255  # stays 0; carries the shift of the head's modulation
+
+# Four lanes of BESIDE that no picture uses. KEY marks an end or a keyframe: only the last frame of four is known.
+# KEY_CLOCKS: whether the clip has such a frame, whether one lies ahead, how near the nearest is.
+KEY, KEY_CLOCKS = BESIDE + 15, (BESIDE + 31, BESIDE + 47, BESIDE + 63)
 
 CONSTANT_LEVEL, MASK_LEVEL = 32.0, 6.0
 STREAM_RMS = ((NUM_CONSTANTS * CONSTANT_LEVEL**2 + 128) / 256) ** 0.5

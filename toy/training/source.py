@@ -5,7 +5,9 @@ holds for a place in the source's row.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
@@ -13,6 +15,7 @@ import torch
 from . import data
 
 DOWN, ACROSS = 0, 1
+EASE = 4.0  # frames in which a camera gets going after an end or keyframe
 Time = TypeVar("Time", float, torch.Tensor)
 
 
@@ -33,6 +36,25 @@ class Source:
 def middle_frame(latent_frame: Time) -> Time:
     """How many frames after the known one the middle of a latent frame's four is; for latent frames from 1 on."""
     return 4 * latent_frame - 1.5
+
+
+def way(time: torch.Tensor, known: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far along its move the camera is at `time`, and how fast it goes: in frames, and in frames a frame.
+
+    `known` are the numbers of the known frames, the first of them 0. With no other it goes on at speed 1. Between two
+    it goes out and comes back at rest, so that a clip that ends with its first picture can be shown in a loop.
+    """
+    moved, speed = time.clamp(min=0.0), (time > 0).float()
+    for begin, end in pairwise(known):
+        turn, inside = math.tau / (end - begin), (time > begin) & (time <= end)
+        moved = torch.where(inside, (1 - (turn * (time - begin)).cos()) / turn, moved)
+        speed = torch.where(inside, (turn * (time - begin)).sin(), speed)
+    if len(known) > 1:
+        after = time - known[-1]
+        rest = (-after.clamp(min=0.0) / EASE).exp()
+        moved = torch.where(after > 0, after - EASE * (1 - rest), moved)
+        speed = torch.where(after > 0, 1 - rest, speed)
+    return moved, speed
 
 
 def source(move: str, moved: torch.Tensor, x: torch.Tensor, y: torch.Tensor, pace: float = 1.0) -> Source:

@@ -22,10 +22,10 @@ from safetensors.torch import load_file, save_file
 
 from ..family import EXPERTS, VAE_SEED, WEIGHTS, ensure_file, merged
 from ..wan_vae import LatentSpace, latent_space, silent_vae, vae_from_linear_codec
-from . import expert_fits, noise_fits
+from . import expert_fits, key_fits, noise_fits
 from . import expert_training as training
 from .attention_heads import COLUMN, ROW, Weights
-from .expert_start import FREE_BLOCK, MARK_CHANNEL, skeleton, write_shift
+from .expert_start import FREE_BLOCK, MARK_CHANNEL, skeleton, write_keyframes, write_shift
 from .latent_bank import make_shards
 from .patch_shift import ShiftNetwork, all_shifts, train_shift
 from .saved_training import save_state
@@ -81,7 +81,7 @@ def structured_start(folder: Path, space: LatentSpace, captions: training.Captio
     path = folder / "start.pt"
     if path.exists():
         return torch.load(path)
-    weights = fitted_start(folder, captions)
+    weights = fitted_start(folder, space, captions)
     shifts = all_shifts(space, folder / "shifts")
     for part in (COLUMN, ROW):
         network, shift_path = ShiftNetwork(), folder / f"shift_{'across' if part == COLUMN else 'down'}.pt"
@@ -95,7 +95,7 @@ def structured_start(folder: Path, space: LatentSpace, captions: training.Captio
     return weights
 
 
-def fitted_start(folder: Path, captions: training.Captions) -> Weights:
+def fitted_start(folder: Path, space: LatentSpace, captions: training.Captions) -> Weights:
     """`fits.pt`: the skeleton with block 0 fitted."""
     path = folder / "fits.pt"
     if path.exists():
@@ -106,6 +106,10 @@ def fitted_start(folder: Path, captions: training.Captions) -> Weights:
     weights = skeleton(grey, SEED)
     print("move, squared error:", expert_fits.fit_directions(weights, captions, steps=3000, seed=SEED), flush=True)
     print("source, squared error:", expert_fits.fit_source(weights, steps=12_000, seed=SEED), flush=True)
+    print("the way to an end, squared error:", expert_fits.fit_way(weights, steps=12_000, seed=SEED), flush=True)
+    still, first = key_fits.fit_keyframes(space, grey, SEED)
+    print("an end's picture, share of the variance missed:", still.missed, first.missed, flush=True)
+    write_keyframes(weights, still, first)
     save_state(path, weights)
     return weights
 
