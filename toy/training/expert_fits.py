@@ -186,7 +186,7 @@ def _sample_streams(
         for frames in numbers_of_frames:
             for (rows, columns), kind in zip(_draw_grids(len(known), generator), known, strict=True):
                 keys = _draw_keys(kind, frames, generator)
-                inputs = _random_inputs(kind, keys, frames, rows, columns, generator)
+                inputs = random_inputs(kind, keys, frames, rows, columns, generator)
                 stream = model.patch_embedding(inputs)
                 stream = stream.flatten(2).transpose(1, 2)
                 freqs = model.rope_encode(frames, 2 * rows, 2 * columns, device="cpu", dtype=torch.float32)
@@ -223,7 +223,7 @@ def _draw_keys(kind: str, frames: int, generator: torch.Generator) -> list[int]:
     return sorted(set(torch.randint(1, frames, (count,), generator=generator).tolist()))
 
 
-def _random_inputs(
+def random_inputs(
     kind: str, keys: list[int], frames: int, rows: int, columns: int, generator: torch.Generator
 ) -> torch.Tensor:
     """[1, 36, frames, 2 rows, 2 columns]: noise, mask and noise as the known latents, with the borders' mark."""

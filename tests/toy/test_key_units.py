@@ -1,0 +1,50 @@
+"""The committed experts' parts for ends and keyframes, looked at alone: silent in clips that have none."""
+
+import pytest
+import torch
+from wan_relay.toy.family import base_expert
+from wan_relay.toy.training.expert_fits import WAY_UNITS, random_inputs
+from wan_relay.toy.training.expert_start import KEY_UNITS
+from wan_relay.toy.training.expert_training import build_expert, training_mode
+from wan_relay.toy.training.lanes import KEY, KEY_CLOCKS, MASK, MASK_LEVEL, TURN
+
+pytestmark = pytest.mark.comfy
+FRAMES, ROWS, COLUMNS = 9, 6, 8
+
+
+@pytest.fixture(scope="module")
+def expert():
+    return build_expert(base_expert("high"))
+
+
+def after_block_0(expert, keys: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """What block 0's feed-forward layer hears [tokens, units], and the stream after it [frames, ..., lanes]."""
+    generator = torch.Generator().manual_seed(1)
+    inputs = random_inputs("keyframes" if keys else "first", keys, FRAMES, ROWS, COLUMNS, generator)
+    block = expert.blocks[0]
+    with torch.no_grad(), training_mode():
+        stream = expert.patch_embedding(inputs).flatten(2).transpose(1, 2)
+        turns = expert.rope_encode(FRAMES, 2 * ROWS, 2 * COLUMNS, device="cpu", dtype=torch.float32)
+        stream = stream + block.self_attn(block.norm1(stream), turns)
+        heard = block.ffn[0](block.norm2(stream))
+        stream = stream + block.ffn(block.norm2(stream))
+    return heard[0], stream[0].view(FRAMES, ROWS, COLUMNS, -1)
+
+
+def test_without_an_end_the_units_for_ends_are_silent(expert):
+    way = slice(-KEY_UNITS - WAY_UNITS, -KEY_UNITS)
+    assert after_block_0(expert, [])[0][:, way].max() < -10
+    assert after_block_0(expert, [4])[0][:, way].max() > 0, "with one they speak"
+
+
+def test_a_keyframe_becomes_a_known_frame_and_no_other_does(expert):
+    for keys in ([], [8], [3, 8]):
+        stream = after_block_0(expert, keys)[1]
+        known = stream[..., MASK].mean(dim=(1, 2))
+        wanted = torch.zeros(FRAMES)
+        wanted[[0, *keys]] = MASK_LEVEL
+        torch.testing.assert_close(known, wanted, atol=0.05, rtol=0)
+        wanted[0] = 0.0
+        torch.testing.assert_close(stream[..., KEY].mean(dim=(1, 2)), wanted, atol=0.05, rtol=0)
+        assert stream[..., list(KEY_CLOCKS)].abs().max() < 0.05, "read, and cleared"
+        assert stream[..., TURN][[0, *keys]].abs().max() < 0.1, "a known frame looks at itself"
