@@ -4,9 +4,9 @@ import pytest
 import torch
 from wan_relay.toy.family import base_expert
 from wan_relay.toy.training.expert_fits import WAY_UNITS, random_inputs
-from wan_relay.toy.training.expert_start import KEY_UNITS
+from wan_relay.toy.training.expert_start import KEY_UNITS, skeleton
 from wan_relay.toy.training.expert_training import build_expert, training_mode
-from wan_relay.toy.training.lanes import KEY, KEY_CLOCKS, MASK, MASK_LEVEL, TURN
+from wan_relay.toy.training.lanes import KEY, KEY_CLOCKS, KNOWN, MASK, MASK_LEVEL, TURN
 
 pytestmark = pytest.mark.comfy
 FRAMES, ROWS, COLUMNS = 9, 6, 8
@@ -48,3 +48,11 @@ def test_a_keyframe_becomes_a_known_frame_and_no_other_does(expert):
         torch.testing.assert_close(stream[..., KEY].mean(dim=(1, 2)), wanted, atol=0.05, rtol=0)
         assert stream[..., list(KEY_CLOCKS)].abs().max() < 0.05, "read, and cleared"
         assert stream[..., TURN][[0, *keys]].abs().max() < 0.1, "a known frame looks at itself"
+
+
+def test_what_is_written_down_is_what_the_committed_weights_hold():
+    committed = base_expert("high")
+    grey = -committed["patch_embedding.bias"][KNOWN : KNOWN + 16].float()
+    for name, tensor in skeleton(grey, seed=1).items():
+        if name.startswith(("patch_embedding", "blocks.0.self", "blocks.1.self", "blocks.2.self")):
+            assert torch.equal(tensor.half(), committed[name]), name

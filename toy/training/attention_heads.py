@@ -36,29 +36,31 @@ class Head:
 
     def peak(self, part: int, pair: int, score: float, offset: float = 0.0, turn_lanes: int | None = None) -> "Head":
         """Add `score * cos(w (D - offset))`; `turn_lanes` hold cos - 1 and sin of a further offset."""
-        level, turn = math.sqrt(score * math.sqrt(HEAD_DIM)), offset * frequency(part, pair)
-        channel = part + 2 * pair
-        self.q_bias[channel] += level * math.cos(turn)
-        self.q_bias[channel + 1] += level * math.sin(turn)
+        channel, level, (cos, sin) = self._ask(part, pair, score, offset)
         self.k_bias[channel] += level
         if turn_lanes is not None:
-            cos, sin = level * math.cos(turn), level * math.sin(turn)
             self.q_reads += [(channel, turn_lanes, cos), (channel, turn_lanes + 1, -sin)]
             self.q_reads += [(channel + 1, turn_lanes, sin), (channel + 1, turn_lanes + 1, cos)]
         return self
 
     def time_peak_of(self, lane: int, pair: int, score: float, offset: float = 0.0) -> "Head":
         """A peak in time that only keys have whose frame this lane, MASK or KEY, marks."""
-        level, turn, channel = math.sqrt(score * math.sqrt(HEAD_DIM)), offset * frequency(TIME, pair), TIME + 2 * pair
-        self.q_bias[channel] += level * math.cos(turn)
-        self.q_bias[channel + 1] += level * math.sin(turn)
+        channel, level, _ = self._ask(TIME, pair, score, offset)
         self.k_reads.append((channel, lane, level / MASK_LEVEL))
         return self
 
-    def not_for(self, lane: int, part: int, pair: int) -> "Head":
-        """Take the peak of this pair away from keys whose frame this lane, MASK or KEY, marks."""
+    def _ask(self, part: int, pair: int, score: float, offset: float) -> tuple[int, float, tuple[float, float]]:
+        """The query's side of a peak; returns its channel, its level, and that turned by the offset: cos and sin."""
+        level, turn, channel = math.sqrt(score * math.sqrt(HEAD_DIM)), offset * frequency(part, pair), part + 2 * pair
+        turned = level * math.cos(turn), level * math.sin(turn)
+        self.q_bias[channel] += turned[0]
+        self.q_bias[channel + 1] += turned[1]
+        return channel, level, turned
+
+    def not_for_known(self, part: int, pair: int) -> "Head":
+        """Take the peak of this pair away from keys of known frames."""
         channel = part + 2 * pair
-        self.k_reads.append((channel, lane, -self.k_bias[channel].item() / MASK_LEVEL))
+        self.k_reads.append((channel, MASK, -self.k_bias[channel].item() / MASK_LEVEL))
         return self
 
     def place(self, part: int, sharp: float, wide: float, offset: float = 0.0, turn_lanes: int | None = None) -> "Head":

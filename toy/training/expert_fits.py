@@ -206,6 +206,7 @@ def _sample_streams(
 
 
 def _draw_grids(count: int, generator: torch.Generator) -> list[tuple[int, int]]:
+    """Of every nine, the first four are those that are shown."""
     drawn = [torch.randint(4, 17, (2,), generator=generator).tolist() for _ in range(count)]
     grids = [(rows, min(columns, 150 // rows)) for rows, columns in drawn]
     for index, grid in enumerate(_SHOWN_GRIDS):

@@ -208,7 +208,7 @@ def _write_where(weights: Weights, block: str) -> None:
         own_frame = slow * math.cos(10 * turn) + 2 * sink
         score = own_frame - slow * math.cos((10 + centre) * turn)
         head = Head().peak(TIME, 0, sink).peak(TIME, 1, sink).peak(TIME, 2, slow, offset=10.0)
-        head.not_for(MASK, TIME, 0).not_for(MASK, TIME, 1).gate(score, {MASK: 1.0 / MASK_LEVEL})
+        head.not_for_known(TIME, 0).not_for_known(TIME, 1).gate(score, {MASK: 1.0 / MASK_LEVEL})
         heads.append(head)
     heads.append(Head().gate(30.0, _border_lanes("across", "either")).peak(COLUMN, 1, RULER))
     heads.append(Head().gate(30.0, _border_lanes("down", "either")).peak(ROW, 1, RULER))

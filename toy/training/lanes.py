@@ -8,7 +8,7 @@ from ..captions import MOVES
 NOISY = 0  # 64 lanes: the noisy patch
 KNOWN = 64  # 64 lanes: the known patch; in other frames, what the network makes of it
 BESIDE = 128  # 64 lanes: the patch beside the one that was brought, further across or down
-MASK = 192  # the whole frame is known: the first
+MASK = 192  # the whole frame is known: the first; from block 0 on, an end and a keyframe too
 CONSTANT, NUM_CONSTANTS = 193, 8
 CLOCKS = (201, 202, 203)  # how far the known frame is in time, at three ranges
 RULERS = (204, 205, 206, 207)  # the place between the borders across and down, -1 to 1; how near left and top are

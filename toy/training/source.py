@@ -64,19 +64,19 @@ def source(move: str, moved: torch.Tensor, x: torch.Tensor, y: torch.Tensor, pac
     """
     zero = torch.zeros_like(moved)
     distance = speed = stretch = shear = (zero, zero)
-    kind, _, way = move.partition(" ")
+    kind, _, heading = move.partition(" ")
     if kind == "pan":
-        across, down = data.WAYS[way]
+        across, down = data.WAYS[heading]
         speed = tuple(pace * data.PAN_PIXELS_PER_FRAME * step + zero for step in (down, across))
         distance = tuple(rate * moved for rate in speed)
     elif kind == "zoom":
-        rate = pace * math.log(data.ZOOM_PER_FRAME) * (1 if way == "out" else -1)
+        rate = pace * math.log(data.ZOOM_PER_FRAME) * (1 if heading == "out" else -1)
         scale = (rate * moved).exp()
         distance = ((scale - 1) * y, (scale - 1) * x)
         speed = (rate * scale * y, rate * scale * x)
         stretch = (scale - 1, scale - 1)
     elif kind == "rotate":
-        rate = pace * math.radians(data.DEGREES_PER_FRAME) * (1 if way == "right" else -1)
+        rate = pace * math.radians(data.DEGREES_PER_FRAME) * (1 if heading == "right" else -1)
         cos, sin = (rate * moved).cos(), (rate * moved).sin()
         distance = (sin * x + (cos - 1) * y, (1 / cos - 1) * x - sin / cos * y)
         speed = (rate * (cos * x - sin * y), -rate * y)
