@@ -56,6 +56,19 @@ def test_a_loops_seam_looks_like_any_other_step(family, move):
     assert camera_speed(frames[0], frames[16]) > 3 * speeds[31], "in between it has gone somewhere"
 
 
+@pytest.mark.parametrize("move", ["pan right", "pan up"])
+def test_a_loops_camera_goes_out_and_back_a_pixel_a_frame(family, move):
+    """Out for 12 frames of 33, back for 12, then at rest: where it is at four of them, by flow from the first frame."""
+    example = family.example(move, (302,), 33, HEIGHT, WIDTH)
+    frames = made(family, example, {"start_image": example.frames[0, :1]}, loop=True)
+    for frame, wanted in ((4, 4.0), (8, 8.0), (20, 4.0), (24, 0.0)):
+        seen = motion(torch.stack([frames[0], frames[frame]]), stride=1)
+        across, down = (-seen.x, seen.y) if move == "pan right" else (seen.x, seen.y)
+        along, aside = (across, down) if move == "pan right" else (down, across)
+        assert along == pytest.approx(wanted, abs=2.0), frame
+        assert abs(aside) < 1.0, frame
+
+
 def test_without_loop_the_clip_does_not_come_back(family):
     example = family.example("pan right", (301,), 33, HEIGHT, WIDTH)
     start = example.frames[0, :1]

@@ -23,6 +23,7 @@ from .lanes import (
     KEY,
     KEY_CLOCKS,
     MASK,
+    MASK_LEVEL,
     NUM_CONSTANTS,
     RULERS,
     SOURCE,
@@ -30,7 +31,7 @@ from .lanes import (
 )
 from .optimizers import Optimizers
 from .patch_shift import PATCH_PIXELS
-from .source import ACROSS, DOWN, middle_frame, source, way
+from .source import ACROSS, DOWN, source, way
 
 BATCH = 2048
 LEARNING_RATES = (3e-2, 4e-3)  # of matrices and of biases
@@ -39,7 +40,7 @@ NUM_CAMERA_DIRECTIONS = len(grammar.CAMERA_MOVES) - 1  # they come first among D
 _TOKENS_EACH = 600  # of each grid
 _FRAMES, _KNOWN = (2, 3, 5, 6, 7, 9, 9, 9, 11, 13), (*["first"] * 16, *["nothing"] * 2)  # latent frames; each grid's
 _KEYED_FRAMES, _KEYED = (*_FRAMES, 17, 21), (*["end"] * 9, *["keyframes"] * 8, "end alone")
-WAY_UNITS = 800
+WAY_UNITS, KEYS_OFTEN = 800, 3.0
 PRESENT, PRESENT_LEVEL, KEY_SILENCE = KEY_CLOCKS[0], 4.0, 100.0  # 0 where a clip has no end or keyframe
 _ASKED = range(DIRECTION, DIRECTION + len(DIRECTIONS))
 _SHOWN_GRIDS = ((6, 8), (8, 6), (9, 15), (10, 15))  # patches down and across: the data's, the demo's
@@ -158,6 +159,8 @@ class _Places:
 
     def __init__(self, weights: Weights, frames: Sequence[int], known: Sequence[str], seed: int) -> None:
         self._streams, places = _sample_streams(weights, frames, known, torch.Generator().manual_seed(seed))
+        # an end or keyframe that looks a little aside of itself is soft
+        self._weights = 1.0 + KEYS_OFTEN * (self._streams[:, KEY] > MASK_LEVEL / 2)
         names = (*DIRECTIONS, "still")
         self._targets = torch.stack([source_lanes(name, places) for name in names])
         self._moves = torch.eye(len(names))[:, :-1]
@@ -166,7 +169,7 @@ class _Places:
 
     def batch(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """[count, lanes]: what the feed-forward layer reads, and what it should say."""
-        rows = torch.randint(len(self._streams), (count,), generator=generator)
+        rows = torch.multinomial(self._weights, count, replacement=True, generator=generator)
         asked = torch.multinomial(self._often, count, replacement=True, generator=generator)
         stream = self._streams[rows]
         jitter = 0.02 * torch.randn(count, len(DIRECTIONS), generator=generator)
@@ -194,7 +197,7 @@ def _sample_streams(
                 frame, y, x = torch.meshgrid(*map(torch.arange, (frames, rows, columns)), indexing="ij")
                 chosen = torch.randperm(frame.numel(), generator=generator)[:_TOKENS_EACH]
                 streams.append(stream[0, chosen])
-                moved, speed = way(middle_frame(frame) * (frame > 0), [0, *(4 * key for key in keys)])
+                moved, speed = way(frame, [0, *keys])
                 there = torch.isin(frame, torch.tensor(keys))
                 if kind in ("nothing", "end alone"):
                     there = torch.ones_like(there)

@@ -15,7 +15,7 @@ import torch
 from . import data
 
 DOWN, ACROSS = 0, 1
-EASE = 4.0  # frames in which a camera gets going after an end or keyframe
+FRAMES_A_LATENT = 4  # but the first, which is one frame
 Time = TypeVar("Time", float, torch.Tensor)
 
 
@@ -38,23 +38,19 @@ def middle_frame(latent_frame: Time) -> Time:
     return 4 * latent_frame - 1.5
 
 
-def way(time: torch.Tensor, known: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """How far along its move the camera is at `time`, and how fast it goes: in frames, and in frames a frame.
+def way(latent_frame: torch.Tensor, known: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far along its move the camera is in latent frames, and how fast it goes: in frames, and in frames a frame.
 
-    `known` are the numbers of the known frames, the first of them 0. With no other it goes on at speed 1. Between two
-    it goes out and comes back at rest, so that a clip that ends with its first picture can be shown in a loop.
+    `known` are the latent frames that are known, the first of them 0; each but 0 shows its picture for all its four
+    frames. With no other the camera goes on at speed 1. Between two it goes out at that speed and comes back, so that a
+    clip that ends with its first picture can be shown in a loop; always four frames a latent, as in clips that go on.
     """
-    moved, speed = time.clamp(min=0.0), (time > 0).float()
-    for begin, end in pairwise(known):
-        turn, inside = math.tau / (end - begin), (time > begin) & (time <= end)
-        moved = torch.where(inside, (1 - (turn * (time - begin)).cos()) / turn, moved)
-        speed = torch.where(inside, (turn * (time - begin)).sin(), speed)
-    if len(known) > 1:
-        after = time - known[-1]
-        rest = (-after.clamp(min=0.0) / EASE).exp()
-        moved = torch.where(after > 0, after - EASE * (1 - rest), moved)
-        speed = torch.where(after > 0, 1 - rest, speed)
-    return moved, speed
+    frames = FRAMES_A_LATENT * latent_frame[..., None] - torch.arange(FRAMES_A_LATENT).flip(0)
+    moved = (frames - FRAMES_A_LATENT * known[-1]).clamp(min=0.0)
+    for begin, end in pairwise(FRAMES_A_LATENT * latent for latent in known):
+        out, back = frames - begin, end - 2 * FRAMES_A_LATENT - frames
+        moved = torch.where((frames > begin) & (frames <= end), torch.minimum(out, back).clamp(min=0), moved)
+    return moved.mean(dim=-1), (moved[..., -1] - moved[..., 0]) / (FRAMES_A_LATENT - 1)
 
 
 def source(move: str, moved: torch.Tensor, x: torch.Tensor, y: torch.Tensor, pace: float = 1.0) -> Source:
