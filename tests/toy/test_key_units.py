@@ -44,9 +44,7 @@ def test_a_keyframe_becomes_a_known_frame_and_no_other_does(expert):
         wanted = torch.zeros(FRAMES)
         wanted[[0, *keys]] = MASK_LEVEL
         torch.testing.assert_close(known, wanted, atol=0.05, rtol=0)
-        wanted[0] = 0.0
-        torch.testing.assert_close(stream[..., KEY].mean(dim=(1, 2)), wanted, atol=0.05, rtol=0)
-        assert stream[..., list(KEY_CLOCKS)].abs().max() < 0.05, "read, and cleared"
+        assert stream[..., [KEY, *KEY_CLOCKS]].abs().max() < 0.05, "read, and cleared: block 3 has never seen them"
         assert stream[..., TURN][[0, *keys]].abs().max() < 0.1, "a known frame looks at itself"
 
 

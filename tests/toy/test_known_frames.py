@@ -17,7 +17,7 @@ from wan_relay.toy.training.quality import Example, Family, generate, motion, ps
 
 pytestmark = pytest.mark.comfy
 HEIGHT, WIDTH = 96, 128
-MET_DB = 20.0  # measured: more than 21; a clip through the VAE has 28.6, another picture less than 12
+MET_DB = 21.5  # measured: more than 22.5; a clip through the VAE has 28.6, another picture less than 14
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,9 @@ def test_a_loops_seam_looks_like_any_other_step(family, move):
     if move == "pan right":  # of the others the flow's own noise, or the softer end, is as large as most steps
         assert speeds[31] < statistics.median(speeds) / 1.5, "at the seam the camera rests"
     assert camera_speed(frames[0], frames[16]) > 3 * speeds[31], "in between it has gone somewhere"
+    changes = [(b - a).abs().mean().item() for a, b in pairwise(twice)][: len(twice) // 2]
+    assert changes[31] < 1.75 * max(changes[:31]), "nor is it told by how much the picture changes"
+    assert (frames[31] - frames[0]).mean(dim=(0, 1)).abs().max() < 4 / 255, "nor by its colour"
 
 
 @pytest.mark.parametrize("move", ["pan right", "pan up"])
@@ -72,7 +75,7 @@ def test_a_loops_camera_goes_out_and_back_a_pixel_a_frame(family, move):
 def test_without_loop_the_clip_does_not_come_back(family):
     example = family.example("pan right", (301,), 33, HEIGHT, WIDTH)
     start = example.frames[0, :1]
-    assert psnr(made(family, example, {"start_image": start})[-1], start[0]) < MET_DB - 4
+    assert psnr(made(family, example, {"start_image": start})[-1], start[0]) < 16.0
 
 
 def camera_speed(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -99,4 +102,4 @@ def test_keyframes_and_an_end_are_met(family, move):
 
 def test_an_end_alone_is_met(family):
     example, end = family.example("pan right", (301,), 17, HEIGHT, WIDTH), picture(family, "pan right", 305)
-    assert psnr(made(family, example, {"end_image": end})[-1], end[0]) > MET_DB - 1
+    assert psnr(made(family, example, {"end_image": end})[-1], end[0]) > MET_DB - 1.5

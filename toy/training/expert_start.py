@@ -105,7 +105,8 @@ def write_keyframes(weights: Weights, still: PatchMap, first: PatchMap) -> None:
     gelu(x) - gelu(-x) = x, and gelu(c + x) - gelu(c - x) = 2 x where both are far above zero, 0 where far below.
     """
     picture = patch_lanes(KNOWN, range(MARK_CHANNEL))
-    read, clear = [*picture, KEY, *KEY_CLOCKS], KEY_CLOCKS
+    clear = [KEY, *KEY_CLOCKS]
+    read = [*picture, *clear]
     write = [*picture, *patch_lanes(BESIDE, range(MARK_CHANNEL)), MASK, *clear]
     count, key = len(picture), len(picture)
     into, bias = torch.zeros(KEY_UNITS, len(read)), torch.zeros(KEY_UNITS)
@@ -121,7 +122,7 @@ def write_keyframes(weights: Weights, still: PatchMap, first: PatchMap) -> None:
     out_of[: 2 * count, : 2 * count : 2], out_of[: 2 * count, 1 : 2 * count : 2] = change, -change
     out_of[: len(offset), 2 * key], out_of[: len(offset), 2 * key + 1] = offset, -offset
     for index in range(len(clear)):
-        unit = 2 * (key + 1 + index)
+        unit = 2 * (key + index)
         out_of[len(offset) + index, unit], out_of[len(offset) + index, unit + 1] = -1.0, 1.0
     units = slice(I2V.ffn_dim - KEY_UNITS, I2V.ffn_dim)
     write_units(weights, "blocks.0", units, read, write, (into, bias, out_of, torch.zeros(len(write))))
@@ -256,7 +257,7 @@ def _surroundings() -> Head:
 def _write_across(weights: Weights, block: str) -> None:
     """Block 1: the source's column of the known frames and the one beside it, each in two halves.
 
-    Two heads clear what block 0 has put beside and the mark of a keyframe, two are spare.
+    Two heads clear what block 0 has put beside, two are spare.
     """
 
     def known_frames(neighbour: float, nearer: Sequence[float]) -> Head:
@@ -273,9 +274,6 @@ def _write_across(weights: Weights, block: str) -> None:
     for target, first_head in ((KNOWN, 0), (BESIDE, 2)):
         _write_halves(weights, block, first_head, (KNOWN, BESIDE), target)
     _write_halves(weights, block, 4, (BESIDE,), BESIDE, sign=-1.0)
-    value, out = weights[f"{block}.self_attn.v.weight"], weights[f"{block}.self_attn.o.weight"]
-    last = 5 * HEAD_DIM - 1
-    value[last, KEY], value[last, ANCHOR], out[KEY, last] = STREAM_RMS, -STREAM_RMS, -1.0
 
 
 def _write_down(weights: Weights, block: str) -> None:
