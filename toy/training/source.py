@@ -35,15 +35,16 @@ class Source:
 
 def middle_frame(latent_frame: Time) -> Time:
     """How many frames after the known one the middle of a latent frame's four is; for latent frames from 1 on."""
-    return 4 * latent_frame - 1.5
+    return FRAMES_A_LATENT * latent_frame - 1.5
 
 
 def way(latent_frame: torch.Tensor, known: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """How far along its move the camera is in latent frames, and how fast it goes: in frames, and in frames a frame.
 
     `known` are the latent frames that are known, the first of them 0; each but 0 shows its picture for all its four
-    frames. With no other the camera goes on at speed 1. Between two it goes out at that speed and comes back, so that a
-    clip that ends with its first picture can be shown in a loop; always four frames a latent, as in clips that go on.
+    frames. With no other the camera goes on at speed 1. Between two it goes out at that speed, comes back and waits for
+    a latent, so that a clip that ends with its first picture can be shown in a loop. Going both ways in whole latents,
+    it meets the same parts of a patch as in clips that go on; where their number is odd it turns inside one.
     """
     frames = FRAMES_A_LATENT * latent_frame[..., None] - torch.arange(FRAMES_A_LATENT).flip(0)
     moved = (frames - FRAMES_A_LATENT * known[-1]).clamp(min=0.0)
