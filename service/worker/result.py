@@ -51,6 +51,8 @@ def describe_video(
     values |= upscaling_used(plan.graph) | interpolation_used(plan.graph)
     values |= {name: prepare.get(name, plan.value(PREPARE, name)) for name in ("sizing", "fit")}
     of_nodes = [sentence for report in said.values() for sentence in report.get("warnings") or ()]
+    if request.loop:  # its end is the start image, of which the same is said
+        of_nodes = [sentence for sentence in of_nodes if not sentence.startswith("end_image ")]
     seconds = sample.get("seconds")
     of_experts = {f"{name}_s": value for name, value in seconds.items()} if isinstance(seconds, dict) else {}
     if long_video := find_long_video(plan.graph):

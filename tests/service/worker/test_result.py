@@ -307,6 +307,15 @@ def test_what_came_after_the_sampler_is_told_where_there_was_any(model, fields, 
     assert {name: answer[name] for name in names if name in answer} == expected
 
 
+def test_a_loop_says_nothing_of_an_end_image_that_nobody_sent():
+    wanted = request(loop=True)
+    plan = build_plan(wanted, 5, "a.png", "a.png", "x/video", Settings.from_environment({}))
+    said = [f"{name} of 600x400 loses 3.4% of its height to fill 224x144." for name in ("start_image", "end_image")]
+    outputs = {plan.node_id("WanRelay_PrepareLatent"): {"wan_relay": [{"warnings": said}]}}
+    answer = describe_video(Video(FTYP, ".mp4"), outputs, plan, wanted).to_wire()
+    assert answer["warnings"] == said[:1]
+
+
 def test_an_opening_leg_and_nag_are_told_where_there_were_any():
     wanted = request(opening_steps=2, nag_scale=8)
     plan = build_plan(wanted, 5, "a.png", None, "x/video", Settings.from_environment({}))
