@@ -51,8 +51,6 @@ def describe_video(
     values |= upscaling_used(plan.graph) | interpolation_used(plan.graph)
     values |= {name: prepare.get(name, plan.value(PREPARE, name)) for name in ("sizing", "fit")}
     of_nodes = [sentence for report in said.values() for sentence in report.get("warnings") or ()]
-    if request.loop:  # its end is the start image, of which the same is said
-        of_nodes = [sentence for sentence in of_nodes if not sentence.startswith("end_image ")]
     seconds = sample.get("seconds")
     of_experts = {f"{name}_s": value for name, value in seconds.items()} if isinstance(seconds, dict) else {}
     if long_video := find_long_video(plan.graph):
@@ -61,6 +59,8 @@ def describe_video(
             values["seed"] = values["segments"][0].seed  # its sampler says nothing in a run that ComfyUI had cached
         of_nodes = list(dict.fromkeys([*of_nodes, *warnings_of_segments(outputs, long_video)]))
         of_experts = _seconds_of_all(values["segments"])
+    if request.loop:  # its end is the start image, of which the same is said
+        of_nodes = [sentence for sentence in of_nodes if not sentence.startswith("end_image ")]
     return VideoAnswer(
         **_finite(values),
         warnings=[*warnings, *plan.warnings, *of_nodes],

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 import torch
 
+from ...nodes.rules.frames.frame_count import FRAMES_PER_LATENT
 from . import data
 
 DOWN, ACROSS = 0, 1
-FRAMES_A_LATENT = 4  # but the first, which is one frame
 Time = TypeVar("Time", float, torch.Tensor)
 
 
@@ -35,7 +35,7 @@ class Source:
 
 def middle_frame(latent_frame: Time) -> Time:
     """How many frames after the known one the middle of a latent frame's four is; for latent frames from 1 on."""
-    return FRAMES_A_LATENT * latent_frame - 1.5
+    return FRAMES_PER_LATENT * latent_frame - 1.5
 
 
 def way(latent_frame: torch.Tensor, known: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,12 +46,12 @@ def way(latent_frame: torch.Tensor, known: Sequence[int]) -> tuple[torch.Tensor,
     a latent, so that a clip that ends with its first picture can be shown in a loop. Going both ways in whole latents,
     it meets the same parts of a patch as in clips that go on; where their number is odd it turns inside one.
     """
-    frames = FRAMES_A_LATENT * latent_frame[..., None] - torch.arange(FRAMES_A_LATENT).flip(0)
-    moved = (frames - FRAMES_A_LATENT * known[-1]).clamp(min=0.0)
-    for begin, end in pairwise(FRAMES_A_LATENT * latent for latent in known):
-        out, back = frames - begin, end - 2 * FRAMES_A_LATENT - frames
+    frames = FRAMES_PER_LATENT * latent_frame[..., None] - torch.arange(FRAMES_PER_LATENT).flip(0)
+    moved = (frames - FRAMES_PER_LATENT * known[-1]).clamp(min=0.0)
+    for begin, end in pairwise(FRAMES_PER_LATENT * latent for latent in known):
+        out, back = frames - begin, end - 2 * FRAMES_PER_LATENT - frames
         moved = torch.where((frames > begin) & (frames <= end), torch.minimum(out, back).clamp(min=0), moved)
-    return moved.mean(dim=-1), (moved[..., -1] - moved[..., 0]) / (FRAMES_A_LATENT - 1)
+    return moved.mean(dim=-1), (moved[..., -1] - moved[..., 0]) / (FRAMES_PER_LATENT - 1)
 
 
 def source(move: str, moved: torch.Tensor, x: torch.Tensor, y: torch.Tensor, pace: float = 1.0) -> Source:
