@@ -126,10 +126,15 @@ def test_a_file_has_no_name_and_ends_with_its_last_tensor(temp_folder: Path) -> 
 
 
 def test_twenty_clips_take_no_more_memory_than_two(tmp_path: Path) -> None:
-    """In a process of its own: what others left here is given back at any time."""
+    """In a process of its own: what others left here is given back at any time.
+
+    Clips of real sizes (over 32 MB) are given back to the system once they are dropped. Small ones leave holes in
+    glibc's heap, between the tails that are kept, or not, as it happens; with this threshold they do as the large ones.
+    """
     script, root = Path(__file__).with_name("join_many_clips.py"), Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, "-P", str(script), str(root), os.environ["COMFYUI_PATH"], str(tmp_path)],
+        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -141,7 +146,7 @@ def test_twenty_clips_take_no_more_memory_than_two(tmp_path: Path) -> None:
     assert held["frames"] == 20 * 15 + 1
     assert held["mean"] > 0.4
     more = (held["after_twenty_mb"] - held["after_two_mb"]) / held["clip_mb"]
-    assert more < 3, f"18 more clips take as much as {more:.1f} of them"
+    assert more < 2, f"18 more clips take as much as {more:.1f} of them"
 
 
 def test_a_full_disk_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
