@@ -4,9 +4,10 @@ import pytest
 import torch
 from wan_relay.toy.family import base_expert
 from wan_relay.toy.training.expert_fits import WAY_UNITS, random_inputs
-from wan_relay.toy.training.expert_start import KEY_UNITS, skeleton
+from wan_relay.toy.training.expert_start import KEY_UNITS, MARK_CHANNEL, patch_lanes, skeleton, write_keyframes
 from wan_relay.toy.training.expert_training import build_expert, training_mode
-from wan_relay.toy.training.lanes import KEY, KEY_CLOCKS, KNOWN, MASK, MASK_LEVEL, TURN
+from wan_relay.toy.training.key_fits import PatchMap
+from wan_relay.toy.training.lanes import BESIDE, KEY, KEY_CLOCKS, KNOWN, MASK, MASK_LEVEL, TURN
 
 pytestmark = pytest.mark.comfy
 FRAMES, ROWS, COLUMNS = 9, 6, 8
@@ -54,3 +55,20 @@ def test_what_is_written_down_is_what_the_committed_weights_hold():
     for name, tensor in skeleton(grey, seed=1).items():
         if name.startswith(("patch_embedding", "blocks.0.self", "blocks.1.self", "blocks.2.self")):
             assert torch.equal(tensor.half(), committed[name]), name
+
+
+def test_the_units_for_ends_are_written_as_the_committed_weights_hold_them():
+    """The two fitted maps are read back from the weights; all else of these units is written down."""
+    committed = base_expert("high")
+    columns = committed["blocks.0.ffn.2.weight"][:, -KEY_UNITS:].float()
+    picture, beside = (patch_lanes(lanes, range(MARK_CHANNEL)) for lanes in (KNOWN, BESIDE))
+    count = len(picture)
+    matrices, offsets = 2 * columns[:, : 2 * count : 2], MASK_LEVEL * columns[:, 2 * count]
+    still = PatchMap(matrices[picture] + torch.eye(count), offsets[picture], 0.0)
+    first = PatchMap(matrices[beside] + still.matrix, offsets[beside] + still.offset, 0.0)
+
+    again = {name: torch.zeros(tensor.shape) for name, tensor in committed.items() if name.startswith("blocks.0.ffn")}
+    write_keyframes(again, still, first)
+    for name in ("blocks.0.ffn.0.weight", "blocks.0.ffn.0.bias"):
+        assert torch.equal(again[name][-KEY_UNITS:].half(), committed[name][-KEY_UNITS:]), name
+    torch.testing.assert_close(again["blocks.0.ffn.2.weight"][:, -KEY_UNITS:], columns, rtol=0, atol=1e-6)
