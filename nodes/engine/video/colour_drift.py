@@ -70,13 +70,14 @@ class ColourRun(NamedTuple):
         }
 
 
-def colour_run(frames: torch.Tensor, tail: torch.Tensor | None, reference: Light | None) -> ColourRun:
+def colour_run(frames: torch.Tensor, tail: torch.Tensor | None, reference: Light | None, anchors: int = 0) -> ColourRun:
     """What `frames` [N, H, W, 3] need after a clip that ends with `tail` [overlap, H, W, 3]; None for the first clip.
 
-    Without `reference` that is what matches the shared frames, the same for the whole clip.
+    Without `reference` that is what matches the shared frames, without the first `anchors` of them, the same for the
+    whole clip.
     """
     overlap = 0 if tail is None else len(tail)
-    start = match_colour(frames[:overlap], tail) if tail is not None and overlap else ColourChange()
+    start = match_colour(frames[anchors:overlap], tail[anchors:]) if tail is not None and overlap else ColourChange()
     if reference is None or start.note:
         return ColourRun(start, note=start.note)
     if tail is not None and not overlap:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from ...rules.errors import InvalidInput
+from .anchor_frame import num_anchors
 from .clip_file import AT_ONCE, ClipFile
 from .colour_drift import CLIP_BEFORE, FIRST_FRAME, NOT_MATCHED, ColourRun, Light, check_colour_reference, colour_run
 from .video_file import check_images
@@ -33,7 +34,7 @@ class JoinedClip(NamedTuple):
         cls, frames: torch.Tensor, overlap: int, matches_colour: bool = False, colour_reference: str = CLIP_BEFORE
     ) -> JoinedClip:
         """A first clip [N, H, W, 3]. Its colours change with colour_reference `first frame` alone."""
-        _check(frames, overlap, "The first clip")
+        _check(frames, overlap, max(1, overlap), "The first clip")
         check_colour_reference(colour_reference)
         first = Light.of(frames[0])
         reference = first if colour_reference == FIRST_FRAME else None
@@ -53,20 +54,24 @@ class JoinedClip(NamedTuple):
     ) -> JoinedClip:
         """With the clip `frames` [N, H, W, 3], whose first frames show what `tail` shows.
 
-        drop: those first frames are left out. cross-fade: they are blended, evenly from `tail` to `frames`.
+        drop: those first frames are left out. cross-fade: they are blended, evenly from `tail` to `frames`. An anchor
+        (see anchor_frame) in the place of the first of them is left out, and tells nothing of colours.
         colour_reference: `clip before` matches the shared frames, `first frame` takes a drift back too (see
         colour_drift). Raises InvalidInput for another size, or for fewer than twice as many frames as are shared.
         """
         overlap = len(self.tail)
-        _check(frames, overlap, "A clip")
+        _check(frames, overlap, max(1, 2 * overlap), "A clip")
         if frames.shape[1:] != self.tail.shape[1:]:
             sizes = ["x".join(map(str, (image.shape[2], image.shape[1]))) for image in (self.tail, frames)]
             raise InvalidInput(f"All clips must have one size; one of {sizes[0]} is followed by one of {sizes[1]}.")
         check_colour_reference(colour_reference)
         reference = self.first if colour_reference == FIRST_FRAME else None
-        colours = colour_run(frames, self.tail, reference) if matches_colour else _unmatched(colour_reference)
+        anchors = num_anchors(frames[:overlap], self.tail)
+        colours = _unmatched(colour_reference)
+        if matches_colour:
+            colours = colour_run(frames, self.tail, reference, anchors)
         file = self.file if self.file.num_frames == self.num_frames else self.file.copy(self.num_frames)
-        file.append(_seam(self.tail, colours.apply(frames[:overlap], 0), join))
+        file.append(_seam(self.tail, colours.apply(frames[:overlap], 0), join, anchors))
         num_settled = len(frames) - overlap
         _append(file, frames[overlap:num_settled], colours, overlap)
         tail = colours.apply(frames[num_settled:], num_settled).clone()
@@ -93,19 +98,19 @@ def _append(file: ClipFile, frames: torch.Tensor, colours: ColourRun, index: int
         file.append(colours.apply(frames[start : start + AT_ONCE], index + start))
 
 
-def _seam(before: torch.Tensor, after: torch.Tensor, join: str) -> torch.Tensor:
+def _seam(before: torch.Tensor, after: torch.Tensor, join: str, anchors: int) -> torch.Tensor:
     if join not in JOINS:
         raise InvalidInput(f"join must be one of {', '.join(JOINS)}; got {join!r}.")
     if join == "drop" or not len(before):
         return before
-    share = torch.arange(1, len(before) + 1, dtype=torch.float32, device=after.device) / (len(before) + 1)
+    steps = len(before) - anchors + 1
+    share = torch.arange(1 - anchors, steps, dtype=torch.float32, device=after.device) / steps
     return torch.lerp(before.float().to(after.device), after.float(), share.view(-1, 1, 1, 1))
 
 
-def _check(frames: torch.Tensor, overlap: int, what: str) -> None:
+def _check(frames: torch.Tensor, overlap: int, least: int, what: str) -> None:
     check_images(frames)
     if frames.shape[3] != 3:
         raise InvalidInput(f"{what} must have 3 channels; got {frames.shape[3]}.")
-    least = max(1, 2 * overlap)
     if len(frames) < least:
         raise InvalidInput(f"{what} has {len(frames)} frames; with an overlap of {overlap} it must have {least}.")

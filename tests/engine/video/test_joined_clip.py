@@ -10,6 +10,7 @@ from pathlib import Path
 import folder_paths
 import pytest
 import torch
+from wan_relay.nodes.engine.video.anchor_frame import num_anchors
 from wan_relay.nodes.engine.video.clip_file import ClipFile
 from wan_relay.nodes.engine.video.colour_match import MAX_GAIN, MAX_OFFSET, from_light, match_colour, to_light
 from wan_relay.nodes.engine.video.joined_clip import JoinedClip
@@ -76,6 +77,39 @@ def test_a_cut_changes_no_colour_and_says_so() -> None:
     change = match_colour(picture(1, 1), picture(1, 2))
     assert change.is_none
     assert change.note == "The frames that two clips share do not show the same, so their colours were not matched."
+
+
+def scene(seed: int) -> torch.Tensor:
+    """A picture [1, 24, 32, 3] with large shapes, as pictures have them."""
+    rough = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(rough, (24, 32), mode="bicubic").clamp(0.05, 0.9).movedim(1, -1)
+
+
+@pytest.mark.parametrize("join", ["drop", "cross-fade"])
+@pytest.mark.parametrize("moved", [3, 8, 16])
+def test_an_anchor_is_no_frame_of_the_video_and_tells_nothing_of_colours(join: str, moved: int) -> None:
+    """A clip of SVI 2.0 Pro: its anchor, four frames that the clip before has too, and what is new."""
+    pan = torch.cat([scene(1).roll(step + moved, dims=2) for step in range(17)])
+    shifted = from_light(to_light(pan[4:]) * 0.95 + 0.01)
+    made = joined([pan[:9], torch.cat([scene(1), shifted[1:]])], 5, join)
+    torch.testing.assert_close(made, pan, rtol=0, atol=1e-5)
+
+
+def test_shared_frames_that_are_noisy_all_count() -> None:
+    frames = scene(1).repeat(5, 1, 1, 1)
+    noisy = (frames + 0.02 * torch.randn(frames.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    assert num_anchors(noisy, frames) == 0
+    assert num_anchors(torch.cat([scene(2), noisy[1:]]), frames) == 1
+    cut = scene(2).repeat(5, 1, 1, 1)
+    assert num_anchors(cut, frames) == num_anchors(frames[:1], cut[:1]) == 0
+
+
+def test_a_first_clip_may_be_as_short_as_what_it_hands_on() -> None:
+    whole = picture(13)
+    assert torch.equal(JoinedClip.of(whole[:1], 1).images(), whole[:1])
+    assert torch.equal(JoinedClip.of(whole[:5], 5).followed_by(whole, matches_colour=False).images(), whole)
+    with pytest.raises(InvalidInput, match="The first clip has 4 frames; with an overlap of 5 it must have 5"):
+        JoinedClip.of(whole[:4], 5)
 
 
 def test_a_wild_difference_is_bounded_and_a_flat_picture_is_only_moved() -> None:
