@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import comfy.utils
@@ -14,6 +15,9 @@ from .engine.video.long_clip import LongClip, add_segment
 
 Segments = io.Custom("WAN_RELAY_SEGMENTS")
 """The link from one Add Segment to the next: a `LongClip`."""
+
+NUMBER = re.compile(r"\.(\d+)\.segment$")
+"""The end of the names that Long Video gives; other nodes that expand to a graph give others."""
 
 
 class AddSegment(io.ComfyNode):
@@ -94,7 +98,8 @@ class AddSegment(io.ComfyNode):
     ) -> io.NodeOutput:
         clip = add_segment(latent, vae, report, previous, overlap, join, match_colour, colour_reference)
         cls._show_progress()
-        images = clip.joined.images() if finish else clip.joined.file.frames(clip.joined.num_frames)
+        settled = 0 if finish else clip.joined.num_frames
+        images = clip.joined.file.frames(settled) if settled else clip.joined.images()
         note = clip.joined.colours.note
         details = {**clip.reports[-1], "segment": len(clip.reports), "warnings": [note] if note else []}
         outputs = (clip, clip.joined.tail, images, json.dumps(clip.report))
@@ -104,8 +109,8 @@ class AddSegment(io.ComfyNode):
     def _show_progress(cls) -> None:
         """On Long Video's own bar: how many of its segments are done."""
         prompt, own = cls.hidden and cls.hidden.dynprompt, cls.hidden and cls.hidden.unique_id
-        parent = prompt and prompt.get_parent_node_id(own)
-        if not parent:
+        parent, number = prompt and prompt.get_parent_node_id(own), NUMBER.search(str(own))
+        if not parent or not number:
             return
         segments = [
             name
@@ -113,5 +118,4 @@ class AddSegment(io.ComfyNode):
             if prompt.get_parent_node_id(name) == parent
             and prompt.get_node(name)["class_type"] == "WanRelay_AddSegment"
         ]
-        done = int(str(own).rpartition(".segment")[0].rpartition(".")[2])
-        comfy.utils.ProgressBar(len(segments), node_id=parent).update_absolute(done)
+        comfy.utils.ProgressBar(len(segments), node_id=parent).update_absolute(int(number[1]))

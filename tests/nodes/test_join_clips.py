@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import comfy.sd
@@ -75,6 +76,40 @@ def test_segments_are_what_the_vae_decodes_one_after_the_other(vae: comfy.sd.VAE
         (9, 6, {"high_noise": 3.0}),
     ]
     assert two.ui["wan_relay"][0]["segment"] == 2
+
+
+class Expanded:
+    """What ComfyUI tells of a graph that a node expanded to."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+
+    def all_node_ids(self) -> list[str]:
+        return self.names
+
+    def get_parent_node_id(self, name: str) -> str | None:
+        return "12" if "." in name else None
+
+    def get_node(self, name: str) -> dict[str, str]:
+        return {"class_type": "WanRelay_AddSegment"}
+
+
+@pytest.mark.parametrize(("own", "shown"), [("12.0.0.2.segment", [("12", 2, 2)]), ("12.0.0.34", []), ("7", [])])
+def test_progress_is_long_videos_alone(own: str, shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    bars: list[Any] = []
+
+    class Bar:
+        def __init__(self, total: int, node_id: str) -> None:
+            self.total, self.node_id = total, node_id
+
+        def update_absolute(self, value: int) -> None:
+            bars.append((self.node_id, value, self.total))
+
+    monkeypatch.setattr(comfy.utils, "ProgressBar", Bar)
+    hidden = SimpleNamespace(dynprompt=Expanded(["7", "12", "12.0.0.1.segment", own]), unique_id=own)
+    monkeypatch.setattr(AddSegment, "hidden", hidden)
+    AddSegment._show_progress()
+    assert bars == shown
 
 
 def test_a_batch_is_refused(vae: comfy.sd.VAE) -> None:
