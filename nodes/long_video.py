@@ -31,6 +31,7 @@ from .rules.long_video.segment_plan import (
     prompt_lines,
     whole_numbers,
 )
+from .rules.long_video.segment_timeline import given_of, plan_segments
 
 
 class LongVideo(io.ComfyNode):
@@ -156,19 +157,24 @@ class LongVideo(io.ComfyNode):
         nodes = cls.hidden.dynprompt
         own = nodes.get_node(cls.hidden.unique_id)["inputs"]
         clip = find_clip(own["latent"], nodes.get_node)
-        _check_images(clip, recognise_wan_vae(vae).is_5b)
+        is_5b = recognise_wan_vae(vae).is_5b
+        _check_images(clip, is_5b)
         check_colour_reference(colour_reference)
         if match_colour and colour_reference == FIRST_FRAME:
             _check_end(clip)
+        of_segments = whole_numbers("lengths", lengths, LONGEST_SEGMENT)
+        own_seeds = whole_numbers("seeds", seeds, MAX_SEED)
         plan = plan_long_video(
-            0 if lengths.strip() else _number(clip, clip.prepare, "length"),
+            0 if of_segments else _number(clip, clip.prepare, "length"),
             segment_length,
             overlap,
-            _first_seed(clip, seeds),
+            0 if own_seeds else _number(clip, clip.seed, SEED_INPUTS[clip.above[clip.seed]["class_type"]]),
             prompt_lines(prompts),
-            whole_numbers("seeds", seeds, MAX_SEED),
-            whole_numbers("lengths", lengths, LONGEST_SEGMENT),
+            own_seeds,
+            of_segments,
         )
+        if given := given_of(clip.above[clip.prepare]["inputs"]):
+            plan_segments(plan, given, is_5b)  # refuses what a later segment could not take, before the first is made
         joining = {"join": join, "match_colour": match_colour, "colour_reference": colour_reference}
         graph, added = segment_graph(clip, plan, own["vae"], GraphBuilder().prefix, joining)
         comfy.utils.ProgressBar(len(added), node_id=cls.hidden.unique_id).update_absolute(0)
@@ -218,12 +224,6 @@ def _check_end(clip: ClipGraph) -> None:
 def _source(clip: ClipGraph, link: Any) -> Any:
     """What a link brings: two nodes with the same inputs bring the same."""
     return {**clip.above[link[0]], "output": link[1]} if is_link(link) else None
-
-
-def _first_seed(clip: ClipGraph, seeds: str) -> int:
-    if seeds.strip():
-        return 0
-    return _number(clip, clip.seed, SEED_INPUTS[clip.above[clip.seed]["class_type"]])
 
 
 def _number(clip: ClipGraph, name: str, key: str) -> int:

@@ -28,7 +28,7 @@ from ..rules.long_video.segment_plan import (
     plan_long_video,
     whole_numbers,
 )
-from ..rules.long_video.segment_timeline import plan_segments
+from ..rules.long_video.segment_timeline import MANY, plan_segments
 from ..rules.relay.mistakes import latent_mistakes
 from .questions import Query, kind_of, listed, number, read_inputs, required
 
@@ -63,7 +63,7 @@ def size(query: Query) -> dict[str, Any]:
     given, is_5b = _given(query), bool(is_5b_vae) and "end_image" not in query
     long_video = _long_video(query, asked["length"], asked["batch_size"], given) if "segment_length" in query else None
     count = plan_length(long_video.num_frames if long_video else asked["length"], fps)
-    if long_video and query.get("lengths", "").strip():
+    if long_video and whole_numbers("lengths", query.get("lengths", ""), LONGEST_SEGMENT):
         asked["length"] = count["length"]  # Long Video says it, and Prepare Latent's does not count
     frames, spans = _planned(long_video, given, count["length"], is_5b)
     used = {"width": frame["width"], "height": frame["height"], "length": count["length"]}
@@ -109,7 +109,7 @@ def size(query: Query) -> dict[str, Any]:
 def _given(query: Query) -> Given:
     """What Prepare Latent is given, as far as the editor can tell: one image a link, and all that overlap takes."""
     counts: dict[str, Any] = {name: 1 for name in ("start_image", "end_image", "anchor") if name in query}
-    counts |= {name: MAX_IMAGE_SIDE for name in ("previous", "previous_latent") if name in query}
+    counts |= {name: MANY for name in ("previous", "previous_latent") if name in query}
     asked = query["keyframes"].split(",")[:MAX_KEYFRAMES] if query.get("keyframes") else []
     keyframes = tuple(int(number(frame, "keyframes", int, -MAX_IMAGE_SIDE, MAX_IMAGE_SIDE)) for frame in asked)
     names = tuple(name for name in ("overlap", "padding") if name in query)

@@ -188,7 +188,7 @@ async def test_size_knows_the_segments_of_long_video() -> None:
         (
             {"num_prompts": "101", "length": "161"},
             200,
-            {"refused": "length 161 in segments of 81 frames needs 101 segments; 100 are possible."},
+            {"refused": "Each prompt and each seed has a segment of its own: there are 101; 100 are possible."},
         ),
         (
             {"num_prompts": "x"},

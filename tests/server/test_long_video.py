@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from wan_relay.tests.engine.video.read_video import read_images
 from wan_relay.tools.demo_workflow import EXAMPLE_IMAGE
+from wan_relay.tools.processes import DevError
 from wan_relay.tools.toy_workflows import bundled_workflow, inputs_of, with_toy_files
 
 pytestmark = pytest.mark.server
@@ -159,3 +160,25 @@ def test_after_a_cancel_the_finished_segments_are_there(comfy_server: Any, image
     assert not names_of(1) & set(heard.executed)
     assert samplers(2, 3) <= set(heard.executed)
     assert entry["outputs"]["8"]["images"][0]["frame_count"] == 13
+
+
+def test_what_a_later_segment_could_not_take_is_said_before_the_first_is_made(comfy_server: Any, image: str) -> None:
+    refusals = {
+        "end_image": "Prepare Latent must have a start image for a long video of several segments",
+        "anchor": "overlap of Long Video must be at least 5 with an anchor",
+    }
+    for name, sentence in refusals.items():
+        workflow = three_segments(image)
+        prepare = inputs_of(workflow, "WanRelay_PrepareLatent")
+        prepare[name] = prepare.pop("start_image")
+        heard = Heard(comfy_server)
+        with pytest.raises(DevError, match=sentence):
+            comfy_server.run(workflow, heard, timeout_s=400)
+        assert not [node for node in heard.executed if node.endswith(SAMPLE)]
+
+
+def test_one_segment_may_be_shorter_than_the_overlap(comfy_server: Any, image: str) -> None:
+    workflow = three_segments(image, prompts="", overlap=33)
+    _, entry = run(comfy_server, workflow)
+    assert entry["outputs"]["8"]["images"][0]["frame_count"] == 13
+    assert entry["outputs"][LONG]["wan_relay"][0]["segments"] == [{"length": 13, "seed": 5, "prompt": None}]

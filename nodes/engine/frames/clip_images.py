@@ -56,7 +56,8 @@ class ClipImages:
                 frames[name], said = check_image(name, image)
                 warnings += said
         if "anchor" in frames and len(frames["anchor"]) > 1:
-            raise InvalidInput(f"anchor must be one image, got {len(frames['anchor'])}.")
+            warnings.append(f"anchor has {len(frames['anchor'])} images; the first is used.")
+            frames["anchor"] = frames["anchor"][:1]
         placed = []
         for keyframe in keyframes:
             image, said = check_image(f"keyframe {keyframe.frame}", keyframe.image)
@@ -97,6 +98,8 @@ class ClipImages:
         )
         if self.loop and self.start_image is not None:
             known = replace(known, end=self.start_image[:1], end_name="start_image")
+        elif self.loop and self.end_image is not None:
+            known = replace(known, end=self.end_image[:1])
         last_frames = None if self.previous is None else self.previous[-plan.overlap :]
         if self.given.is_anchored:
             latents = (plan.overlap - 1) // FRAMES_PER_LATENT

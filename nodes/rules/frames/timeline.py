@@ -8,6 +8,7 @@ from .frame_count import FRAMES_PER_LATENT, snap_length, whole_frames
 
 PADDINGS = ("grey", "zero", "reference")
 DEFAULT_OVERLAP = 1  # what Wan2.2 was trained with: one known first frame
+ANCHORED_OVERLAP = 1 + FRAMES_PER_LATENT  # at least: behind an anchor the clip before goes on in whole latents
 UNKNOWN, KNOWN, OVERLAP, ANCHOR, KEYFRAME = "unknown", "known", "overlap", "anchor", "keyframe"
 
 LOOSE = "A14B learned first and last frames; a keyframe between them holds loosely."
@@ -82,6 +83,10 @@ def plan_frames(given: Given, length: int, is_5b: bool = False) -> FramePlan:
         num_start = whole_frames(num_start) if is_5b and num_start else num_start
         kinds[:num_start] = [OVERLAP if overlap else KNOWN] * num_start
     num_end = min(1 if given.loop else given.end_image, length)
+    if overlap + num_end > length:
+        raise InvalidInput(
+            f"length {length} must hold the clip before and end_image, but they have {overlap} and {num_end} frames."
+        )
     kinds[length - num_end :] = [KNOWN] * num_end
 
     changes: list[dict[str, Any]] = []
@@ -125,14 +130,17 @@ def _check_together(given: Given, is_5b: bool) -> None:
             "previous_latent needs an anchor, and padding 'grey' or 'zero': a latent can only go on behind a first "
             "frame; connect the frames of the clip before to previous instead."
         )
-    if given.loop:
+    if given.loop and not (given.previous and given.end_image):
         check_loop(bool(given.start_image), bool(given.end_image))
     if given.padding == "reference" and not (given.anchor or given.start_image):
         raise InvalidInput("padding is 'reference', but neither anchor nor start_image is connected.")
 
 
 def check_loop(has_start_image: bool, has_end_image: bool) -> None:
-    """Raises InvalidInput for a loop that has no first frame, or another last one."""
+    """Raises InvalidInput for a loop that has no first frame, or another last one.
+
+    The last clip of several that make a loop has no first frame of its own: there the end image is that of the first.
+    """
     if has_end_image or not has_start_image:
         raise InvalidInput("loop needs a start_image and no end_image: the first frame is also the last.")
 
@@ -140,13 +148,13 @@ def check_loop(has_start_image: bool, has_end_image: bool) -> None:
 def _overlap(given: Given, length: int) -> int:
     """The frames that are taken from the clip before: 4n+1, the nearest to those asked for.
 
-    Behind an anchor the clip before goes on in latent frames of 4, so there are 5 or more.
+    Behind an anchor there are ANCHORED_OVERLAP or more.
     """
     if given.overlap < 1:
         raise InvalidInput(f"overlap must be at least 1 frame, got {given.overlap}.")
     overlap = snap_length(given.overlap)
     if given.is_anchored:
-        overlap = max(overlap, 1 + FRAMES_PER_LATENT)
+        overlap = max(overlap, ANCHORED_OVERLAP)
     if overlap >= length:
         raise InvalidInput(f"overlap takes {overlap} frames and leaves none of length {length} to make.")
     if given.previous and given.previous < overlap:

@@ -109,7 +109,7 @@ def _end(prepare: dict[str, Any], given: Mapping[str, Any], is_last: bool) -> No
     elif given.get("loop"):
         check_loop("start_image" in given, "end_image" in given)
         prepare["end_image"] = given["start_image"]
-    if "loop" in prepare:
+    if "loop" in prepare and not is_last:
         prepare["loop"] = False
 
 

@@ -59,7 +59,8 @@ def plan_long_video(
 ) -> LongVideoPlan:
     """The segments of a video of `length` frames in passes of at most `segment_length`.
 
-    As few segments as that takes, or as many as there are prompts or seeds, all as long as each other to 4 frames.
+    As few segments as that takes, or as many as there are prompts or seeds, all as long as each other to 4 frames. One
+    segment shares nothing: its `overlap` is 1, the last frame, from which another clip could go on.
     With `lengths` they are what is said there, and `length` does not count. The last prompt goes on where there are
     fewer than segments; a segment without a seed of its own takes the one before plus 1. Tags of LoRAs are taken out
     of the prompts (see lora_tags); a prompt of tags alone keeps the workflow's own words.
@@ -87,7 +88,7 @@ def plan_long_video(
             made, _seeds(seed, seeds, len(made)), _prompts(prompts, len(made)), strict=True
         )
     )
-    plan = LongVideoPlan(segments, shared, ())
+    plan = LongVideoPlan(segments, shared if len(segments) > 1 else 1, ())
     if not lengths and plan.num_frames != length:
         warnings.append(f"length {length} is not of the form 4n+1; {plan.num_frames} frames are made.")
     return plan._replace(warnings=tuple(warnings))
@@ -97,14 +98,22 @@ def _even_lengths(length: int, segment_length: int, overlap: int, at_least: int)
     """Each of the form 4n+1, the longer ones first; together `length`, brought to 4n+1."""
     if segment_length <= overlap:
         raise InvalidInput(f"segment_length must be more than overlap, which is {overlap}; got {segment_length}.")
-    steps = max(1, (snap_length(length) - overlap) // FRAMES_PER_LATENT)  # of 4 frames that are new
+    whole = snap_length(length)
+    steps = max(1, (whole - overlap) // FRAMES_PER_LATENT)  # of 4 frames that are new
     most = max(1, (segment_length - overlap) // FRAMES_PER_LATENT)
-    count = max(-(-steps // most), at_least, 1)
-    if count > MAX_SEGMENTS:
+    needed = -(-steps // most)
+    if needed > MAX_SEGMENTS:
         raise InvalidInput(
-            f"length {length} in segments of {segment_length} frames needs {count} segments; {MAX_SEGMENTS} are "
+            f"length {length} in segments of {segment_length} frames needs {needed} segments; {MAX_SEGMENTS} are "
             "possible."
         )
+    if at_least > MAX_SEGMENTS:
+        raise InvalidInput(
+            f"Each prompt and each seed has a segment of its own: there are {at_least}; {MAX_SEGMENTS} are possible."
+        )
+    count = max(needed, at_least)
+    if count == 1:
+        return [whole]
     each, longer = divmod(steps, count)
     return [overlap + FRAMES_PER_LATENT * (each + (index < longer)) for index in range(count)]
 

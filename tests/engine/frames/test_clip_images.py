@@ -106,6 +106,19 @@ def test_a_loop_ends_as_it_begins(vae: comfy.sd.VAE) -> None:
     assert_told(got, encoded(vae, {0: start[0], 1: start[1], 16: start[0]}), [0, 1, 16])
 
 
+def test_the_last_clip_of_a_loop_ends_with_the_first_frame_of_the_first(vae: comfy.sd.VAE) -> None:
+    before, start = images(9, 1), images(2, 2)
+    looped = told(vae, previous=before, end_image=start, loop=True)
+    assert all(map(torch.equal, looped, told(vae, previous=before, end_image=start[:1])))
+
+
+def test_of_several_anchors_the_first_is_used() -> None:
+    given, said = ClipImages.checked({"anchor": images(2, 1)})
+    assert said == ["anchor has 2 images; the first is used."]
+    assert given.anchor is not None
+    assert torch.equal(given.anchor, images(2, 1)[:1])
+
+
 def svi_pro(vae: comfy.sd.VAE, anchor: torch.Tensor, motion: torch.Tensor | None) -> torch.Tensor:
     """The authors' y without its mask: normalised latents of the anchor, the motion, and zeros."""
     wan = comfy.latent_formats.Wan21()
@@ -214,7 +227,6 @@ def test_5b_goes_on_from_the_last_frames_before() -> None:
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"anchor": images(2, 1)}, "anchor must be one image, got 2."),
         ({"keyframes": (Keyframe(images(2, 1), 8),)}, "keyframe 8 must be one image, got 2."),
         ({"keyframes": (Keyframe(images(1, 1) * 9, 8),)}, "keyframe 8 must have values from 0 to 1"),
         ({"previous_latent": {"samples": torch.zeros(1, 48, 3, H, W)}}, "previous_latent must be a video latent of"),

@@ -116,7 +116,7 @@ def test_a_loop_ends_with_its_first_frame_and_no_segment_before() -> None:
     assert prepared(start_image=["1", 0], loop=True) == [
         {"start_image": ["1", 0], "loop": False},
         {"previous": TAILS[0], "loop": False},
-        {"previous": TAILS[1], "loop": False, "end_image": ["1", 0]},
+        {"previous": TAILS[1], "loop": True, "end_image": ["1", 0]},  # so it says what to do with its last frame
     ]
 
 

@@ -30,7 +30,10 @@ def test_ten_seconds_are_two_passes_of_81_with_one_frame_shared() -> None:
     [
         (81, 81, 1, [81]),
         (5, 81, 1, [5]),
-        (1, 81, 1, [5]),
+        (1, 81, 1, [1]),
+        (9, 81, 33, [9]),  # one segment shares nothing
+        (49, 81, 33, [49]),
+        (81, 81, 33, [81]),
         (85, 81, 1, [45, 41]),  # not 81 and a stub of 5
         (201, 81, 1, [69, 69, 65]),
         (161, 49, 1, [41] * 4),
@@ -42,7 +45,8 @@ def test_ten_seconds_are_two_passes_of_81_with_one_frame_shared() -> None:
 def test_lengths_are_few_and_even(length: int, segment_length: int, overlap: int, lengths: list[int]) -> None:
     made = plan(length, segment_length, overlap)
     assert [segment.length for segment in made.segments] == lengths
-    assert made.num_frames == max(length, 5)
+    assert (made.num_frames, made.overlap) == (length, overlap if len(lengths) > 1 else 1)
+    assert made.warnings == ()
 
 
 @pytest.mark.parametrize("overlap", [1, 5, 9, 13])
@@ -98,6 +102,10 @@ def test_what_is_snapped_is_said() -> None:
         ),
         ({"lengths": [81], "prompts": ["a", "b"]}, "prompts must be at most as many as lengths, which are 1; got 2."),
         ({"lengths": [81] * 101}, "A long video must have at most 100 segments; got 101."),
+        (
+            {"length": 801, "prompts": ["a"] * 150},
+            "Each prompt and each seed has a segment of its own: there are 150; 100 are possible.",
+        ),
     ],
 )
 def test_what_cannot_be_cut_is_refused(inputs: dict[str, Any], sentence: str) -> None:
