@@ -33,7 +33,7 @@ import nodes as comfyui_nodes
 
 from ..nodes.engine.relay.opening_leg import OpeningLeg
 from ..nodes.engine.relay.relay_run import RelaySettings, SamplingReport, run_relay
-from ..nodes.engine.relay.sigma_schedule import with_shift
+from ..nodes.engine.relay.shifted_model import with_shift
 from ..toy import layout
 from ..toy.sizes import ExpertSize
 from . import forget_peak, in_fresh_process, memory_mb

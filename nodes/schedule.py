@@ -6,7 +6,8 @@ from comfy_api.latest import io
 
 from . import sampling_inputs
 from .engine.relay.flow_solvers import sampler_names
-from .engine.relay.sigma_schedule import make_sigmas, shift_of, with_shift
+from .engine.relay.shifted_model import sampling_of
+from .engine.relay.sigma_schedule import make_sigmas, shift_of
 
 
 class Schedule(io.ComfyNode):
@@ -48,7 +49,7 @@ class Schedule(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, steps, scheduler, sampler, shift, denoise) -> io.NodeOutput:
-        sampling = with_shift(model, shift).get_model_object("model_sampling")
+        sampling = sampling_of(model, shift)
         sigmas = make_sigmas(sampling, scheduler, sampler, steps, denoise)
         report = {"sigmas": sigmas.tolist(), "shift": shift_of(sampling), "warnings": []}
         return io.NodeOutput(sigmas, ui={"wan_relay": [report]})

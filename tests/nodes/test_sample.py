@@ -304,7 +304,7 @@ def test_warnings(models: dict[str, Any], inputs: dict[str, Any], warning: str) 
 
 
 def test_models_with_different_shifts_of_their_own_warn(models: dict[str, Any]) -> None:
-    from wan_relay.nodes.engine.relay.sigma_schedule import with_shift
+    from wan_relay.nodes.engine.relay.shifted_model import with_shift
 
     own = {"high_noise": with_shift(models["high_noise"], 5.0), "low_noise": with_shift(models["low_noise"], 3.0)}
     _, report = sample(own, shift=0.0)

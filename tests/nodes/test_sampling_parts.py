@@ -7,7 +7,7 @@ import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import BasicScheduler, KSamplerSelect, RandomNoise, SamplerCustomAdvanced
 from comfy_extras.nodes_nag import NAGuidance
-from wan_relay.nodes.engine.relay.sigma_schedule import with_shift
+from wan_relay.nodes.engine.relay.shifted_model import with_shift
 from wan_relay.nodes.guider import Guider
 from wan_relay.nodes.opening_leg import OpeningLegNode
 from wan_relay.nodes.rules.errors import InvalidInput

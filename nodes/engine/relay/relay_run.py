@@ -26,7 +26,8 @@ from .flow_solvers import make_sampler, sampler_names
 from .opening_leg import OpeningLeg, check_opening
 from .relay_guider import RelayGuider
 from .run_display import RunDisplay
-from .sigma_schedule import NOTES, first_low_step, make_sigmas, schedule_notes, shift_of, with_shift
+from .shifted_model import with_shift
+from .sigma_schedule import NOTES, first_low_step, make_sigmas, schedule_notes, shift_of
 
 
 class LegReport(TypedDict):

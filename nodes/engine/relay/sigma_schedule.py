@@ -36,15 +36,6 @@ def sampling_with_shift(shift: float, original: Any = None) -> FlowSampling:
     return sampling
 
 
-def with_shift(model: Any, shift: float) -> Any:
-    """`model` itself for shift 0, else a clone (same weights) with that shift, as ModelSamplingSD3 makes it."""
-    if shift == 0:
-        return model
-    clone = model.clone()
-    clone.add_object_patch("model_sampling", sampling_with_shift(shift, model.get_model_object("model_sampling")))
-    return clone
-
-
 def shift_of(model_sampling: Any) -> float | None:
     """The shift of a flow model's schedule; None for a schedule of another kind."""
     shift = getattr(model_sampling, "shift", None)

@@ -8,7 +8,8 @@ import comfy.samplers
 import torch
 from wan_relay.nodes.engine.relay.flow_solvers import make_sampler
 from wan_relay.nodes.engine.relay.relay_guider import RelayGuider
-from wan_relay.nodes.engine.relay.sigma_schedule import make_sigmas, with_shift
+from wan_relay.nodes.engine.relay.shifted_model import with_shift
+from wan_relay.nodes.engine.relay.sigma_schedule import make_sigmas
 from wan_relay.tests.engine.tiny_wan import LATENT_SHAPE, conditioning, tiny_wan
 
 Asked = list[tuple[str, float]]

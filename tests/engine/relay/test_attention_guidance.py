@@ -18,7 +18,7 @@ from comfy_extras.nodes_custom_sampler import CFGOverride
 from comfy_extras.nodes_nag import NAGuidance
 from wan_relay.nodes.apply_nag import ApplyNag
 from wan_relay.nodes.engine.relay.attention_guidance import apply_nag, guide_attention, nag_warnings
-from wan_relay.nodes.engine.relay.sigma_schedule import with_shift
+from wan_relay.nodes.engine.relay.shifted_model import with_shift
 from wan_relay.nodes.rules.errors import InvalidInput
 from wan_relay.tests.engine.relay.relay_runs import LATENT_SHAPE, Pair, alone, largest_difference, run
 from wan_relay.tests.engine.tiny_wan import TEXT_DIM, conditioning, tiny_wan

@@ -11,7 +11,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_hooks import CreateHookKeyframe, CreateHookKeyframesInterpolated, SetHookKeyframes
 from node_helpers import conditioning_set_values
-from wan_relay.nodes.engine.relay.sigma_schedule import with_shift
+from wan_relay.nodes.engine.relay.shifted_model import with_shift
 from wan_relay.tests.engine.relay.relay_runs import (
     LATENT_SHAPE,
     RISING,

@@ -21,7 +21,7 @@ from wan_relay.nodes.engine.relay.attention_guidance import apply_nag
 from wan_relay.nodes.engine.relay.flow_solvers import make_sampler, sampler_names
 from wan_relay.nodes.engine.relay.opening_leg import OpeningLeg
 from wan_relay.nodes.engine.relay.relay_guider import RelayGuider
-from wan_relay.nodes.engine.relay.sigma_schedule import with_shift
+from wan_relay.nodes.engine.relay.shifted_model import with_shift
 from wan_relay.nodes.rules.errors import InvalidInput
 from wan_relay.tests.engine.relay.relay_runs import LATENT_SHAPE, Pair, largest_difference, noise_for, run
 from wan_relay.tests.engine.relay.test_hook_loras import hook_lora, keys, put_on

@@ -14,7 +14,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras import nodes_easycache
 from comfy_extras.nodes_context_windows import WanContextWindowsManualNode
 from comfy_extras.nodes_custom_sampler import CFGOverride
-from wan_relay.nodes.engine.relay.sigma_schedule import with_shift
+from wan_relay.nodes.engine.relay.shifted_model import with_shift
 from wan_relay.tests.engine.relay.relay_runs import RISING, Pair, alone, largest_difference, run, twins
 from wan_relay.tests.engine.tiny_wan import LATENT_SHAPE, tiny_wan
 

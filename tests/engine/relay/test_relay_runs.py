@@ -13,7 +13,7 @@ import pytest
 import torch
 from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
 from wan_relay.nodes.engine.relay.flow_solvers import make_sampler, sampler_names
-from wan_relay.nodes.engine.relay.sigma_schedule import with_shift
+from wan_relay.nodes.engine.relay.shifted_model import with_shift
 from wan_relay.tests.engine.relay.relay_runs import LATENT_SHAPE, Pair, alone, noise_for, run, twins
 from wan_relay.tests.engine.tiny_wan import conditioning
 

@@ -16,7 +16,7 @@ import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_multigpu import SelectModelDeviceNode, _apply_patcher_device, _retarget_patcher
 from safetensors.torch import save_file
-from wan_relay.nodes.engine.relay.sigma_schedule import with_shift
+from wan_relay.nodes.engine.relay.shifted_model import with_shift
 from wan_relay.tests.engine.relay.relay_runs import Pair, largest_difference
 from wan_relay.tests.engine.tiny_wan import TEXT_DIM, tiny_wan
 
