@@ -102,8 +102,13 @@ def test_all_shared_frames_count_together_and_are_read_one_at_a_time(monkeypatch
     frames = picture(4) * torch.tensor([0.2, 0.9, 0.5, 1.4]).view(4, 1, 1, 1)  # the last is clipped in part
     target = from_light(to_light(frames) * torch.tensor([0.9, 1.05, 1.1]) + 0.01) + 0.05 * picture(4, 1)
     beside = match_colour(*(clip.flatten(0, 1)[None] for clip in (frames, target)))
-    sizes = []
-    monkeypatch.setattr(colour_match, "to_light", lambda codes: (sizes.append(codes.numel()), to_light(codes))[1])
+    sizes: list[int] = []
+
+    def counted(codes: torch.Tensor) -> torch.Tensor:
+        sizes.append(codes.numel())
+        return to_light(codes)
+
+    monkeypatch.setattr(colour_match, "to_light", counted)
     change = match_colour(frames, target)
     assert [change.gain, change.offset] == [pytest.approx(beside.gain), pytest.approx(beside.offset)]
     assert not beside.is_none
