@@ -59,7 +59,7 @@ function question(node, last) {
   if (keyframes.includes(undefined)) unknown.push("keyframes");
   const experts = expertsOf(theOne(node, "WanRelay_LoadExperts"));
   const expert = "high_noise" in experts ? { high_noise: experts.high_noise } : {};
-  const others = { ...ofSaver(node), ...ofLongVideo(node), ...image, ...vaeFile, ...expert };
+  const others = { ...ofSaver(node), ...ofInterpolation(node), ...ofLongVideo(node), ...image, ...vaeFile, ...expert };
   const query = /** @type {Record<string, any>} */ ({ ...values, ...others });
   for (const name of links) query[name] = name === "keyframes" ? keyframes.join() : 1;
   // One image, not several: what can be counted before a run.
@@ -109,6 +109,16 @@ function ofSaver(node) {
   const saver = theOne(node, "WanRelay_SaveVideo");
   const value = (/** @type {string} */ name) => saver && valueOf(saver, name);
   return { fps: value("fps") || 16, videos: value("videos") || 1, drop_last_frame: value("drop_last_frame") ?? "" };
+}
+
+/**
+ * How many videos the graph's one Interpolate Frames takes the batch for; nothing where a link says it.
+ * @param {ComfyNode} node
+ */
+function ofInterpolation(node) {
+  const interpolates = theOne(node, "WanRelay_InterpolateFrames");
+  const videos = interpolates && feeds(node, interpolates) ? valueOf(interpolates, "videos") : undefined;
+  return videos ? { interpolated_videos: videos } : {};
 }
 
 /** @param {ComfyNode | undefined} source */

@@ -5,10 +5,12 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from .engine.video.frame_interpolation import interpolate, method_of
+from .engine.video.frame_interpolation import interpolate_videos, method_of
 from .engine.video.frame_progress import frame_progress
+from .engine.video.video_file import check_images
 from .engine.video.video_format import MAX_FPS, frame_rate
 from .rules.errors import InvalidInput
+from .rules.frames.batch_videos import frames_of_videos
 from .rules.frames.interpolated_frames import MAX_FACTOR, interpolated_rate
 
 
@@ -44,10 +46,22 @@ class InterpolateFrames(io.ComfyNode):
                     optional=True,
                     tooltip="FILM or RIFE, from Load Frame Interpolation Model. Without it FFmpeg's minterpolate runs.",
                 ),
+                io.Int.Input(
+                    "videos",
+                    default=1,
+                    min=1,
+                    max=16,
+                    optional=True,
+                    advanced=True,
+                    tooltip="How many videos the frames are, one after the other: the batch_size of Prepare Latent. "
+                    "Each is interpolated alone.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
-                    "images", display_name="images", tooltip="factor x (frames - 1) + 1 frames; first and last stay."
+                    "images",
+                    display_name="images",
+                    tooltip="factor x (frames - 1) + 1 frames, of each video; first and last stay.",
                 ),
                 io.Float.Output(
                     "fps",
@@ -68,14 +82,18 @@ class InterpolateFrames(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, images: torch.Tensor, factor: int, fps: float, model: Any = None) -> io.NodeOutput:
+    def execute(
+        cls, images: torch.Tensor, factor: int, fps: float, model: Any = None, videos: int = 1
+    ) -> io.NodeOutput:
+        check_images(images)
         rate = interpolated_rate(frame_rate(fps), factor, MAX_FPS)
-        frames = interpolate(images, factor, model, frame_progress(max(1, len(images) - 1)))
+        parts, warnings = frames_of_videos(len(images), videos)
+        frames = interpolate_videos(images, parts, factor, model, frame_progress(max(1, len(images) - len(parts))))
         details = {
-            "method": method_of(model) if frames is not images else "none",
+            "method": method_of(model) if len(frames) > len(images) else "none",
             "factor": factor,
             "fps": float(rate),
             "frame_count": len(frames),
-            "warnings": [],
+            "warnings": warnings,
         }
         return io.NodeOutput(frames, float(rate), ui={"wan_relay": [details]})

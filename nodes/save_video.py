@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from comfy.cli_args import args
 from comfy_api.latest import InputImpl, io, ui
 
-from .engine.files.whole_file import not_saved, save_whole
+from .engine.files.whole_file import not_saved, save_whole, whole_or_none
 from .engine.video.saved_files import SavedFiles
 from .engine.video.sound import SoundTrack
 from .engine.video.video_file import VideoSpec, check_images, encode_video, even_size
@@ -194,14 +195,15 @@ class SaveVideo(io.ComfyNode):
             progress.update(1)
 
         def save(part: slice) -> Path:
+            shown = [part.start + index for index in order]
             return save_whole(
                 folder,
                 lambda count: f"{name}_{count:05}_.{spec.format.container}",
                 number,
-                lambda unfinished: encode_video(unfinished, images[part], spec, sound, tags, on_frame, order),
+                lambda unfinished: encode_video(unfinished, images, spec, sound, tags, on_frame, shown),
             )
 
-        paths = [save(part) for part in parts]
+        paths = whole_or_none(*(partial(save, part) for part in parts))
         for path in paths:
             SAVED.add(str(cls.hidden.unique_id), path)
         items = [

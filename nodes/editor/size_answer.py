@@ -43,14 +43,17 @@ def size(query: Query) -> dict[str, Any]:
 
     `changes` says what its report says in English sentences, for the panel to say in the user's language; `mistakes`
     what goes ill with the expert in `high_noise`, the VAE file in `vae`, the linked inputs, whose names the query has,
-    and the number of files that `videos` says are made. `keyframes` are frame numbers with commas between them;
-    `drop_last_frame` is Save Video's. `crop` is the part of the image that stays where `fit` cuts some off: left, top,
-    width and height in percent of the image. With `segment_length` and `segment_overlap` of Long Video, its `lengths`
-    and `seeds` and the number of its prompts, `segments` has the frames of each segment, and the length is that of all.
+    the number of files that `videos` says are made, and that of the videos that Interpolate Frames takes the batch for,
+    `interpolated_videos`. `keyframes` are frame numbers with commas between them; `drop_last_frame` is Save Video's.
+    `crop` is the part of the image that stays where `fit` cuts some off: left, top, width and height in percent of it.
+    With `segment_length` and `segment_overlap` of Long Video, its `lengths` and `seeds` and the number of its prompts,
+    `segments` has the frames of each segment, and the length is that of all.
     """
     names = ("sizing", "width", "height", "fit", "length", "batch_size", "crop_position")
     asked = read_inputs({"crop_position": "center", **query}, "WanRelay_PrepareLatent", names)
     videos = number(query.get("videos", "1"), "videos", int, 1, 16)
+    interpolated = query.get("interpolated_videos")
+    interpolated_videos = number(interpolated, "interpolated_videos", int, 1, 16) if interpolated else None
     fps = number(query.get("fps", str(NATIVE_FPS)), "fps", float, 1, 120)
     image_size = None
     if "image_width" in query or "image_height" in query:
@@ -102,6 +105,7 @@ def size(query: Query) -> dict[str, Any]:
             int(asked["batch_size"]),
             query.get("loop") == "true" and query.get("drop_last_frame") == "false",
             videos,
+            interpolated_videos,
         ),
     }
 

@@ -33,7 +33,12 @@ def add_interpolation(
     graph[NODE_ID] = {
         "class_type": INTERPOLATE,
         "_meta": {"title": "Interpolate Frames"},
-        "inputs": {"images": saved["images"], "factor": request.interpolation_factor, "fps": saved["fps"]},
+        "inputs": {
+            "images": saved["images"],
+            "factor": request.interpolation_factor,
+            "fps": saved["fps"],
+            "videos": saved.get("videos", 1),
+        },
     }
     saved["images"] = [NODE_ID, 0]
     if not request.slow_motion:

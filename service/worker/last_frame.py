@@ -21,13 +21,24 @@ WORDS = 300  # bytes that a warning beside the frame may take
 
 
 def add_last_frame(graph: Graph, save: str, request: VideoRequest, prefix: str) -> None:
-    """Saves the last frame beside the video, under `prefix`."""
-    if request.return_last_frame:
-        graph[NODE_ID] = {
-            "class_type": SAVE_IMAGE,
-            "_meta": {"title": "Last frame"},
-            "inputs": {"images": [save, LAST_FRAME_OUTPUT], "filename_prefix": f"{prefix}_last_frame"},
-        }
+    """Saves the last frame beside the video, under `prefix`.
+
+    Save Image cuts off what is below a whole level, which would make each clip that goes on from there darker: so half
+    a level is added before. Core has a node that subtracts and none that adds, so it is taken from the negative.
+    """
+    if not request.return_last_frame:
+        return
+    negative, less, lighter = (f"{NODE_ID}_{part}" for part in ("negative", "less", "lighter"))
+    graph |= {
+        negative: _node("ImageInvert", image=[save, LAST_FRAME_OUTPUT]),
+        less: _node("NormalizeImages", images=[negative, 0], mean=0.5 / 255, std=1.0),
+        lighter: _node("ImageInvert", image=[less, 0]),
+        NODE_ID: _node(SAVE_IMAGE, images=[lighter, 0], filename_prefix=f"{prefix}_last_frame"),
+    }
+
+
+def _node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "_meta": {"title": "Last frame"}, "inputs": inputs}
 
 
 def find_last_frame(outputs: dict[str, Any], output_directory: Path) -> OutputFile | None:

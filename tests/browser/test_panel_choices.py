@@ -97,6 +97,15 @@ def test_a_batch_becomes_a_file_each_and_the_last_frame_the_next_start(editor: A
     assert inputs_of(editor, "LoadImage")["image"].startswith("wan_relay_last_frame")
 
 
+def test_a_batch_that_is_interpolated_as_another_number_of_videos_is_a_mistake(editor: Any) -> None:
+    editor.load(json.loads((ROOT / "workflows" / "wan22_i2v_smooth.json").read_text()))
+    editor.set_widgets("WanRelay_PrepareLatent", {"batch_size": 2})
+    editor.set_widgets("WanRelay_SaveVideo", {"videos": 2})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "videos of Interpolate Frames is 1, and the batch has 2.")
+    editor.set_widgets("WanRelay_InterpolateFrames", {"videos": 2})
+    editor.wait_until_panel_lacks("WanRelay_PrepareLatent", "batch")
+
+
 def test_a_refusal_before_the_run_is_one_at_the_field_at_fault(editor: Any) -> None:
     load(editor)
     editor.set_widgets("WanRelay_SaveVideo", {"filename_prefix": "../out"})

@@ -387,6 +387,8 @@ async def test_advice_names_what_the_settings_of_sample_do_wrong(listed: None) -
         ({"start_image": "1", "loop": "true", "drop_last_frame": "false"}, ["loop_shown_twice"]),
         ({"start_image": "1", "loop": "true", "drop_last_frame": "true"}, []),
         ({"batch_size": "3", "videos": "3"}, []),
+        ({"batch_size": "3", "videos": "3", "interpolated_videos": "1"}, ["other_interpolated_videos"]),
+        ({"batch_size": "3", "videos": "3", "interpolated_videos": "3"}, []),
     ],
 )
 async def test_size_names_what_goes_ill_with_the_experts(

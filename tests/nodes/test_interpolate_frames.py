@@ -21,6 +21,40 @@ def test_the_frame_rate_comes_out_with_the_frames(factor, fps, expected):
     assert made.ui == {"wan_relay": [details]}
 
 
+@pytest.mark.parametrize("factor", [2, 3])
+def test_each_video_of_a_batch_is_interpolated_alone(factor):
+    images = torch.rand(18, 32, 48, 3)
+    made = InterpolateFrames.execute(images, factor, 16.0, videos=2)
+    alone = [InterpolateFrames.execute(video, factor, 16.0).result[0] for video in images.split(9)]
+    assert torch.equal(made.result[0], torch.cat(alone))
+    count = 2 * (8 * factor + 1)
+    details = {"method": "minterpolate", "factor": factor, "fps": 16.0 * factor, "frame_count": count, "warnings": []}
+    assert made.ui == {"wan_relay": [details]}
+
+
+@pytest.mark.parametrize(("num_frames", "factor"), [(4, 1), (2, 3)])
+def test_a_batch_between_whose_frames_nothing_comes_stays_as_it_is(num_frames, factor):
+    images = torch.rand(num_frames, 32, 48, 3)
+    made = InterpolateFrames.execute(images, factor, 16.0, videos=2)
+    assert torch.equal(made.result[0], images)
+    assert made.ui["wan_relay"][0]["method"] == "none"
+
+
+@pytest.mark.parametrize("videos", [2, 0, -1])
+def test_frames_that_are_not_that_many_videos_stay_one_and_it_is_said(videos):
+    images = torch.rand(5, 32, 48, 3)
+    made = InterpolateFrames.execute(images, 2, 16.0, videos=videos)
+    assert torch.equal(made.result[0], InterpolateFrames.execute(images, 2, 16.0).result[0])
+    assert made.ui["wan_relay"][0]["warnings"] == [
+        f"videos is {videos}, and 5 frames are not {videos} videos of equal length: they stay one video."
+    ]
+
+
+def test_images_are_checked_before_they_are_shared_out():
+    with pytest.raises(InvalidInput, match="images must hold at least one frame"):
+        InterpolateFrames.execute(torch.rand(0, 32, 48, 3), 2, 16.0, videos=2)
+
+
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [

@@ -354,11 +354,21 @@ def test_each_video_of_a_batch_is_a_file_of_its_own(output):
     assert last_frames[:, 0, 0, 0].tolist() == pytest.approx([0.1, 0.6])
 
 
+@pytest.mark.parametrize("frame", [1, 4])
+def test_a_batch_of_which_one_video_cannot_be_saved_leaves_no_file(output, frame):
+    images = torch.rand(6, 32, 48, 3)
+    images[frame, 0, 0, 0] = math.nan
+    with pytest.raises(InvalidInput) as raised:
+        save(images=images, videos=2)
+    assert files(output) == []
+    assert str(raised.value) == f"images: frame {frame + 1} of 6 holds NaN or infinite values; nothing was saved."
+
+
 def test_frames_that_are_not_that_many_videos_stay_one_file_and_it_is_said(output):
     saved = save(5, videos=2)
     assert files(output) == ["video/clip_00001_.mp4"]
     assert saved.ui["wan_relay"][0]["warnings"] == [
-        "videos is 2, and 5 frames are not 2 videos of equal length: they are one file."
+        "videos is 2, and 5 frames are not 2 videos of equal length: they stay one video."
     ]
 
 

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.comfy
 @pytest.mark.parametrize(
     ("factor", "size", "warnings"),
     [
+        (1.0, (56, 40), []),
         (1.5, (84, 60), []),
         (2.0, (112, 80), []),
         (3.0, (168, 120), ["the model's scale is 2; the rest to 3 is Lanczos, which adds no detail."]),

@@ -32,6 +32,20 @@ def save_whole(folder: Path, name_of: Callable[[int], str], first_number: int, w
         unfinished.unlink(missing_ok=True)
 
 
+def whole_or_none(*saves: Callable[[], Path]) -> list[Path]:
+    """The files that `saves` make, one after the other; whatever one of them raises, those before it are removed."""
+    paths: list[Path] = []
+    try:
+        for save in saves:
+            paths.append(save())
+    except BaseException:
+        for path in paths:
+            with suppress(OSError):  # what stopped the saving is what is told
+                path.unlink()
+        raise
+    return paths
+
+
 def not_saved(folder_name: str, error: OSError) -> VideoNotSaved:
     return VideoNotSaved(f"The video was not saved in {folder_name}: {_reason(error)}; no file was left.")
 

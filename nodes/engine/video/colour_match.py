@@ -44,24 +44,38 @@ def changed(frames: torch.Tensor, gain: torch.Tensor, offset: torch.Tensor) -> t
 def match_colour(frames: torch.Tensor, target: torch.Tensor) -> ColourChange:
     """What brings `frames` [N, H, W, 3] closest to `target` of the same shape: least squares over all their pixels.
 
-    Both are bounded. Where the pictures do not show the same (a cut), nothing is changed, and the note says so.
+    Both are bounded. Where the pictures do not show the same (a cut), or hold NaN, nothing is changed, and the note
+    says so. One frame at a time is held in float64.
     """
-    light, wanted = (to_light(pixels.float().reshape(-1, 3).clamp(0, 1)).double() for pixels in (frames, target))
-    inside = ((light > 0.002) & (light < 0.98) & (wanted > 0.002) & (wanted < 0.98)).all(dim=1)  # not clipped
-    if inside.sum() >= len(light) // 10:
-        light, wanted = light[inside], wanted[inside]
-    mean, wanted_mean = light.mean(dim=0), wanted.mean(dim=0)
-    variance, wanted_variance = light.var(dim=0, correction=0), wanted.var(dim=0, correction=0)
-    covariance = ((light - mean) * (wanted - wanted_mean)).mean(dim=0)
+    of_all, of_inside = torch.zeros(6, 3, dtype=torch.float64), torch.zeros(6, 3, dtype=torch.float64)
+    for pair in zip(frames, target, strict=True):
+        light, wanted = (to_light(pixels.float().reshape(-1, 3).clamp(0, 1)).double() for pixels in pair)
+        inside = ((light > 0.002) & (light < 0.98) & (wanted > 0.002) & (wanted < 0.98)).all(dim=1)  # not clipped
+        of_all += _sums(light, wanted)
+        of_inside += _sums(light[inside], wanted[inside])
+    count, *sums = of_inside if of_inside[0, 0] >= of_all[0, 0] // 10 else of_all
+    mean, wanted_mean, square, wanted_square, product = (each / count for each in sums)
+    variance, wanted_variance = square - mean**2, wanted_square - wanted_mean**2
+    covariance = product - mean * wanted_mean
     is_flat = (variance < FLAT**2) | (wanted_variance < FLAT**2)
     correlation = torch.where(is_flat, 1.0, covariance / (variance * wanted_variance).sqrt().clamp_min(1e-12))
-    if correlation.min() < LEAST_CORRELATION:
+    if not product.isfinite().all() or correlation.min() < LEAST_CORRELATION:
         return ColourChange(
             note="The frames that two clips share do not show the same, so their colours were not matched."
         )
     gain = torch.where(is_flat, 1.0, covariance / variance.clamp_min(1e-12)).clamp(1 / MAX_GAIN, MAX_GAIN)
     offset = (wanted_mean - gain * mean).clamp(-MAX_OFFSET, MAX_OFFSET)
     return ColourChange(tuple(gain.tolist()), tuple(offset.tolist()))
+
+
+def _sums(light: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """[6, 3] of two [pixels, 3]: how many pixels, both sums, both sums of squares, the sum of products.
+
+    Light is 0 to 1, so that what float64 loses in these is far below FLAT.
+    """
+    pairs = ((light, light), (wanted, wanted), (light, wanted))
+    products = [(one * other).sum(dim=0) for one, other in pairs]
+    return torch.stack([light.new_full((3,), len(light)), light.sum(dim=0), wanted.sum(dim=0), *products]).cpu()
 
 
 def to_light(codes: torch.Tensor) -> torch.Tensor:

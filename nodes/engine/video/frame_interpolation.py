@@ -1,6 +1,6 @@
 """Frames in between: by ComfyUI's own node where there is a model, else by FFmpeg."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.model_patcher
@@ -42,3 +42,25 @@ def interpolate(
     (frames,) = FrameInterpolate.execute(model, images, factor).args
     made: torch.Tensor = frames
     return made
+
+
+def interpolate_videos(
+    images: torch.Tensor,
+    videos: Sequence[slice],
+    factor: int,
+    model: Any = None,
+    on_steps: Callable[[int], None] = lambda done: None,
+) -> torch.Tensor:
+    """The frames of `videos`, each interpolated alone, one video after the other; all are of one length."""
+    if len(videos) == 1:
+        return interpolate(images, factor, model, on_steps)
+    num_frames = len(images) // len(videos)
+    count = interpolated_count(num_frames, factor)
+    result = images.new_empty((len(videos) * count, *images.shape[1:]))
+    for number, video in enumerate(videos):
+
+        def on_steps_of_all(done: int, before: int = number * (num_frames - 1)) -> None:
+            on_steps(before + done)
+
+        result[number * count : (number + 1) * count] = interpolate(images[video], factor, model, on_steps_of_all)
+    return result

@@ -30,8 +30,6 @@ def upscale(
     if images.shape[3] != 3:
         raise InvalidInput(f"images must have 3 channels; got {images.shape[3]}.")
     width, height = upscaled_size(images.shape[2], images.shape[1], factor)
-    if factor == 1:
-        return images
     _load(model, images)
     device = comfy.model_management.intermediate_device()
     made = torch.empty((len(images), height, width, 3), dtype=images.dtype, device=device)

@@ -7,9 +7,9 @@ def frames_of_videos(num_frames: int, videos: int) -> tuple[list[slice], list[st
     Where the frames cannot be shared out evenly they stay one video, and a sentence says so: a wrong number must not
     cost the finished frames.
     """
-    if num_frames % videos:
+    if videos < 1 or num_frames % videos:
         return [slice(0, num_frames)], [
-            f"videos is {videos}, and {num_frames} frames are not {videos} videos of equal length: they are one file."
+            f"videos is {videos}, and {num_frames} frames are not {videos} videos of equal length: they stay one video."
         ]
     each = num_frames // videos
     return [slice(first, first + each) for first in range(0, num_frames, each)], []

@@ -66,11 +66,12 @@ def latent_mistakes(
     batch_size: int,
     is_loop_shown_twice: bool = False,
     videos: int = 1,
+    interpolated_videos: int | None = None,
 ) -> list[Mistake]:
     """What a Prepare Latent node gives to experts of this kind that cannot work, or goes where nobody expects it.
 
     None for what is not known. A start image is any picture but the end image; `videos` is the number of files that
-    Save Video makes of the batch.
+    Save Video makes of the batch, `interpolated_videos` the number of videos that Interpolate Frames takes it for.
     """
     found = []
     if kind == T2V and (has_start_image or has_end_image):
@@ -89,4 +90,7 @@ def latent_mistakes(
     if batch_size != videos:
         wrong: Mistake = {"mistake": "one_file"} if videos == 1 else {"mistake": "other_videos"}
         mistakes.append(wrong | {"batch_size": batch_size, "videos": videos})
+    if interpolated_videos not in (None, batch_size):
+        wrong = {"mistake": "other_interpolated_videos"}
+        mistakes.append(wrong | {"batch_size": batch_size, "videos": interpolated_videos})
     return mistakes

@@ -16,7 +16,11 @@ from types import ModuleType
 from typing import Any
 
 # Core's file of nodes, and the kind of model without which no request asks for them; "" for one that costs nothing.
-EXTRA_NODES = {"nodes_frame_interpolation.py": "", "nodes_upscale_model.py": "upscale_models"}
+EXTRA_NODES = {
+    "nodes_dataset.py": "",  # has Normalize Images
+    "nodes_frame_interpolation.py": "",
+    "nodes_upscale_model.py": "upscale_models",
+}
 
 
 async def few_extra_nodes() -> list[str]:

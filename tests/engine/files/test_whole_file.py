@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from wan_relay.nodes.engine.files.whole_file import save_whole
+from wan_relay.nodes.engine.files.whole_file import save_whole, whole_or_none
 from wan_relay.nodes.rules.errors import VideoNotSaved
 
 
@@ -54,6 +54,21 @@ def test_whatever_stops_the_writing_leaves_nothing_and_comes_through(tmp_path, e
         save_whole(tmp_path, name, 1, write)
     assert raised.value is error
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [Cancelled(), ValueError("no such codec")])
+def test_of_several_files_none_is_left_where_one_fails(tmp_path, error):
+    def save() -> Path:
+        return save_whole(tmp_path, name, 1, content("whole"))
+
+    def fail() -> Path:
+        raise error
+
+    assert whole_or_none(save, save) == [tmp_path / "clip_1.mp4", tmp_path / "clip_2.mp4"]
+    with pytest.raises(type(error)) as raised:
+        whole_or_none(save, save, fail, save)
+    assert raised.value is error
+    assert names(tmp_path) == ["clip_1.mp4", "clip_2.mp4"]
 
 
 def test_what_a_killed_process_left_goes_with_a_later_save(tmp_path):
@@ -116,7 +131,7 @@ from pathlib import Path
 package = types.ModuleType("wan_relay")
 package.__path__ = [sys.argv[1]]
 sys.modules["wan_relay"] = package
-from wan_relay.nodes.engine.files.whole_file import save_whole
+from wan_relay.nodes.engine.files.whole_file import save_whole, whole_or_none
 print("ready", flush=True)
 sys.stdin.readline()
 for k in range(40):

@@ -8,7 +8,7 @@ from PIL import Image
 from torch.nn.functional import grid_sample
 from torchvision.transforms.functional import to_tensor
 from wan_relay.nodes.engine.video import motion_interpolation
-from wan_relay.nodes.engine.video.frame_interpolation import interpolate, method_of
+from wan_relay.nodes.engine.video.frame_interpolation import interpolate, interpolate_videos, method_of
 from wan_relay.nodes.engine.video.motion_interpolation import between_by_motion
 from wan_relay.nodes.rules.errors import InvalidInput
 from wan_relay.tests.engine.video.interpolation_models import save_film, save_rife
@@ -94,6 +94,10 @@ def test_progress_counts_steps_and_may_stop():
     images, heard = torch.rand(18, 16, 16, 3), []
     between_by_motion(images, 2, heard.append)
     assert heard == [8, 16, 17]
+
+    heard.clear()
+    interpolate_videos(images, [slice(0, 9), slice(9, 18)], 2, None, heard.append)
+    assert heard == [8, 16]
 
     class Stopped(Exception):
         pass

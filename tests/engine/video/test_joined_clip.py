@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import os
 import subprocess
 import sys
@@ -10,13 +11,24 @@ from pathlib import Path
 import folder_paths
 import pytest
 import torch
+from wan_relay.nodes.engine.video import colour_match
 from wan_relay.nodes.engine.video.anchor_frame import num_anchors
 from wan_relay.nodes.engine.video.clip_file import ClipFile
-from wan_relay.nodes.engine.video.colour_match import MAX_GAIN, MAX_OFFSET, from_light, match_colour, to_light
+from wan_relay.nodes.engine.video.colour_drift import ColourRun
+from wan_relay.nodes.engine.video.colour_match import (
+    MAX_GAIN,
+    MAX_OFFSET,
+    ColourChange,
+    from_light,
+    match_colour,
+    to_light,
+)
 from wan_relay.nodes.engine.video.joined_clip import JoinedClip
 from wan_relay.nodes.rules.errors import InvalidInput, VideoNotSaved
 
 pytestmark = pytest.mark.comfy
+
+NOT_THE_SAME = "The frames that two clips share do not show the same, so their colours were not matched."
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +88,32 @@ def test_the_colours_of_a_shifted_clip_come_back() -> None:
 def test_a_cut_changes_no_colour_and_says_so() -> None:
     change = match_colour(picture(1, 1), picture(1, 2))
     assert change.is_none
-    assert change.note == "The frames that two clips share do not show the same, so their colours were not matched."
+    assert change.note == NOT_THE_SAME
+
+
+def test_a_broken_frame_at_a_clips_end_does_not_break_the_next_clip() -> None:
+    _, (first, second) = clips(2, 9, 1)
+    first[-1] = math.nan
+    clip = JoinedClip.of(first, 1).followed_by(second)
+    assert clip.colours == ColourRun(ColourChange(note=NOT_THE_SAME), note=NOT_THE_SAME)
+    assert torch.equal(clip.images()[9:], second[1:])
+
+
+def test_all_shared_frames_count_together_and_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = picture(4) * torch.tensor([0.2, 0.9, 0.5, 1.4]).view(4, 1, 1, 1)  # the last is clipped in part
+    target = from_light(to_light(frames) * torch.tensor([0.9, 1.05, 1.1]) + 0.01) + 0.05 * picture(4, 1)
+    beside = match_colour(*(clip.flatten(0, 1)[None] for clip in (frames, target)))
+    sizes: list[int] = []
+
+    def counted(codes: torch.Tensor) -> torch.Tensor:
+        sizes.append(codes.numel())
+        return to_light(codes)
+
+    monkeypatch.setattr(colour_match, "to_light", counted)
+    change = match_colour(frames, target)
+    assert [change.gain, change.offset] == [pytest.approx(beside.gain), pytest.approx(beside.offset)]
+    assert not beside.is_none
+    assert sizes == [frames[0].numel()] * 8
 
 
 def scene(seed: int) -> torch.Tensor:

@@ -71,6 +71,9 @@ def test_what_authors_recommend_is_no_mistake(name: str) -> None:
         ((None, None, False, False, 2, False, 2), []),
         ((None, None, False, False, 2, False, 3), ["other_videos"]),
         ((None, None, False, False, 1, False, 2), ["other_videos"]),
+        ((None, None, False, False, 2, False, 2, 2), []),
+        ((None, None, False, False, 2, False, 2, 1), ["other_interpolated_videos"]),
+        ((None, None, False, False, 1, False, 1, 2), ["other_interpolated_videos"]),
     ],
 )
 def test_latent(arguments: tuple[Any, ...], keys: list[str]) -> None:

@@ -130,9 +130,41 @@ def test_the_picture_is_found_without_the_workflow_in_it(tmp_path: Path) -> None
 
 def test_the_workflow_saves_it_only_where_it_is_asked_for() -> None:
     plan = build_plan(request(), 7, "a.png", None, "own/video", Settings())
-    node = plan.graph[NODE_ID]
-    assert node["inputs"] == {"images": [plan.node_id(SAVE), 1], "filename_prefix": "own/video_last_frame"}
-    assert NODE_ID not in build_plan(request(return_last_frame=False), 7, "a.png", None, "p", Settings()).graph
+    assert plan.graph[NODE_ID]["inputs"]["filename_prefix"] == "own/video_last_frame"
+    without = build_plan(request(return_last_frame=False), 7, "a.png", None, "own/video", Settings())
+    assert without.graph == {key: node for key, node in plan.graph.items() if not key.startswith(NODE_ID)}
+
+
+@pytest.mark.comfy
+def test_the_picture_has_the_nearest_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By core's own nodes, the last of which cuts off what is below a whole level."""
+    import folder_paths
+    import torch
+    from comfy_extras.nodes_dataset import NormalizeImagesNode
+
+    import nodes
+
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path))
+    plan = build_plan(request(), 7, "a.png", None, "own", Settings())
+    levels = torch.cat([torch.arange(256.0), torch.rand(256 * 47) * 255]).view(1, 64, 64, 3)
+    run = {
+        "ImageInvert": nodes.ImageInvert().invert,
+        "NormalizeImages": lambda **inputs: NormalizeImagesNode.execute(**inputs).result,
+        "SaveImage": nodes.SaveImage().save_images,
+    }
+
+    def made(value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        if value == [plan.node_id(SAVE), 1]:
+            return levels / 255
+        node = plan.graph[value[0]]
+        return run[node["class_type"]](**{name: made(each) for name, each in node["inputs"].items()})[value[1]]
+
+    run["SaveImage"](**{name: made(each) for name, each in plan.graph[NODE_ID]["inputs"].items()})
+    with Image.open(next(tmp_path.glob("*.png"))) as picture:
+        saved = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(levels.shape)
+    assert (saved - levels).abs().max() <= 0.5 + 1e-3
 
 
 def test_the_last_frame_of_another_workflow_is_refused(bench: Bench) -> None:

@@ -95,6 +95,13 @@ def test_a_clients_own_workflow_does_no_step_twice(fields: dict[str, Any], expec
     assert steps(exported(**fields)) == expected
 
 
+def test_frames_in_between_are_made_of_each_video_of_a_batch_alone() -> None:
+    plan = Plan(bundled(SMOOTH, SETTINGS))
+    plan.graph[plan.node_id(SAVE)]["inputs"]["videos"] = 2
+    assert fill_graph(plan, parse_fields({"interpolation": "film"}, GraphFields)[0], {}, SETTINGS, FILM)
+    assert plan.value(INTERPOLATE, "videos") == 2
+
+
 def test_the_model_is_the_workers_where_the_request_speaks_of_it() -> None:
     def names(plan: Plan) -> set[str]:
         loaders = [node["inputs"] for node in plan.graph.values() if "model_name" in node["inputs"]]

@@ -288,7 +288,7 @@ def interpolated(model: InterpolationModel | None = None, **fields):
 def test_interpolation_stands_between_the_frames_and_the_file():
     plain, made = plan(fps=12), interpolated(fps=12, interpolation_factor=5)
     decoded = inputs(plain, SAVE)["images"]
-    assert inputs(made, INTERPOLATE) == {"images": decoded, "factor": 5, "fps": 12}
+    assert inputs(made, INTERPOLATE) == {"images": decoded, "factor": 5, "fps": 12, "videos": 1}
     assert inputs(made, SAVE) == inputs(plain, SAVE) | {
         "images": [made.node_id(INTERPOLATE), 0],
         "fps": [made.node_id(INTERPOLATE), 1],

@@ -26,8 +26,8 @@ async def load_custom_node(path, module_parent):
 @pytest.mark.parametrize(
     ("upscalers", "names"),
     [
-        ([], ["nodes_frame_interpolation.py"]),
-        (["x2.pth"], ["nodes_frame_interpolation.py", "nodes_upscale_model.py"]),
+        ([], ["nodes_dataset.py", "nodes_frame_interpolation.py"]),
+        (["x2.pth"], ["nodes_dataset.py", "nodes_frame_interpolation.py", "nodes_upscale_model.py"]),
     ],
 )
 def test_only_the_extra_nodes_that_a_request_can_need_are_loaded(tmp_path, monkeypatch, upscalers, names, is_loaded):
