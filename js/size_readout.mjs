@@ -1,6 +1,6 @@
 // On PrepareLatent: what will really be rendered from the connected image, and pick lists for the usual sizes and lengths.
 import { api } from "../../scripts/api.js";
-import { feeds, isLinked, readValues, setWidget, sourceOf, theOne, valueOf, widgetOf } from "./graph_values.mjs";
+import { feeds, isLinked, nodesBefore, readValues, setWidget, sourceOf, theOne, valueOf, widgetOf } from "./graph_values.mjs";
 import { cache, chain, watch } from "./live.mjs";
 import { expertsOf } from "./model_chain.mjs";
 import { addPanel, button, make, mistakeNotes, notes, pickList } from "./panel.mjs";
@@ -71,11 +71,7 @@ function question(node, last) {
  * The frames that a chain of Keyframe nodes asks for; undefined for one that only a run can tell.
  * @param {ComfyNode} node
  */
-function keyframeNumbers(node) {
-  const frames = [];
-  for (let each = sourceOf(node, "keyframes"); each; each = sourceOf(each, "keyframes")) frames.push(valueOf(each, "frame"));
-  return frames;
-}
+const keyframeNumbers = (node) => nodesBefore(node, "keyframes").map((each) => valueOf(each, "frame"));
 
 /** @param {Span} span */
 function spanBar({ kind, first, last, segment }) {
