@@ -104,7 +104,19 @@ const segmentsOf = ({ segments, overlap }) => text("segments", { count: segments
 function ofSaver(node) {
   const saver = theOne(node, "WanRelay_SaveVideo");
   const value = (/** @type {string} */ name) => saver && valueOf(saver, name);
-  return { fps: value("fps") || 16, videos: value("videos") || 1, drop_last_frame: value("drop_last_frame") ?? "" };
+  return { fps: frameRate(saver) || 16, videos: value("videos") || 1, drop_last_frame: value("drop_last_frame") ?? "" };
+}
+
+/**
+ * The rate of the frames that are made: that of the file, or of Interpolate Frames, before any factor was taken.
+ * @param {ComfyNode | undefined} saver
+ */
+function frameRate(saver) {
+  if (!saver) return undefined;
+  const before = (/** @type {ComfyNode} */ node, /** @type {string} */ name) =>
+    nodesBefore(node, name).filter(({ comfyClass }) => comfyClass === "WanRelay_InterpolateFrames");
+  const said = before(saver, "fps").at(-1) ?? saver;
+  return before(said, "images").reduce((rate, each) => rate / valueOf(each, "factor"), valueOf(said, "fps"));
 }
 
 /** @param {ComfyNode | undefined} source */
@@ -145,7 +157,7 @@ function imageURL(name) {
 
 /** @param {Size} size */
 function readout({ image_width, image_height, width, height, fit, length, duration_s, fps }) {
-  const values = { width, height, fit, length, seconds: duration_s.toFixed(2), fps };
+  const values = { width, height, fit, length, seconds: duration_s.toFixed(2), fps: Number(fps.toFixed(3)) };
   return image_width ? text("sizeFrom", { ...values, image_width, image_height }) : text("size", values);
 }
 
