@@ -29,15 +29,18 @@ function linkInto(node, slot) {
 /**
  * @param {ComfyNode} node
  * @param {number} slot
+ * @param {Set<ComfyInput>} passed the inputs on the way: links may run in a circle
  * @returns {Origin} empty where nothing feeds it
  */
-function origin(node, slot, type = node.inputs[slot].type) {
+function origin(node, slot, type = node.inputs[slot].type, passed = new Set()) {
+  if (passed.has(node.inputs[slot])) return {};
+  passed.add(node.inputs[slot]);
   const link = linkInto(node, slot);
   if (!link) return node.subgraph ? { widget: node.getWidgetFromSlot(node.inputs[slot]) } : {};
   const source = node.graph?.getNodeById(link.origin_id);
   if (!source) {
     const hosts = hostsOf(node.graph);
-    return hosts.length === 1 ? origin(hosts[0], link.origin_slot, type) : { hidden: true };
+    return hosts.length === 1 ? origin(hosts[0], link.origin_slot, type, passed) : { hidden: true };
   }
   if (source.mode === NEVER) return {};
   if (source.type !== "Reroute" && source.mode !== BYPASS) return { source };
@@ -47,7 +50,7 @@ function origin(node, slot, type = node.inputs[slot].type) {
   const fits = (input) => input && LiteGraph.isValidConnection(input.type, type);
   const slots = [link.origin_slot, inputs.findIndex((input) => input.type === type), inputs.findIndex(fits)];
   const through = slots.find((each) => fits(inputs[each]));
-  return through === undefined ? {} : origin(source, through, type);
+  return through === undefined ? {} : origin(source, through, type, passed);
 }
 
 /**
@@ -67,6 +70,18 @@ function originOf(node, name) {
  * @param {ComfyNode} node @param {string} name
  */
 export const sourceOf = (node, name) => originOf(node, name).source;
+
+/**
+ * The node that feeds the input `name`, the one that feeds the same input of that, and so on while `goesOn`; each once,
+ * since links may run in a circle.
+ * @param {ComfyNode} node @param {string} name @param {(each: ComfyNode) => boolean} goesOn
+ */
+export function nodesBefore(node, name, goesOn = () => true) {
+  const found = /** @type {Set<ComfyNode>} */ (new Set());
+  for (let each = sourceOf(node, name); each && !found.has(each); each = goesOn(each) ? sourceOf(each, name) : undefined)
+    found.add(each);
+  return [...found];
+}
 
 /**
  * Whether something will arrive at the input `name`.

@@ -84,12 +84,22 @@ function tick() {
   const there = graphs(); // a subgraph is removed whole, without a word to the nodes in it
   for (const entry of present) if (!there.some((graph) => graph === entry.node.graph)) leave(entry);
   for (const panel of panels) {
-    const question = panel.question();
-    const key = JSON.stringify([language(), question]);
-    if (key === panel.key) continue;
-    panel.key = key;
-    refresh(panel, key, question);
+    try {
+      askAnew(panel);
+    } catch (error) {
+      if (panel.key !== String(error)) console.error(error); // once, and the other panels go on
+      panel.key = String(error);
+    }
   }
+}
+
+/** @param {Panel} panel */
+function askAnew(panel) {
+  const question = panel.question();
+  const key = JSON.stringify([language(), question]);
+  if (key === panel.key) return;
+  panel.key = key;
+  refresh(panel, key, question);
 }
 
 /** @param {Panel} panel @param {string} key @param {Question} question */

@@ -1,5 +1,5 @@
 // What the models, the legs and the prompts come through on their way into a node of the pack.
-import { isLinked, isListed, sourceOf, valueOf } from "./graph_values.mjs";
+import { isLinked, isListed, nodesBefore, sourceOf, valueOf } from "./graph_values.mjs";
 
 export const EXPERTS = /** @type {const} */ (["high_noise", "low_noise"]);
 const PASS_MODELS_ON = ["WanRelay_ApplyLoraPair", "WanRelay_ApplyNag"];
@@ -10,13 +10,9 @@ const PASS_MODELS_ON = ["WanRelay_ApplyLoraPair", "WanRelay_ApplyNag"];
  * @param {ComfyNode} node
  */
 export function modelChain(node, input = "high_noise") {
-  const chain = [];
-  let source = sourceOf(node, input);
-  while (source && PASS_MODELS_ON.includes(source.comfyClass ?? "")) {
-    chain.push(source);
-    source = sourceOf(source, input);
-  }
-  return { chain, loader: source?.comfyClass === "WanRelay_LoadExperts" ? source : undefined };
+  const passesOn = (/** @type {ComfyNode} */ { comfyClass = "" }) => PASS_MODELS_ON.includes(comfyClass);
+  const before = nodesBefore(node, input, passesOn);
+  return { chain: before.filter(passesOn), loader: before.find(({ comfyClass }) => comfyClass === "WanRelay_LoadExperts") };
 }
 
 /**
@@ -38,14 +34,15 @@ export function hasOneExpert(node) {
 }
 
 /**
- * A widget of each opening leg that arrives at an input, first to last; undefined for one that only a run can tell.
- * @param {ComfyNode} node @param {string} widget @returns {unknown[]}
+ * A widget of each opening leg that arrives at an input, first to last; undefined for one that only a run can tell, and
+ * where they run in a circle.
+ * @param {ComfyNode} node @param {string} widget @param {ComfyNode[]} after @returns {unknown[]}
  */
-export function ofOpeningLegs(node, widget, input = "opening") {
+export function ofOpeningLegs(node, widget, input = "opening", after = []) {
   if (!isLinked(node, input)) return [];
   const leg = sourceOf(node, input);
-  if (!leg || leg.comfyClass !== "WanRelay_OpeningLeg") return [undefined];
-  return [...ofOpeningLegs(leg, widget, "previous"), valueOf(leg, widget)];
+  if (leg?.comfyClass !== "WanRelay_OpeningLeg" || after.includes(leg)) return [undefined];
+  return [...ofOpeningLegs(leg, widget, "previous", [...after, leg]), valueOf(leg, widget)];
 }
 
 /**
@@ -53,7 +50,6 @@ export function ofOpeningLegs(node, widget, input = "opening") {
  * @param {ComfyNode} node @returns {string | undefined}
  */
 export function negativePrompt(node) {
-  const source = sourceOf(node, "negative");
-  if (source?.comfyClass === "WanRelay_PrepareLatent") return negativePrompt(source);
+  const source = nodesBefore(node, "negative", ({ comfyClass }) => comfyClass === "WanRelay_PrepareLatent").at(-1);
   return source?.comfyClass === "WanRelay_EncodePrompts" ? valueOf(source, "negative_prompt") : undefined;
 }

@@ -1,6 +1,6 @@
 // On PrepareLatent: what will really be rendered from the connected image, and pick lists for the usual sizes and lengths.
 import { api } from "../../scripts/api.js";
-import { feeds, isLinked, readValues, setWidget, sourceOf, theOne, valueOf, widgetOf } from "./graph_values.mjs";
+import { feeds, isLinked, nodesBefore, readValues, setWidget, sourceOf, theOne, valueOf, widgetOf } from "./graph_values.mjs";
 import { cache, chain, watch } from "./live.mjs";
 import { expertsOf } from "./model_chain.mjs";
 import { addPanel, button, make, mistakeNotes, notes, pickList } from "./panel.mjs";
@@ -71,11 +71,7 @@ function question(node, last) {
  * The frames that a chain of Keyframe nodes asks for; undefined for one that only a run can tell.
  * @param {ComfyNode} node
  */
-function keyframeNumbers(node) {
-  const frames = [];
-  for (let each = sourceOf(node, "keyframes"); each; each = sourceOf(each, "keyframes")) frames.push(valueOf(each, "frame"));
-  return frames;
-}
+const keyframeNumbers = (node) => nodesBefore(node, "keyframes").map((each) => valueOf(each, "frame"));
 
 /** @param {Span} span */
 function spanBar({ kind, first, last, segment }) {
@@ -108,7 +104,19 @@ const segmentsOf = ({ segments, overlap }) => text("segments", { count: segments
 function ofSaver(node) {
   const saver = theOne(node, "WanRelay_SaveVideo");
   const value = (/** @type {string} */ name) => saver && valueOf(saver, name);
-  return { fps: value("fps") || 16, videos: value("videos") || 1, drop_last_frame: value("drop_last_frame") ?? "" };
+  return { fps: frameRate(saver) || 16, videos: value("videos") || 1, drop_last_frame: value("drop_last_frame") ?? "" };
+}
+
+/**
+ * The rate of the frames that are made: that of the file, or of Interpolate Frames, before any factor was taken.
+ * @param {ComfyNode | undefined} saver
+ */
+function frameRate(saver) {
+  if (!saver) return undefined;
+  const before = (/** @type {ComfyNode} */ node, /** @type {string} */ name) =>
+    nodesBefore(node, name).filter(({ comfyClass }) => comfyClass === "WanRelay_InterpolateFrames");
+  const said = before(saver, "fps").at(-1) ?? saver;
+  return before(said, "images").reduce((rate, each) => rate / valueOf(each, "factor"), valueOf(said, "fps"));
 }
 
 /**
@@ -159,7 +167,7 @@ function imageURL(name) {
 
 /** @param {Size} size */
 function readout({ image_width, image_height, width, height, fit, length, duration_s, fps }) {
-  const values = { width, height, fit, length, seconds: duration_s.toFixed(2), fps };
+  const values = { width, height, fit, length, seconds: duration_s.toFixed(2), fps: Number(fps.toFixed(3)) };
   return image_width ? text("sizeFrom", { ...values, image_width, image_height }) : text("size", values);
 }
 

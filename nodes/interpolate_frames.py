@@ -8,9 +8,10 @@ from comfy_api.latest import io
 from .engine.video.frame_interpolation import interpolate_videos, method_of
 from .engine.video.frame_progress import frame_progress
 from .engine.video.video_file import check_images
-from .engine.video.video_format import MAX_FPS, frame_rate
+from .engine.video.video_format import frame_rate
 from .rules.errors import InvalidInput
 from .rules.frames.batch_videos import frames_of_videos
+from .rules.frames.frame_count import MAX_FPS
 from .rules.frames.interpolated_frames import MAX_FACTOR, interpolated_rate
 
 

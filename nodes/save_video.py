@@ -20,7 +20,6 @@ from .engine.video.video_file import VideoSpec, check_images, encode_video, even
 from .engine.video.video_format import (
     ENCODER_PRESETS,
     FORMATS,
-    MAX_FPS,
     check_preset,
     fitted_encoding,
     frame_rate,
@@ -31,6 +30,7 @@ from .rules.errors import InvalidInput
 from .rules.files.save_name import check_name, fill_name
 from .rules.files.widget_value import widget_value
 from .rules.frames.batch_videos import frames_of_videos
+from .rules.frames.frame_count import MAX_FPS
 from .rules.frames.frame_order import FRAME_ORDERS, frames_in_order
 
 SAVED = SavedFiles()

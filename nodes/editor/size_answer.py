@@ -9,7 +9,7 @@ from ..engine.files.model_files import expert_file, maps_files
 from ..rules.errors import FileRefused
 from ..rules.files.safetensors_header import read_header
 from ..rules.files.vae_file import is_ti2v_5b_vae
-from ..rules.frames.frame_count import NATIVE_FPS, plan_length
+from ..rules.frames.frame_count import MAX_FPS, NATIVE_FPS, plan_length
 from ..rules.frames.frame_size import (
     A14B_MULTIPLE,
     BUDGETS,
@@ -19,6 +19,7 @@ from ..rules.frames.frame_size import (
     placement_changes,
     plan_size,
 )
+from ..rules.frames.interpolated_frames import MAX_FACTOR
 from ..rules.frames.timeline import FramePlan, Given, Span, plan_frames
 from ..rules.long_video.segment_plan import (
     LONGEST_SEGMENT,
@@ -47,14 +48,15 @@ def size(query: Query) -> dict[str, Any]:
     `interpolated_videos`. `keyframes` are frame numbers with commas between them; `drop_last_frame` is Save Video's.
     `crop` is the part of the image that stays where `fit` cuts some off: left, top, width and height in percent of it.
     With `segment_length` and `segment_overlap` of Long Video, its `lengths` and `seeds` and the number of its prompts,
-    `segments` has the frames of each segment, and the length is that of all.
+    `segments` has the frames of each segment, and the length is that of all. `fps` is the rate of these frames alone:
+    that of the file without the factor of Interpolate Frames.
     """
     names = ("sizing", "width", "height", "fit", "length", "batch_size", "crop_position")
     asked = read_inputs({"crop_position": "center", **query}, "WanRelay_PrepareLatent", names)
     videos = number(query.get("videos", "1"), "videos", int, 1, 16)
     interpolated = query.get("interpolated_videos")
     interpolated_videos = number(interpolated, "interpolated_videos", int, 1, 16) if interpolated else None
-    fps = number(query.get("fps", str(NATIVE_FPS)), "fps", float, 1, 120)
+    fps = number(query.get("fps", str(NATIVE_FPS)), "fps", float, 1 / MAX_FACTOR, MAX_FPS)
     image_size = None
     if "image_width" in query or "image_height" in query:
         of_image = ("image_width", "image_height")

@@ -246,6 +246,21 @@ def test_readout_knows_the_5b_vae_and_the_frame_rate_of_the_graph(editor: Any) -
     assert "expert" not in editor.panel("WanRelay_Sample")
 
 
+def test_readout_knows_the_rate_of_the_frames_before_they_are_interpolated(editor: Any) -> None:
+    load(editor, "wan22_i2v_smooth")
+    editor.wait_for_panel("WanRelay_PrepareLatent", "81 frames, 5.06 s at 16 fps")
+    editor.set_widgets("WanRelay_InterpolateFrames", {"fps": 20})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "81 frames, 4.05 s at 20 fps")
+    editor.run("find('WanRelay_SaveVideo')[0].disconnectInput('fps');")
+    editor.set_widgets("WanRelay_SaveVideo", {"fps": 480})  # the most that can be saved
+    editor.wait_for_panel("WanRelay_PrepareLatent", "81 frames, 0.34 s at 240 fps")
+    editor.set_widgets("WanRelay_SaveVideo", {"fps": 32})
+    editor.set_widgets("WanRelay_InterpolateFrames", {"factor": 3})
+    editor.wait_for_panel("WanRelay_PrepareLatent", "81 frames, 7.59 s at 10.667 fps")
+    editor.run("find('WanRelay_InterpolateFrames')[0].mode = 4;")
+    editor.wait_for_panel("WanRelay_PrepareLatent", "81 frames, 2.53 s at 32 fps")
+
+
 @pytest.mark.parametrize("mode", [pytest.param(2, id="muted"), pytest.param(4, id="bypassed")])
 def test_an_image_that_will_not_run_is_no_image(editor: Any, mode: int) -> None:
     load(editor)

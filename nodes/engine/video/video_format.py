@@ -8,6 +8,7 @@ import av
 import torch
 
 from ...rules.errors import InvalidInput
+from ...rules.frames.frame_count import MAX_FPS
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,6 @@ FORMATS = {
     ),
 }
 
-MAX_FPS = 480  # 60 frames a second, each step between two cut into 8
 NTSC_RATES = tuple(
     Fraction(nominal * 1000, 1001) for nominal in range(24, MAX_FPS + 1) if nominal % 24 == 0 or nominal % 30 == 0
 )

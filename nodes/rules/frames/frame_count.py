@@ -6,6 +6,7 @@ from ..errors import InvalidInput
 
 FRAMES_PER_LATENT = 4
 NATIVE_FPS = 16.0
+MAX_FPS = 480  # 60 frames a second, each step between two cut into 8
 
 
 def snap_length(length: int) -> int:
