@@ -44,6 +44,7 @@ WORKFLOW_IMAGES: dict[str, Literal["one", "both", "none", "optional"]] = {
     "wan22_t2v_4step": "none",
     "wan22_ti2v_5b": "optional",
 }
+LONG_WORKFLOW, LONG_LENGTH, LONG_SEGMENT_LENGTH = "wan22_i2v_long", 161, 81  # the values that it has itself
 # Those that make the frames larger, and others in between, without being asked.
 UPSCALED_AND_INTERPOLATED = ("wan22_i2v_smooth",)
 Container = Literal["mp4 h264", "mp4 h265", "mp4 av1", "webm vp9", "webm av1"]
@@ -234,10 +235,13 @@ class VideoRequest(BaseModel):
             _missing("one of " + ", ".join(image_fields("end_")), "end_image")
         if (need == "both" and not start) or (need == "one" and not start and not end):
             _missing("one of " + ", ".join(image_fields("")), "image")
+        if need == "one" and self.end_image and not start and self.has_several_segments:
+            why = f", because {self.end_image[0]} is the last segment's alone"
+            _missing("one of " + ", ".join(image_fields("")), "image", why)
 
     def _segments_suit_the_rest(self) -> None:
         field = "segments" if self.segments is not None else "segment_length"
-        if self.segments is None and self.segment_length is None and self.workflow != "wan22_i2v_long":
+        if self.segments is None and self.segment_length is None and self.workflow != LONG_WORKFLOW:
             return
         both = sorted({"length", "duration", "segment_length"} & self.model_fields_set)
         if self.segments is not None and both:
@@ -279,6 +283,19 @@ class VideoRequest(BaseModel):
         return self.colour_reference == "first frame"
 
     @property
+    def has_several_segments(self) -> bool:
+        """Whether the video is made in more than one pass."""
+        if self.segments is not None:
+            return len(self.segments) > 1
+        is_long = self.workflow == LONG_WORKFLOW
+        if self.segment_length is None and not is_long:
+            return False
+        length = LONG_LENGTH if is_long and "length" not in self.model_fields_set else self.length
+        if self.duration is not None:
+            length = round(self.duration * self.fps) + 1
+        return length > (self.segment_length or LONG_SEGMENT_LENGTH)
+
+    @property
     def is_series(self) -> bool:
         """Whether several videos are asked for, be it a series of one."""
         return self.seeds is not None or self.num_videos is not None
@@ -313,8 +330,8 @@ def _conflict(sentence: str, field: str) -> None:
     raise PydanticCustomError("CONFLICT", sentence, {"field": field})  # type: ignore[arg-type]
 
 
-def _missing(what: str, field: str) -> None:
-    raise PydanticCustomError("MISSING_FIELD", what + " is needed", {"field": field})  # type: ignore[arg-type]
+def _missing(what: str, field: str, why: str = "") -> None:
+    raise PydanticCustomError("MISSING_FIELD", f"{what} is needed{why}", {"field": field})  # type: ignore[arg-type]
 
 
 def is_ping(raw: object) -> bool:

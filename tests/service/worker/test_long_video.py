@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from wan_relay.service.contract.errors import JobError
 from wan_relay.service.contract.video_answer import SegmentLora, SegmentUse
-from wan_relay.service.contract.video_request import parse_request
+from wan_relay.service.contract.video_request import LONG_LENGTH, LONG_SEGMENT_LENGTH, parse_request
 from wan_relay.service.worker.long_video import NODE_ID, frames_made, segment_of
 from wan_relay.service.worker.result import describe_video
 from wan_relay.service.worker.saved_video import Video
@@ -56,7 +56,11 @@ def test_the_long_workflow_has_its_own_node_and_interpolation_comes_after_it() -
     (key,) = [key for key, node in plan.graph.items() if node["class_type"] == "WanRelay_LongVideo"]
     assert plan.graph[key]["inputs"]["lengths"] == "81, 49, 81"
     assert plan.graph["wan_relay_interpolation"]["inputs"]["images"] == [key, 0]
-    assert planned(workflow="wan22_i2v_long").value(PREPARE, "length") == 161
+    own = planned(workflow="wan22_i2v_long")
+    assert (own.value(PREPARE, "length"), own.graph[key]["inputs"]["segment_length"]) == (
+        LONG_LENGTH,
+        LONG_SEGMENT_LENGTH,
+    )
 
 
 def test_colours_are_brought_to_the_first_frame_where_that_is_asked_for() -> None:
