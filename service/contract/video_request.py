@@ -207,7 +207,8 @@ class VideoRequest(BaseModel):
             _conflict(f"num_videos is {count} and seeds has {len(self.seeds)}; one of them is enough", "num_videos")
         if count is not None and self.seed + count - 1 > MAX_SEED:
             _conflict(f"num_videos is {count} and only {MAX_SEED - self.seed} seeds come after seed", "num_videos")
-        if self.is_series and self.segments is not None and self.segments[0].seed is not None:
+        is_several = (count or len(self.seeds or ())) > 1
+        if is_several and self.segments is not None and self.segments[0].seed is not None:
             name = "seeds" if self.seeds is not None else "num_videos"
             _conflict(f"{name} needs a first segment without a seed of its own: every video would be the same", name)
 
@@ -299,6 +300,12 @@ class VideoRequest(BaseModel):
     def is_series(self) -> bool:
         """Whether several videos are asked for, be it a series of one."""
         return self.seeds is not None or self.num_videos is not None
+
+    @property
+    def first_seed(self) -> int:
+        """Of a single video: the first segment's own, where it has one; -1 for one that is to be drawn."""
+        own = self.segments[0].seed if self.segments is not None else None
+        return self.seed if own is None else own
 
     def seeds_to_use(self) -> list[int]:
         """One for each video; drawn anew with each call."""

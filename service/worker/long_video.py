@@ -1,20 +1,28 @@
 """A long video, put into a workflow: its segments in the place of the one VAE Decode, and what they report."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 from ..contract.errors import JobError
-from ..contract.segment_request import MAX_LENGTH, SegmentRequest
+from ..contract.segment_request import MAX_LENGTH, SegmentRequest, without_loras
 from ..contract.video_answer import SegmentUse
 from ..contract.video_request import VideoRequest
-from .graph_nodes import Graph
+from .graph_nodes import Graph, nodes_of
 from .node_report import node_report
 
 LONG_VIDEO = "WanRelay_LongVideo"
 NODE_ID = "wan_relay_long_video"
 MAX_NODE_LENGTH = 1025  # of Prepare Latent, whose length does not count where the segments say theirs
 OVERLAP = 1
+# field of a request -> the list of Long Video that would overrule it
+OVERRULED_BY = {
+    "prompt": "prompts",
+    "seed": "seeds",
+    "length": "lengths",
+    "duration": "lengths",
+    "segment_length": "lengths",
+}
 EXPANDED = ".0.0."  # between a node's id and the names in the graph that it expands to, as ComfyUI builds them
 
 
@@ -41,6 +49,28 @@ def add_long_video(graph: Graph, request: VideoRequest, seed: int, prepare: str,
         graph[prepare]["inputs"]["length"] = min(MAX_NODE_LENGTH, sum(frames_of(node["lengths"])))
 
 
+def clear_lists(graph: Graph, fields: Set[str]) -> None:
+    """Empties the lists of Long Video that would overrule these fields: a request counts before the workflow."""
+    lists = {OVERRULED_BY[field] for field in fields & OVERRULED_BY.keys()}
+    for key in nodes_of(graph, LONG_VIDEO):
+        graph[key]["inputs"] |= dict.fromkeys(lists & graph[key]["inputs"].keys(), "")
+
+
+def without_effect(request: VideoRequest) -> list[str]:
+    """A sentence for a prompt and for a seed that no segment of the request takes."""
+    if request.segments is None:
+        return []
+    words = [without_loras(segment.prompt) for segment in request.segments]
+    sentences = []
+    if all(words) and " ".join(request.prompt.split()) != words[0]:
+        sentences.append("prompt has no effect beside segments, which all have their own")
+    seed = request.seeds[0] if request.seeds else request.seed
+    if request.segments[0].seed is not None and seed not in (-1, request.segments[0].seed):
+        name = "seeds" if request.seeds else "seed"
+        sentences.append(f"{name} has no effect, because the first of segments has its own")
+    return sentences
+
+
 def find_long_video(graph: Graph) -> str | None:
     return next((key for key, node in graph.items() if node["class_type"] == LONG_VIDEO), None)
 
@@ -58,7 +88,13 @@ def frames_made(graph: Graph, length: int) -> tuple[int, int]:
 
 
 def frames_of(lengths: str) -> list[int]:
-    return [int(word) for word in re.split(r"[\s,;]+", lengths) if word]
+    """Raises JobError."""
+    words = [word for word in re.split(r"[\s,;]+", lengths) if word]
+    for word in words:
+        if not re.fullmatch(r"\d{1,20}", word) or int(word) > MAX_LENGTH:
+            sentence = f"lengths of Long Video must be whole numbers from 0 to {MAX_LENGTH} with commas between"
+            raise JobError("INVALID_VALUE", f"{sentence}, got {word[:40]}")
+    return [int(word) for word in words]
 
 
 def in_segment(long_video: str, number: int, node: str) -> str:

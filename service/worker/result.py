@@ -56,7 +56,9 @@ def describe_video(
     if long_video := find_long_video(plan.graph):
         values["segments"] = segments_used(outputs, long_video)
         if values["segments"]:
-            values["seed"] = values["segments"][0].seed  # its sampler says nothing in a run that ComfyUI had cached
+            first = values["segments"][0]
+            values["seed"] = first.seed  # its sampler says nothing in a run that ComfyUI had cached
+            values |= {"prompt": first.prompt} if first.prompt else {}
         of_nodes = list(dict.fromkeys([*of_nodes, *warnings_of_segments(outputs, long_video)]))
         of_experts = _seconds_of_all(values["segments"])
     if request.loop:  # its end is the start image, of which the same is said

@@ -17,7 +17,7 @@ from ..contract.video_request import VideoRequest, field_range
 from .graph_nodes import Graph, nodes_of
 from .interpolation import INTERPOLATE, InterpolationModel, add_interpolation
 from .last_frame import add_last_frame
-from .long_video import add_long_video, frames_made
+from .long_video import add_long_video, clear_lists, frames_made, without_effect
 from .lora_rows import LORAS, add_loras
 from .own_steps import take_out_steps
 from .settings import Settings
@@ -142,6 +142,8 @@ def fill_plan(
     _check_opening(plan)
     plan.warnings += _negative_warnings(request, plan)
     add_loras(graph, find_node(graph, SAMPLE), request.loras or ())
+    clear_lists(graph, request.model_fields_set)
+    plan.warnings += without_effect(request)
     add_long_video(graph, request, seed, *(find_node(graph, kind) for kind in (PREPARE, SAMPLE, SAVE)))
     add_upscaling(graph, find_node(graph, SAVE), request)
     add_last_frame(graph, find_node(graph, SAVE), request, prefix)

@@ -145,3 +145,40 @@ def test_the_answer_has_seed_and_seconds_of_each_segment() -> None:
     assert (answer.timings.high_noise_s, answer.timings.low_noise_s) == (3.0, 3.0)
     assert answer.warnings == ["slow", "overlap was snapped."]
     assert answer.to_wire()["segments"][1]["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "warnings"),
+    [
+        ({"prompt": "zzz"}, ["prompt has no effect beside segments, which all have their own"]),
+        ({"prompt": "a"}, []),
+        ({"prompt": None, "segments": [{"prompt": "<lora:pan:0.5> a"}]}, []),
+        ({"prompt": "zzz", "segments": [{"prompt": "a"}, {"prompt": "<lora:pan:0.5>"}]}, []),
+        ({"prompt": "a", "seed": 5}, []),
+        ({"prompt": None, "seed": 5, "segments": [{"prompt": "a", "seed": 5}]}, []),
+        ({"prompt": None, "seed": -1, "segments": [{"prompt": "a", "seed": 7}]}, []),
+        (
+            {"prompt": None, "seed": 5, "segments": [{"prompt": "a", "seed": 7}]},
+            ["seed has no effect, because the first of segments has its own"],
+        ),
+        (
+            {"prompt": None, "seeds": [5], "segments": [{"prompt": "a", "seed": 7}]},
+            ["seeds has no effect, because the first of segments has its own"],
+        ),
+        ({"prompt": None, "num_videos": 1, "segments": [{"prompt": "a", "seed": 7}]}, []),
+    ],
+)
+def test_what_has_no_effect_beside_segments_is_said(fields: dict[str, Any], warnings: list[str]) -> None:
+    assert planned(**{"segments": SEGMENTS} | fields).warnings == warnings
+
+
+def test_the_prompt_of_the_answer_is_that_of_the_first_segment() -> None:
+    request, _ = parse_request({"image_url": "https://example.com/a.png", "prompt": "zzz", "segments": SEGMENTS})
+    plan = build_plan(request, 7, "a.png", None, "prefix", Settings())
+
+    def answered(*segments: dict[str, Any]) -> str | None:
+        outputs = {NODE_ID: {"wan_relay": [{"segments": list(segments)}]}}
+        return describe_video(Video(b"", ".mp4"), outputs, plan, request).prompt
+
+    assert answered({"length": 81, "seed": 7, "prompt": "a"}, {"length": 81, "seed": 8, "prompt": "b"}) == "a"
+    assert answered({"length": 81, "seed": 7, "prompt": None}, {"length": 81, "seed": 8, "prompt": "b"}) == "zzz"
