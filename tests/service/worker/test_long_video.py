@@ -112,6 +112,43 @@ def test_the_limit_of_a_run_holds_for_a_pass_and_that_of_a_file_for_all() -> Non
         with_limits(81 * pixels, 209 * pixels - 1)
 
 
+SIZE_720P = {"width": 1280, "height": 720}
+
+
+@pytest.mark.parametrize(
+    ("fields", "refusal"),
+    [
+        (
+            {"segments": [{"prompt": "a"}] * 11},
+            "1280 x 720 x 881 is 812 million pixels; this worker takes at most 742 million, so lower the size or the "
+            "frames of segments (segments)",
+        ),
+        (
+            {"segments": [{"prompt": "a", "length": 257}] * 2},
+            "1280 x 720 x 257 is 237 million pixels; this worker takes at most 148 million, so lower the size or the "
+            "frames of segments (segments)",
+        ),
+        (
+            {"segments": [{"prompt": "a"}] * 11, "interpolation": "film"},
+            "1280 x 720 x 1761 is 1623 million pixels; this worker takes at most 742 million, so lower the size or "
+            "interpolation_factor (interpolation_factor)",
+        ),
+    ],
+)
+def test_what_is_too_much_is_blamed_on_what_asks_for_it(fields: dict[str, Any], refusal: str) -> None:
+    with pytest.raises(JobError) as caught:
+        planned(**SIZE_720P | fields)
+    assert str(caught.value) == f"OUT_OF_RANGE: {refusal}"
+
+
+def test_frames_that_a_graph_itself_asks_for_are_blamed_on_the_length() -> None:
+    settings = Settings.model_validate({"WAN_RELAY_MAX_SAVED_PIXELS": 100 * 528 * 768})
+    with pytest.raises(JobError) as caught:
+        planned(settings, workflow="wan22_i2v_long")
+    assert caught.value.sentence.endswith("so lower the size or the length")
+    assert caught.value.field == "length"
+
+
 @pytest.mark.parametrize(
     ("node_id", "segment"),
     [("7.0.0.1.6", 1), ("7.0.0.12.6", 12), ("6", None), ("7.0.0.1.16", None), ("9.0.0.1.6", None), ("7.0.0.x.6", None)],
