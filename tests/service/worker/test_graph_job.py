@@ -6,6 +6,7 @@ import json
 
 import pytest
 from PIL import Image
+from wan_relay.service.worker import progress_updates
 from wan_relay.service.worker.graph_request import own_workflows, read_graph_request
 from wan_relay.service.worker.progress_updates import ProgressUpdates
 from wan_relay.tests.service.worker.conftest import png
@@ -48,6 +49,37 @@ def test_progress_has_the_nodes_title(bench):
     bench.answer(bench.graph_job())
     first = {"stage": "sampling", "step": 1, "steps": 4, "progress": 0.25, "expert": "high_noise"}
     assert bench.progress == [first | {"node": "Wan Relay: Sample"}]
+
+
+@pytest.mark.parametrize("links_its_length", [False, True])
+def test_progress_of_a_long_video_runs_over_all_its_segments(bench, monkeypatch, links_its_length):
+    """Its experts are known where the graph is built like ours."""
+    monkeypatch.setattr(progress_updates, "EVERY_S", 0.0)
+    job = bench.graph_job(prompt="a cat")
+    job["input"]["workflow"] = graph = json.loads((bench.settings.workflows / "wan22_i2v_long.json").read_text())
+    graph["5"]["inputs"] |= {"width": 64, "height": 64}
+    if links_its_length:
+        graph["7"]["inputs"]["segment_length"] = ["9", 0]
+        graph["9"] = {"class_type": "PrimitiveInt", "inputs": {"value": 81}, "_meta": {"title": "Frames"}}
+    bars = [
+        ["7", 0, 2],
+        ["7.0.0.1.6", 2, 4],
+        ["7.0.0.1.6", 3, 4],
+        ["7", 1, 2],
+        ["7.0.0.2.6", 1, 4],
+        ["7.0.0.2.6", 3, 4],
+    ]
+    bench.configure(progress=[*bars, ["7", 2, 2], ["8", 1, 2]])
+    assert "video" in bench.answer(job)[0]
+
+    def told(step: int, expert: str) -> dict:
+        known = {} if links_its_length else {"expert": expert}
+        progress = {"stage": "sampling", "step": step, "steps": 8, "progress": step / 8, **known}
+        return progress | {"node": "Wan Relay: Sample"}
+
+    of_saving = {"stage": "sampling", "step": 1, "steps": 2, "progress": 0.5, "node": "Wan Relay: Save Video"}
+    steps = [told(2, "high_noise"), told(3, "low_noise"), told(5, "high_noise"), told(7, "low_noise")]
+    assert bench.progress == [*steps, of_saving]
 
 
 def test_picture_of_the_volume_and_one_that_no_node_names(bench, volume):
