@@ -112,7 +112,7 @@ class GraphJob(VideoJob):
         return PlainImage(content, f"{OWN_NAME}{digest}{PurePosixPath(file.name).suffix}")
 
     async def _follow(self, plan: Plan) -> OnProgress:
-        """The steps of any node, under its title; of Sample over all segments, and by their expert where it is known."""
+        """The steps of any node, under its title; of Sample over all segments, by their expert if it is known."""
         samplers = nodes_of(plan.graph, SAMPLE)
         sampler = SamplerSteps(samplers[0] if len(samplers) == 1 else "", find_long_video(plan.graph))
         if self._is_ours:

@@ -1,8 +1,9 @@
 """Stands in for ComfyUI where a test needs a fault at a chosen point: the same HTTP and websocket protocol.
 
 Reads `fake.json` in its output folder's parent: {"video": path, "step_s": seconds, "steps": n,
-"progress": [[node id, step, steps], ...] in place of the sampler's own steps, "faults": {point: [kind, times]}, "unknown": classes that are not there, "extra": classes that are there once all packs
-may load}. Points: boot, upload, queued, sampling, saving, finished. Kinds: kill, stop,
+"progress": [[node id, step, steps], ...] in place of the sampler's own, "faults": {point: [kind, times]},
+"unknown": classes that are not there, "extra": classes that are there once all packs may load}.
+Points: boot, upload, queued, sampling, saving, finished. Kinds: kill, stop,
 hang (waits for an interrupt), deaf (waits and ignores it), error:<type>:<message>, forget, empty, absent, child (starts
 one that ignores SIGTERM), cut (ends the websocket, and goes on once the client is back).
 A call such as "POST /prompt" or "GET /history/{prompt_id}" is a point too. Its kinds: slow:<seconds>, status:<code>,
