@@ -33,7 +33,7 @@ from .own_files import OWN_NAME, content_of, remove
 from .sampler_steps import SamplerStep, SamplerSteps
 from .saved_video import Video
 from .video_job import Images, VideoJob
-from .workflow import SAMPLE, Plan
+from .workflow import PREPARE, SAMPLE, Plan
 
 
 class GraphJob(VideoJob):
@@ -70,7 +70,8 @@ class GraphJob(VideoJob):
         plan = Plan({key: node | {"inputs": dict(node["inputs"])} for key, node in self._graph_request.graph.items()})
         ends = {name: image for name, image in zip(("start_image", "end_image"), images, strict=True) if image}
         end_names = {name: image.name for name, image in ends.items()}
-        if fields.loop:
+        loops_itself = any(plan.graph[key]["inputs"].get("loop") is True for key in nodes_of(plan.graph, PREPARE))
+        if fields.loop and not loops_itself:
             end_names["end_image"] = end_names["start_image"]
         self._is_ours = fill_graph(plan, fields, end_names, self._settings, await self._interpolation_model())
         given = {one.name: picture.name for one, picture in zip(fields.images, self._pictures, strict=True)}

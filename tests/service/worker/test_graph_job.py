@@ -9,6 +9,7 @@ from PIL import Image
 from wan_relay.service.worker import progress_updates
 from wan_relay.service.worker.graph_request import own_workflows, read_graph_request
 from wan_relay.service.worker.progress_updates import ProgressUpdates
+from wan_relay.service.worker.workflow import PREPARE
 from wan_relay.tests.service.worker.conftest import png
 
 WORKFLOW_KEYS = {"images", "video", "workflow", "seed", "warnings", "timings"}
@@ -80,6 +81,34 @@ def test_progress_of_a_long_video_runs_over_all_its_segments(bench, monkeypatch,
     of_saving = {"stage": "sampling", "step": 1, "steps": 2, "progress": 0.5, "node": "Wan Relay: Save Video"}
     steps = [told(2, "high_noise"), told(3, "low_noise"), told(5, "high_noise"), told(7, "low_noise")]
     assert bench.progress == [*steps, of_saving]
+
+
+@pytest.mark.parametrize("loops_itself", [False, True])
+def test_a_loop_that_request_and_workflow_ask_for(bench, loops_itself):
+    """Prepare Latent refuses an end image beside its own loop."""
+    job = bench.graph_job(loop=True, image_base64=base64.b64encode(png()).decode())
+    job["input"]["workflow"]["5"]["inputs"]["loop"] = loops_itself
+    [answer] = bench.answer(job)
+    assert answer["loop"] is True
+    [prepare] = [node["inputs"] for node in bench.graphs()[0].values() if node["class_type"] == PREPARE]
+    assert (prepare["loop"], "end_image" in prepare) == (loops_itself, not loops_itself)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [
+        ({}, {}),
+        ({"frame_order": "ping-pong", "drop_last_frame": True}, {"frame_order": "ping-pong", "loop": True}),
+        ({"frame_order": ["9", 0], "drop_last_frame": ["9", 1]}, {}),
+    ],
+)
+def test_what_save_video_itself_says_is_answered(bench, inputs, told):
+    job = bench.graph_job()
+    graph = job["input"]["workflow"]
+    graph["8"]["inputs"] |= inputs
+    graph["9"] = {"class_type": "PrimitiveInt", "inputs": {"value": 81}, "_meta": {"title": "Frames"}}
+    [answer] = bench.answer(job)
+    assert {name: answer[name] for name in ("frame_order", "loop") if name in answer} == told
 
 
 def test_picture_of_the_volume_and_one_that_no_node_names(bench, volume):

@@ -10,7 +10,7 @@ A call such as "POST /prompt" or "GET /history/{prompt_id}" is a point too. Its 
 refused (the connection ends before the call is heard), lost (it ends in place of an answer). Any kind may come later:
 after:<times>:<kind>.
 `log.json` beside it lists what clients asked for; `calls.jsonl` every call that arrived, every prompt that was heard,
-and the process ids of children.
+with its graph, and the process ids of children.
 """
 
 import argparse
@@ -252,7 +252,7 @@ async def main() -> None:
     @routes.post("/prompt")
     async def prompt(request: web.Request) -> web.Response:
         body = await request.json()
-        fake.note("prompt", body["prompt_id"])
+        fake.note("prompt", body["prompt_id"], body["prompt"])
         assert str(uuid.UUID(body["prompt_id"])) == body["prompt_id"]
         fake.pending.append((time.time(), body["prompt_id"], body["prompt"], {"client_id": body["client_id"]}, []))
         fake.wake.set()
