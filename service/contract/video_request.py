@@ -232,6 +232,9 @@ class VideoRequest(BaseModel):
             return
         if need == "none" and (start or end):
             _conflict(f"workflow {self.workflow} takes no image", "workflow")
+        if need == "optional" and self.end_image:
+            name = self.end_image[0]
+            _conflict(f"{name} needs a workflow that takes an end image, and {self.workflow} takes none", name)
         if need == "both" and not end:
             _missing("one of " + ", ".join(image_fields("end_")), "end_image")
         if (need == "both" and not start) or (need == "one" and not start and not end):
