@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from .errors import JobError
 from .lora_request import Loras
 from .public_text import MAX_SENTENCE, public_text
-from .scalars import FilePath, Flag, Name, Prompt, Real, Text, Whole, lower_case
+from .scalars import FilePath, Flag, Name, Prompt, Real, Text, Whole, lower_case, prompt_text
 from .seeds import MAX_SEED, MAX_VIDEOS, Seeds, drawn, seeds_to_use
 from .segment_request import MAX_LENGTH, Segments, without_loras
 
@@ -393,7 +393,10 @@ def _first_prompt(segments: Any) -> str:
     Empty where the first one has tags of LoRAs alone, which need a prompt beside the segments.
     """
     first = segments[0] if isinstance(segments, list) and segments else None
-    prompt = first.get("prompt") if isinstance(first, dict) else None
+    try:
+        prompt = prompt_text(first.get("prompt")) if isinstance(first, dict) else None
+    except PydanticCustomError:
+        prompt = None
     return without_loras(prompt) if isinstance(prompt, str) and prompt.strip() else "none"
 
 

@@ -59,6 +59,16 @@ def test_the_job_has_the_first_prompt_without_its_loras() -> None:
         ({"segments": [{"prompt": "<lora:pan:1>"}, {"prompt": "a"}]}, "MISSING_FIELD", "prompt is needed"),
         ({"segments": [{"prompt": 3}]}, "INVALID_VALUE", "segments item 1: prompt must be a string"),
         (
+            {"segments": [{"prompt": "a" * 10_001}]},
+            "INVALID_VALUE",
+            "segments item 1: prompt must be at most 10000 characters, got 10001",
+        ),
+        (
+            {"segments": [{"prompt": "a\x00"}]},
+            "INVALID_VALUE",
+            "segments item 1: prompt must not contain control characters or broken Unicode",
+        ),
+        (
             {"segments": [{"prompt": "a"}], "length": 161},
             "CONFLICT",
             "segments and length exclude each other",
