@@ -78,13 +78,21 @@ def find_long_video(graph: Graph) -> str | None:
 def frames_made(graph: Graph, length: int) -> tuple[int, int]:
     """(frames of the longest pass, frames of the video) of a workflow whose Prepare Latent says `length`."""
     key = find_long_video(graph)
-    if key is None:
-        return length, length
-    inputs = graph[key]["inputs"]
-    lengths = frames_of(inputs["lengths"])
-    if lengths:
-        return max(lengths), sum(lengths) - OVERLAP * (len(lengths) - 1)
-    return min(length, inputs["segment_length"]), length
+    lengths = frames_of(graph[key]["inputs"]["lengths"]) if key else []
+    whole = sum(lengths) - OVERLAP * (len(lengths) - 1) if lengths else length
+    return longest_pass(graph, length) or length, whole
+
+
+def longest_pass(graph: Graph, length: Any) -> int | None:
+    """The frames that the model makes at a time; None where a link brings what says that."""
+    key = find_long_video(graph)
+    inputs = graph[key]["inputs"] if key else {"segment_length": length}
+    lengths, most = inputs.get("lengths", ""), inputs.get("segment_length")
+    if not isinstance(lengths, str):
+        return None
+    if listed := frames_of(lengths):
+        return max(listed)
+    return min(length, most) if isinstance(length, int) and isinstance(most, int) else None
 
 
 def frames_of(lengths: str) -> list[int]:

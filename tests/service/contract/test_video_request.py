@@ -103,7 +103,8 @@ REFUSED = [
     ({"workflow": "wan22_t2v_4step"}, "CONFLICT: workflow wan22_t2v_4step takes no image (workflow)"),
     (
         {"workflow": "wan22_ti2v_5b", "end_image_url": "http://a/"},
-        "CONFLICT: end_image_url needs a workflow that takes an end image, and wan22_ti2v_5b takes none (end_image_url)",
+        "CONFLICT: end_image_url needs a workflow that takes an end image, and wan22_ti2v_5b takes none "
+        "(end_image_url)",
     ),
     (
         {"workflow": "wan22_flf2v_4step"},
