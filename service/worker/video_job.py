@@ -113,9 +113,7 @@ class VideoJob:
         warnings = [*self._warnings, *(sentence for image in images if image for sentence in image.warnings)]
         warnings += self._loras.warnings
         answer = self._described(files, outputs, plan, warnings)
-        in_words = [self._loras.in_words(warning) for warning in answer.warnings]
-        known = {"models": models} if models else {}
-        answer = answer.model_copy(update={"warnings": in_words, **known})
+        answer = self._loras.answer_in_words(answer).model_copy(update={"models": models} if models else {})
         self._follower.stage("saving")
         return await self._deliver(files, answer, self._deadline - time.monotonic())
 
