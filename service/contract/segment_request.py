@@ -1,6 +1,7 @@
 """The segments that a client asks for: each a prompt, frames and a seed of its own."""
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -12,6 +13,7 @@ from .seeds import MAX_SEED
 MAX_SEGMENTS = 20
 MIN_LENGTH, MAX_LENGTH = 5, 257
 DEFAULT_LENGTH = 81
+_LORA_NAME = re.compile(r"(?<=<lora:)[^<>:]*(?=[^<>]*>)", re.IGNORECASE)
 _LORA_TAG = re.compile(r"<lora:[^<>]*>", re.IGNORECASE)
 
 
@@ -37,6 +39,11 @@ def segment_requests(value: object) -> tuple[SegmentRequest, ...]:
 def without_loras(prompt: str) -> str:
     """The prompt of a segment without its tags `<lora:name:strength>`, as Long Video encodes it."""
     return " ".join(_LORA_TAG.sub(" ", prompt).split()) if _LORA_TAG.search(prompt) else prompt
+
+
+def with_lora_names(prompt: str, name_of: Callable[[str], str]) -> str:
+    """The prompt of a segment with other names in those tags."""
+    return _LORA_NAME.sub(lambda found: name_of(found[0].strip()), prompt)
 
 
 def _request(item: object, where: str) -> SegmentRequest:

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from .errors import JobError
 from .lora_request import Loras
 from .public_text import MAX_SENTENCE, public_text
-from .scalars import FilePath, Flag, Name, Prompt, Real, Text, Whole, lower_case
+from .scalars import FilePath, Flag, Name, Prompt, Real, Text, Whole, lower_case, prompt_text
 from .seeds import MAX_SEED, MAX_VIDEOS, Seeds, drawn, seeds_to_use
 from .segment_request import MAX_LENGTH, Segments, without_loras
 
@@ -44,6 +44,7 @@ WORKFLOW_IMAGES: dict[str, Literal["one", "both", "none", "optional"]] = {
     "wan22_t2v_4step": "none",
     "wan22_ti2v_5b": "optional",
 }
+LONG_WORKFLOW, LONG_LENGTH, LONG_SEGMENT_LENGTH = "wan22_i2v_long", 161, 81  # the values that it has itself
 # Those that make the frames larger, and others in between, without being asked.
 UPSCALED_AND_INTERPOLATED = ("wan22_i2v_smooth",)
 Container = Literal["mp4 h264", "mp4 h265", "mp4 av1", "webm vp9", "webm av1"]
@@ -206,7 +207,8 @@ class VideoRequest(BaseModel):
             _conflict(f"num_videos is {count} and seeds has {len(self.seeds)}; one of them is enough", "num_videos")
         if count is not None and self.seed + count - 1 > MAX_SEED:
             _conflict(f"num_videos is {count} and only {MAX_SEED - self.seed} seeds come after seed", "num_videos")
-        if self.is_series and self.segments is not None and self.segments[0].seed is not None:
+        is_several = (count or len(self.seeds or ())) > 1
+        if is_several and self.segments is not None and self.segments[0].seed is not None:
             name = "seeds" if self.seeds is not None else "num_videos"
             _conflict(f"{name} needs a first segment without a seed of its own: every video would be the same", name)
 
@@ -230,14 +232,20 @@ class VideoRequest(BaseModel):
             return
         if need == "none" and (start or end):
             _conflict(f"workflow {self.workflow} takes no image", "workflow")
+        if need == "optional" and self.end_image:
+            name = self.end_image[0]
+            _conflict(f"{name} needs a workflow that takes an end image, and {self.workflow} takes none", name)
         if need == "both" and not end:
             _missing("one of " + ", ".join(image_fields("end_")), "end_image")
         if (need == "both" and not start) or (need == "one" and not start and not end):
             _missing("one of " + ", ".join(image_fields("")), "image")
+        if need == "one" and self.end_image and not start and self.has_several_segments:
+            why = f", because {self.end_image[0]} is the last segment's alone"
+            _missing("one of " + ", ".join(image_fields("")), "image", why)
 
     def _segments_suit_the_rest(self) -> None:
         field = "segments" if self.segments is not None else "segment_length"
-        if self.segments is None and self.segment_length is None and self.workflow != "wan22_i2v_long":
+        if self.segments is None and self.segment_length is None and self.workflow != LONG_WORKFLOW:
             return
         both = sorted({"length", "duration", "segment_length"} & self.model_fields_set)
         if self.segments is not None and both:
@@ -279,9 +287,28 @@ class VideoRequest(BaseModel):
         return self.colour_reference == "first frame"
 
     @property
+    def has_several_segments(self) -> bool:
+        """Whether the video is made in more than one pass."""
+        if self.segments is not None:
+            return len(self.segments) > 1
+        is_long = self.workflow == LONG_WORKFLOW
+        if self.segment_length is None and not is_long:
+            return False
+        length = LONG_LENGTH if is_long and "length" not in self.model_fields_set else self.length
+        if self.duration is not None:
+            length = round(self.duration * self.fps) + 1
+        return length > (self.segment_length or LONG_SEGMENT_LENGTH)
+
+    @property
     def is_series(self) -> bool:
         """Whether several videos are asked for, be it a series of one."""
         return self.seeds is not None or self.num_videos is not None
+
+    @property
+    def first_seed(self) -> int:
+        """Of a single video: the first segment's own, where it has one; -1 for one that is to be drawn."""
+        own = self.segments[0].seed if self.segments is not None else None
+        return self.seed if own is None else own
 
     def seeds_to_use(self) -> list[int]:
         """One for each video; drawn anew with each call."""
@@ -313,8 +340,8 @@ def _conflict(sentence: str, field: str) -> None:
     raise PydanticCustomError("CONFLICT", sentence, {"field": field})  # type: ignore[arg-type]
 
 
-def _missing(what: str, field: str) -> None:
-    raise PydanticCustomError("MISSING_FIELD", what + " is needed", {"field": field})  # type: ignore[arg-type]
+def _missing(what: str, field: str, why: str = "") -> None:
+    raise PydanticCustomError("MISSING_FIELD", f"{what} is needed{why}", {"field": field})  # type: ignore[arg-type]
 
 
 def is_ping(raw: object) -> bool:
@@ -366,7 +393,10 @@ def _first_prompt(segments: Any) -> str:
     Empty where the first one has tags of LoRAs alone, which need a prompt beside the segments.
     """
     first = segments[0] if isinstance(segments, list) and segments else None
-    prompt = first.get("prompt") if isinstance(first, dict) else None
+    try:
+        prompt = prompt_text(first.get("prompt")) if isinstance(first, dict) else None
+    except PydanticCustomError:
+        prompt = None
     return without_loras(prompt) if isinstance(prompt, str) and prompt.strip() else "none"
 
 

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import functools
 import hashlib
-import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -14,7 +13,7 @@ from dbos import error as dbos_error
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..contract.errors import JobError
-from ..contract.seeds import MAX_DRAWN_SEED
+from ..contract.seeds import drawn
 from ..contract.video_request import VideoRequest
 from ..media.base64_text import decode_base64
 from ..store.object_store import Content, ObjectNotFoundError, ObjectStore, StoredObject, StoreError, StoreFullError
@@ -144,7 +143,7 @@ class Desk:
         if expanded:
             wire["prompt"] = expanded
         if draft.request.seed < 0:
-            wire["seed"] = secrets.randbelow(MAX_DRAWN_SEED + 1)  # whoever takes it over makes the same video
+            wire["seed"] = drawn(draft.request.first_seed)  # whoever takes it over makes the same video
         order = Order(
             dialect=dialect,
             owner=caller.id,

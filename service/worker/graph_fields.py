@@ -13,7 +13,7 @@ from ..contract.video_request import draw_seed
 from .exported_graph import title_of
 from .graph_nodes import Graph, nodes_of
 from .interpolation import FPS_OUTPUT, INTERPOLATE, InterpolationModel
-from .long_video import LONG_VIDEO
+from .long_video import LONG_VIDEO, clear_lists
 from .lora_rows import LORAS
 from .settings import Settings
 from .workflow import (
@@ -129,7 +129,9 @@ def _fill_one_by_one(graph: Graph, fields: GraphFields) -> list[str]:
         targets = _targets(graph, name)
         for node_id, input_name in targets:
             graph[node_id]["inputs"][input_name] = draw_seed(fields) if name == "seed" else getattr(fields, name)
-        if not targets:
+        if targets:
+            clear_lists(graph, {name})
+        else:
             unused.append(name)
     return unused
 

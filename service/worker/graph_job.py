@@ -25,13 +25,15 @@ from .exported_graph import (
 )
 from .graph_answer import describe_files
 from .graph_fields import fill_graph
-from .graph_nodes import Graph
+from .graph_nodes import Graph, nodes_of
 from .graph_request import GraphRequest
+from .long_video import find_long_video
 from .output_files import OutputFile, find_files
 from .own_files import OWN_NAME, content_of, remove
+from .sampler_steps import SamplerStep, SamplerSteps
 from .saved_video import Video
 from .video_job import Images, VideoJob
-from .workflow import SAMPLE, Plan
+from .workflow import PREPARE, SAMPLE, Plan
 
 
 class GraphJob(VideoJob):
@@ -68,7 +70,8 @@ class GraphJob(VideoJob):
         plan = Plan({key: node | {"inputs": dict(node["inputs"])} for key, node in self._graph_request.graph.items()})
         ends = {name: image for name, image in zip(("start_image", "end_image"), images, strict=True) if image}
         end_names = {name: image.name for name, image in ends.items()}
-        if fields.loop:
+        loops_itself = any(plan.graph[key]["inputs"].get("loop") is True for key in nodes_of(plan.graph, PREPARE))
+        if fields.loop and not loops_itself:
             end_names["end_image"] = end_names["start_image"]
         self._is_ours = fill_graph(plan, fields, end_names, self._settings, await self._interpolation_model())
         given = {one.name: picture.name for one, picture in zip(fields.images, self._pictures, strict=True)}
@@ -110,18 +113,17 @@ class GraphJob(VideoJob):
         return PlainImage(content, f"{OWN_NAME}{digest}{PurePosixPath(file.name).suffix}")
 
     async def _follow(self, plan: Plan) -> OnProgress:
-        """The steps of any node, under its title; of Sample also by their expert."""
-        sampler, switch_step, opening_steps = "", None, 0
+        """The steps of any node, under its title; of Sample over all segments, by their expert if it is known."""
+        samplers = nodes_of(plan.graph, SAMPLE)
+        sampler = SamplerSteps(samplers[0] if len(samplers) == 1 else "", find_long_video(plan.graph))
         if self._is_ours:
-            sampler, opening_steps = plan.node_id(SAMPLE), plan.opening_steps
-            switch_step = await self._switch_step(plan)
+            sampler = await self._sampler_steps(plan)
 
         def on_progress(node_id: str, step: int, steps: int) -> None:
-            title = node_title(plan.graph, node_id)
-            if node_id == sampler:
-                self._follower.step(step, steps, switch_step, opening_steps, title)
-            elif steps > 0:
-                self._follower.step(step, steps, None, 0, title)
+            if sampler.are_segments(node_id, steps) or steps <= 0:
+                return
+            done = sampler.at(node_id, step, steps) or SamplerStep(step, steps, None, 0)
+            self._follower.step(*done, node_title(plan.graph, node_id))
 
         return on_progress
 

@@ -1,20 +1,28 @@
 """A long video, put into a workflow: its segments in the place of the one VAE Decode, and what they report."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 from ..contract.errors import JobError
-from ..contract.segment_request import MAX_LENGTH, SegmentRequest
+from ..contract.segment_request import MAX_LENGTH, SegmentRequest, without_loras
 from ..contract.video_answer import SegmentUse
 from ..contract.video_request import VideoRequest
-from .graph_nodes import Graph
+from .graph_nodes import Graph, nodes_of
 from .node_report import node_report
 
 LONG_VIDEO = "WanRelay_LongVideo"
 NODE_ID = "wan_relay_long_video"
 MAX_NODE_LENGTH = 1025  # of Prepare Latent, whose length does not count where the segments say theirs
 OVERLAP = 1
+# field of a request -> the list of Long Video that would overrule it
+OVERRULED_BY = {
+    "prompt": "prompts",
+    "seed": "seeds",
+    "length": "lengths",
+    "duration": "lengths",
+    "segment_length": "lengths",
+}
 EXPANDED = ".0.0."  # between a node's id and the names in the graph that it expands to, as ComfyUI builds them
 
 
@@ -41,6 +49,28 @@ def add_long_video(graph: Graph, request: VideoRequest, seed: int, prepare: str,
         graph[prepare]["inputs"]["length"] = min(MAX_NODE_LENGTH, sum(frames_of(node["lengths"])))
 
 
+def clear_lists(graph: Graph, fields: Set[str]) -> None:
+    """Empties the lists of Long Video that would overrule these fields: a request counts before the workflow."""
+    lists = {OVERRULED_BY[field] for field in fields & OVERRULED_BY.keys()}
+    for key in nodes_of(graph, LONG_VIDEO):
+        graph[key]["inputs"] |= dict.fromkeys(lists & graph[key]["inputs"].keys(), "")
+
+
+def without_effect(request: VideoRequest) -> list[str]:
+    """A sentence for a prompt and for a seed that no segment of the request takes."""
+    if request.segments is None:
+        return []
+    words = [without_loras(segment.prompt) for segment in request.segments]
+    sentences = []
+    if all(words) and " ".join(request.prompt.split()) != words[0]:
+        sentences.append("prompt has no effect beside segments, which all have their own")
+    seed = request.seeds[0] if request.seeds else request.seed
+    if request.segments[0].seed is not None and seed not in (-1, request.segments[0].seed):
+        name = "seeds" if request.seeds else "seed"
+        sentences.append(f"{name} has no effect, because the first of segments has its own")
+    return sentences
+
+
 def find_long_video(graph: Graph) -> str | None:
     return next((key for key, node in graph.items() if node["class_type"] == LONG_VIDEO), None)
 
@@ -48,17 +78,31 @@ def find_long_video(graph: Graph) -> str | None:
 def frames_made(graph: Graph, length: int) -> tuple[int, int]:
     """(frames of the longest pass, frames of the video) of a workflow whose Prepare Latent says `length`."""
     key = find_long_video(graph)
-    if key is None:
-        return length, length
-    inputs = graph[key]["inputs"]
-    lengths = frames_of(inputs["lengths"])
-    if lengths:
-        return max(lengths), sum(lengths) - OVERLAP * (len(lengths) - 1)
-    return min(length, inputs["segment_length"]), length
+    lengths = frames_of(graph[key]["inputs"]["lengths"]) if key else []
+    whole = sum(lengths) - OVERLAP * (len(lengths) - 1) if lengths else length
+    return longest_pass(graph, length) or length, whole
+
+
+def longest_pass(graph: Graph, length: Any) -> int | None:
+    """The frames that the model makes at a time; None where a link brings what says that."""
+    key = find_long_video(graph)
+    inputs = graph[key]["inputs"] if key else {"segment_length": length}
+    lengths, most = inputs.get("lengths", ""), inputs.get("segment_length")
+    if not isinstance(lengths, str):
+        return None
+    if listed := frames_of(lengths):
+        return max(listed)
+    return min(length, most) if isinstance(length, int) and isinstance(most, int) else None
 
 
 def frames_of(lengths: str) -> list[int]:
-    return [int(word) for word in re.split(r"[\s,;]+", lengths) if word]
+    """Raises JobError."""
+    words = [word for word in re.split(r"[\s,;]+", lengths) if word]
+    for word in words:
+        if not re.fullmatch(r"\d{1,20}", word) or int(word) > MAX_LENGTH:
+            sentence = f"lengths of Long Video must be whole numbers from 0 to {MAX_LENGTH} with commas between"
+            raise JobError("INVALID_VALUE", f"{sentence}, got {word[:40]}")
+    return [int(word) for word in words]
 
 
 def in_segment(long_video: str, number: int, node: str) -> str:

@@ -47,7 +47,7 @@ def describe_video(
     for name in ("steps", "switch", "switch_step", "boundary", "sampler", "scheduler", "shift"):
         values[name] = sample.get(name, sent.get(name))
     values |= {name: sample.get(name, sent.get(name)) for name in ("high_noise_cfg", "low_noise_cfg")}
-    values |= _legs(sample) | _after_the_sampler(request)
+    values |= _legs(sample) | _after_the_sampler(plan)
     values |= upscaling_used(plan.graph) | interpolation_used(plan.graph)
     values |= {name: prepare.get(name, plan.value(PREPARE, name)) for name in ("sizing", "fit")}
     of_nodes = [sentence for report in said.values() for sentence in report.get("warnings") or ()]
@@ -56,7 +56,9 @@ def describe_video(
     if long_video := find_long_video(plan.graph):
         values["segments"] = segments_used(outputs, long_video)
         if values["segments"]:
-            values["seed"] = values["segments"][0].seed  # its sampler says nothing in a run that ComfyUI had cached
+            first = values["segments"][0]
+            values["seed"] = first.seed  # its sampler says nothing in a run that ComfyUI had cached
+            values |= {"prompt": first.prompt} if first.prompt else {}
         of_nodes = list(dict.fromkeys([*of_nodes, *warnings_of_segments(outputs, long_video)]))
         of_experts = _seconds_of_all(values["segments"])
     if request.loop:  # its end is the start image, of which the same is said
@@ -85,9 +87,13 @@ def _legs(sample: dict[str, Any]) -> dict[str, Any]:
     return values | ({"nag_scale": nag_scale} if nag_scale else {})
 
 
-def _after_the_sampler(request: VideoRequest) -> dict[str, Any]:
-    values: dict[str, Any] = {"loop": True} if request.loop else {}
-    return values | ({"frame_order": request.frame_order} if request.frame_order != "forward" else {})
+def _after_the_sampler(plan: Plan) -> dict[str, Any]:
+    """What the nodes say themselves; what a link brings them is not known."""
+    save, prepare = (plan.graph[plan.node_id(kind)]["inputs"] for kind in (SAVE, PREPARE))
+    is_loop = save.get("drop_last_frame") is True or prepare.get("loop") is True
+    order = save.get("frame_order", "forward")
+    has_order = isinstance(order, str) and order != "forward"
+    return ({"loop": True} if is_loop else {}) | ({"frame_order": order} if has_order else {})
 
 
 def _report(outputs: dict[str, Any], plan: Plan, class_type: str) -> dict[str, Any]:

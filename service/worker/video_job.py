@@ -21,7 +21,7 @@ from .exported_graph import NodeFacts
 from .interpolation import INTERPOLATE, InterpolationModel
 from .interpolation_model import find_interpolation_model
 from .last_frame import find_last_frame
-from .long_video import find_long_video, segment_of
+from .long_video import find_long_video
 from .lora_rows import blamed_on_request
 from .model_files.hashes import ModelHashes
 from .model_files.places import model_folders
@@ -30,6 +30,7 @@ from .own_files import OWN_NAME, check_disk, remove, remove_leftovers
 from .own_steps import with_own_steps
 from .progress_updates import Follower
 from .result import describe_video
+from .sampler_steps import SamplerSteps
 from .saved_video import Video, find_video
 from .settings import Settings
 from .upscale_model import with_upscale_model
@@ -112,9 +113,7 @@ class VideoJob:
         warnings = [*self._warnings, *(sentence for image in images if image for sentence in image.warnings)]
         warnings += self._loras.warnings
         answer = self._described(files, outputs, plan, warnings)
-        in_words = [self._loras.in_words(warning) for warning in answer.warnings]
-        known = {"models": models} if models else {}
-        answer = answer.model_copy(update={"warnings": in_words, **known})
+        answer = self._loras.answer_in_words(answer).model_copy(update={"models": models} if models else {})
         self._follower.stage("saving")
         return await self._deliver(files, answer, self._deadline - time.monotonic())
 
@@ -217,31 +216,28 @@ class VideoJob:
         return await upload(self._session, self._process, image)
 
     async def _follow(self, plan: Plan) -> OnProgress:
-        sampler, low_noise = plan.node_id(SAMPLE), plan.value(LOAD, "low_noise")
-        opening_steps, switch_step = plan.opening_steps, await self._switch_step(plan)
-        long_video, num_segments = find_long_video(plan.graph), 1
+        low_noise, sampler = plan.value(LOAD, "low_noise"), await self._sampler_steps(plan)
         after: str | None = None  # the last node behind the sampler that said anything
 
         def on_progress(node_id: str, step: int, steps: int) -> None:
-            nonlocal num_segments, after
-            if node_id == long_video:
-                num_segments = max(1, steps)  # it tells of segments before the first of them begins
+            nonlocal after
+            if sampler.are_segments(node_id, steps):
                 return
             stage = AFTER_SAMPLER.get(plan.graph.get(node_id, {}).get("class_type"))
             if stage is not None and node_id != after:
                 after = node_id
                 self._follower.stage(stage)
-            segment = 1 if node_id == sampler else segment_of(node_id, long_video, sampler)
-            if segment is not None:
-                before = steps * (segment - 1)
-                switch = None if switch_step is None else before + switch_step
-                opening = before + opening_steps if opening_steps else 0
-                self._follower.step(before + step, steps * num_segments, switch, opening)
-                if step >= steps and segment >= num_segments:
+            if (done := sampler.at(node_id, step, steps)) is not None:
+                self._follower.step(*done)
+                if done.is_last:
                     self._follower.stage("decoding")
                 self._on_high_noise(self._request.workflow, low_noise)
 
         return on_progress
+
+    async def _sampler_steps(self, plan: Plan) -> SamplerSteps:
+        switch_step = await self._switch_step(plan)
+        return SamplerSteps(plan.node_id(SAMPLE), find_long_video(plan.graph), switch_step, plan.opening_steps)
 
     async def _switch_step(self, plan: Plan) -> int | None:
         """The first low-noise step; None for a single model, or where the pack does not say."""

@@ -17,7 +17,7 @@ from ..contract.video_request import VideoRequest, field_range
 from .graph_nodes import Graph, nodes_of
 from .interpolation import INTERPOLATE, InterpolationModel, add_interpolation
 from .last_frame import add_last_frame
-from .long_video import add_long_video, frames_made
+from .long_video import add_long_video, clear_lists, frames_made, without_effect
 from .lora_rows import LORAS, add_loras
 from .own_steps import take_out_steps
 from .settings import Settings
@@ -142,11 +142,13 @@ def fill_plan(
     _check_opening(plan)
     plan.warnings += _negative_warnings(request, plan)
     add_loras(graph, find_node(graph, SAMPLE), request.loras or ())
+    clear_lists(graph, request.model_fields_set)
+    plan.warnings += without_effect(request)
     add_long_video(graph, request, seed, *(find_node(graph, kind) for kind in (PREPARE, SAMPLE, SAVE)))
     add_upscaling(graph, find_node(graph, SAVE), request)
     add_last_frame(graph, find_node(graph, SAVE), request, prefix)
     plan.warnings += add_interpolation(graph, find_node(graph, SAVE), request, interpolation_model)
-    _check_budget(plan, settings)
+    _check_budget(plan, request, settings)
 
 
 def _values(request: VideoRequest, plan: Plan) -> dict[str, Any]:
@@ -257,14 +259,16 @@ def _negative_warnings(request: VideoRequest, plan: Plan) -> list[str]:
     return ["negative_prompt has no effect at cfg 1; nag_scale makes it work there"]
 
 
-def _check_budget(plan: Plan, settings: Settings) -> None:
+def _check_budget(plan: Plan, request: VideoRequest, settings: Settings) -> None:
     width, height, length = (plan.value(PREPARE, name) for name in ("width", "height", "length"))
     larger, factor = _factor(plan.graph, UPSCALE), _factor(plan.graph, INTERPOLATE)
     longest_pass, length = frames_made(plan.graph, length)
-    _check_pixels(width, height, longest_pass, settings.max_video_pixels, "the length", "length")
+    frames = ("the length", "length") if request.segments is None else ("the frames of segments", "segments")
+    _check_pixels(width, height, longest_pass, settings.max_video_pixels, *frames)
     saved = (round(width * larger), round(height * larger), int(factor) * (length - 1) + 1)
-    other = "upscale_factor" if larger > 1 else "interpolation_factor"
-    _check_pixels(*saved, settings.max_saved_pixels, other, other)
+    factors = {"upscale_factor": larger, "interpolation_factor": factor}
+    grown = next((name for name, value in factors.items() if value > 1), None)
+    _check_pixels(*saved, settings.max_saved_pixels, *((grown, grown) if grown else frames))
 
 
 def _factor(graph: Graph, class_type: str) -> float:

@@ -56,7 +56,7 @@ class VideoOrder(BaseModel):
     prompt: Prompt = Field(description="what should happen in the video", examples=["she turns to the camera"])
     task_type: Literal["i2v", "t2v"] = Field("i2v", description="from a picture, or from words alone")
     image_url: Text | None = Field(None, description="start picture: http(s) URL, data URI or base64; i2v needs it")
-    end_image_url: Text | None = Field(None, description="end picture, the same way")
+    end_image_url: Text | None = Field(None, description="end picture, the same way; not with model 5b")
     negative_prompt: Prompt | None = Field(None, description="what should not; without effect with model 4step")
     duration: Real = Field(5, ge=0.5, le=10, description="seconds; the video has duration x 16 + 1 frames")
     resolution: Resolution = Field("720p", description="720p takes shift 5, 480p shift 3")
@@ -164,8 +164,7 @@ def parse(body: dict[str, Any]) -> Draft:
         models = ", ".join(WORKFLOWS[order.task_type])
         raise JobError("INVALID_VALUE", f"model must be one of {models} for task_type {order.task_type}", "model")
     workflow = WORKFLOWS[order.task_type][order.model]
-    if WORKFLOW_IMAGES[workflow] == "one" and not (order.image_url or order.end_image_url):
-        raise JobError("MISSING_FIELD", "image_url is needed", "image_url")
+    _check_pictures(order, workflow)
     fields: dict[str, Any] = {
         "workflow": workflow,
         "prompt": order.prompt,
@@ -199,6 +198,19 @@ def parse(body: dict[str, Any]) -> Draft:
         retention_s=RETENTION_S,
         extras={"prompt": order.prompt},
     )
+
+
+def _check_pictures(order: VideoOrder, workflow: str) -> None:
+    """Raises JobError."""
+    sent = next((name for name in ("image_url", "end_image_url") if getattr(order, name)), None)
+    if order.task_type == "t2v" and sent:
+        raise JobError("CONFLICT", f"task_type t2v takes no picture, and {sent} was sent", "task_type")
+    takes_end = WORKFLOW_IMAGES[workflow] == "one"
+    if order.task_type == "i2v" and not (order.image_url or (takes_end and sent)):
+        raise JobError("MISSING_FIELD", "image_url is needed", "image_url")
+    if order.end_image_url and not takes_end:
+        sentence = f"model {order.model} takes no end picture, and end_image_url was sent"
+        raise JobError("CONFLICT", sentence, "end_image_url")
 
 
 def render(task: Task, video_url: str | None) -> dict[str, Any]:

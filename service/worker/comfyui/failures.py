@@ -8,7 +8,7 @@ from typing import Any
 from ...contract.errors import JobError
 from ..exported_graph import MODEL_FILE, counted
 from ..graph_nodes import Graph
-from ..long_video import EXPANDED
+from ..long_video import EXPANDED, longest_pass
 from ..lora_rows import LORAS
 from ..workflow import INPUT_FIELDS, LOAD, MODEL_INPUTS
 
@@ -155,8 +155,11 @@ def _named_field(sentence: str) -> str | None:
 
 
 def _size(graph: Graph) -> str:
+    """Of what the model makes at a time: a long video is made in passes."""
     for node in graph.values():
-        size = [node["inputs"].get(name) for name in ("width", "height", "length")]
-        if all(isinstance(side, int) for side in size):
-            return " x ".join(map(str, size))
+        inputs = node["inputs"]
+        if {"width", "height", "length"} <= inputs.keys():
+            size = [inputs["width"], inputs["height"], longest_pass(graph, inputs["length"])]
+            if all(isinstance(side, int) for side in size):
+                return " x ".join(map(str, size))
     return "this job"

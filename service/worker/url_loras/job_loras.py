@@ -4,17 +4,22 @@ import asyncio
 import contextlib
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from ...contract.errors import JobError
 from ...contract.lora_request import LoraRequest, is_url, lora_urls
+from ...contract.segment_request import with_lora_names
+from ...contract.video_answer import SegmentUse, VideoAnswer
 from ...contract.video_request import Request
 from .access import FIELD, LoraAccess, refuse_hosts
 from .cache import CacheFault, Entry, HeldFile, LoraCache
 from .download import ServerAway, Source, download
 
+Answer = TypeVar("Answer", bound=VideoAnswer)
 _FILE_NAME = re.compile(r"[\w .()+-]{1,100}\.(safetensors|sft)", re.IGNORECASE)
 
 
@@ -100,8 +105,26 @@ class JobLoras:
         return tuple(lora.model_copy(update={"high": name(lora.high), "low": name(lora.low)}) for lora in self.loras)
 
     def with_file_names(self, request: Request) -> Request:
-        """The job's request with its LoRAs by those names."""
-        return request.model_copy(update={"loras": self.named}) if self.loras else request
+        """The job's request with its LoRAs by those names, also in the tags of its segments."""
+        if not self.loras:
+            return request
+        segments = request.segments and tuple(
+            segment.model_copy(update={"prompt": with_lora_names(segment.prompt, self._file_of_tag)})
+            for segment in request.segments
+        )
+        return request.model_copy(update={"loras": self.named} | ({"segments": segments} if segments else {}))
+
+    def _file_of_tag(self, name: str) -> str:
+        """The cache's name of the file by URL that a tag names: by its name there, or a part of it that no other of the
+        job's LoRAs has. Any other name stays.
+        """
+        for fits in (_is_name, _is_part):
+            found = [[file for file in (lora.high, lora.low) if file and fits(name, file)] for lora in self.loras]
+            if any(found):
+                files = next(filter(None, found))
+                is_one_by_url = sum(map(bool, found)) == 1 and is_url(files[0])
+                return self._held[files[0]].path.name if is_one_by_url else name
+        return name
 
     def in_words(self, sentence: str) -> str:
         """With the names that the files have at their URLs in place of the cache's own."""
@@ -109,6 +132,18 @@ class JobLoras:
             if (held := self._held.get(url)) is not None:
                 sentence = sentence.replace(held.path.name, _name_in(url) or name)
         return sentence
+
+    def answer_in_words(self, answer: Answer) -> Answer:
+        new: dict[str, Any] = {"warnings": [self.in_words(sentence) for sentence in answer.warnings]}
+        if answer.segments:
+            new["segments"] = [self._segment_in_words(segment) for segment in answer.segments]
+        return answer.model_copy(update=new)
+
+    def _segment_in_words(self, segment: SegmentUse) -> SegmentUse:
+        if not segment.loras:
+            return segment
+        loras = [lora.model_copy(update={"name": self.in_words(lora.name)}) for lora in segment.loras]
+        return segment.model_copy(update={"loras": loras})
 
     def release(self) -> None:
         if not self._held:
@@ -118,6 +153,30 @@ class JobLoras:
         self._held.clear()
         with contextlib.suppress(OSError):
             self.cache.make_room()
+
+
+def _is_name(name: str, file: str) -> bool:
+    """Of a file, with or without its folder and ending."""
+    part, path = _comparable(name), _known_as(file)
+    return any(f"/{known}".endswith(f"/{part}") for known in (path, _without_ending(path)) if part)
+
+
+def _is_part(name: str, file: str) -> bool:
+    part = _comparable(name)
+    return bool(part) and part in _without_ending(_known_as(file)).rpartition("/")[2]
+
+
+def _known_as(file: str) -> str:
+    """Nothing for a URL that ends with no file's name."""
+    return _comparable(_name_in(file) or "") if is_url(file) else _comparable(file)
+
+
+def _comparable(name: str) -> str:
+    return unicodedata.normalize("NFC", name.replace("\\", "/").casefold())
+
+
+def _without_ending(path: str) -> str:
+    return re.sub(r"\.\w+$", "", path)
 
 
 def _name_in(url: str) -> str | None:

@@ -59,6 +59,16 @@ def test_the_job_has_the_first_prompt_without_its_loras() -> None:
         ({"segments": [{"prompt": "<lora:pan:1>"}, {"prompt": "a"}]}, "MISSING_FIELD", "prompt is needed"),
         ({"segments": [{"prompt": 3}]}, "INVALID_VALUE", "segments item 1: prompt must be a string"),
         (
+            {"segments": [{"prompt": "a" * 10_001}]},
+            "INVALID_VALUE",
+            "segments item 1: prompt must be at most 10000 characters, got 10001",
+        ),
+        (
+            {"segments": [{"prompt": "a\x00"}]},
+            "INVALID_VALUE",
+            "segments item 1: prompt must not contain control characters or broken Unicode",
+        ),
+        (
             {"segments": [{"prompt": "a"}], "length": 161},
             "CONFLICT",
             "segments and length exclude each other",
@@ -83,3 +93,41 @@ def test_a_text_to_video_pair_cannot_go_on_from_a_frame() -> None:
     assert refused.value.sentence == (
         "segment_length needs a workflow that takes a start image, and wan22_t2v_4step takes none"
     )
+
+
+END_ALONE = {"prompt": "a", "end_image_url": "https://example.com/b.png"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"segments": [{"prompt": "a"}, {"prompt": "b"}]},
+        {"length": 161, "segment_length": 81},
+        {"duration": 10, "segment_length": 81},
+        {"segment_length": 41},
+        {"workflow": "wan22_i2v_long"},
+        {"workflow": "wan22_i2v_long", "length": 81, "segment_length": 41},
+    ],
+)
+def test_the_first_of_several_segments_needs_a_start_image(fields: dict[str, Any]) -> None:
+    with pytest.raises(JobError) as refused:
+        parse_request(END_ALONE | fields)
+    assert str(refused.value) == (
+        "MISSING_FIELD: one of image_base64, image_url, image_path is needed, because end_image_url is the last "
+        "segment's alone (image)"
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"segments": [{"prompt": "a"}]},
+        {"length": 81, "segment_length": 81},
+        {"duration": 5, "segment_length": 81},
+        {"workflow": "wan22_i2v_long", "length": 81},
+        {"workflow": "wan22_i2v_long", "segment_length": 161},
+        {"workflow": "wan22_ti2v_5b", "end_image_url": None, "segments": [{"prompt": "a"}, {"prompt": "b"}]},
+    ],
+)
+def test_one_segment_may_have_an_end_image_alone_and_5b_words(fields: dict[str, Any]) -> None:
+    parse_request(END_ALONE | fields)

@@ -102,6 +102,11 @@ REFUSED = [
     ({"strict": True, "lenght": 81}, "UNKNOWN_FIELD: field lenght is not known; did you mean length? (lenght)"),
     ({"workflow": "wan22_t2v_4step"}, "CONFLICT: workflow wan22_t2v_4step takes no image (workflow)"),
     (
+        {"workflow": "wan22_ti2v_5b", "end_image_url": "http://a/"},
+        "CONFLICT: end_image_url needs a workflow that takes an end image, and wan22_ti2v_5b takes none "
+        "(end_image_url)",
+    ),
+    (
         {"workflow": "wan22_flf2v_4step"},
         "MISSING_FIELD: one of end_image_base64, end_image_url, end_image_path is needed (end_image)",
     ),

@@ -77,6 +77,10 @@ class Bench:
         lines = (self.run_folder / "calls.jsonl").read_text().splitlines()
         return [entry for entry in map(json.loads, lines) if entry[0] == kind]
 
+    def graphs(self) -> list[dict[str, Any]]:
+        """Those that were queued."""
+        return [entry[2] for entry in self.noted("prompt")]
+
     def boot(self) -> None:
         """ComfyUI is up: a short budget is not spent on its start."""
         self.play(self.worker.process.wait_ready())

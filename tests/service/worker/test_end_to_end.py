@@ -373,10 +373,6 @@ def test_an_operators_model_file_makes_the_frames_larger(endpoint):
             "(node Wan Relay: Sample) (switch_step)",
         ),
         (
-            {"workflow": "wan22_ti2v_5b", "end_image_base64": IMAGE},
-            "INVALID_VALUE: end_image must stay empty with wan2.2_vae",
-        ),
-        (
             {"loras": [TOY_LORAS | {"low": "gone.safetensors"}]},
             "FILE_NOT_FOUND: low in loras item 1: gone.safetensors is not on this worker",
         ),
@@ -419,6 +415,8 @@ def test_loras_by_url_are_those_of_the_volume_and_come_once(endpoint: Endpoint, 
         by_url, again = (endpoint.video(loras=[urls], **fields) for _ in range(2))
         other_seed = endpoint.video(loras=[urls], **fields, seed=4)
         assert sorted(LoraHost.sent) == sorted(TOY_LORAS.values()), "each once"
+        tag = "<lora:high_noise_4step_lora:0.5:0>"
+        tagged = endpoint.video(length=None, segments=[{"prompt": f"still {tag}", "length": 5}], loras=[urls])
         half = endpoint.error(loras=[urls | {"low": urls["low"].replace("low_noise", "gone")}], **fields)
     finally:
         server.shutdown()
@@ -428,6 +426,8 @@ def test_loras_by_url_are_those_of_the_volume_and_come_once(endpoint: Endpoint, 
     assert other_seed["video"] != by_url["video"]
     assert by_url["warnings"] == by_name["warnings"]
     assert by_url["timings"]["loras_s"] > 0
+    [lora] = tagged["segments"][0]["loras"]
+    assert lora == {"name": TOY_LORAS["high"], "high_noise_strength": 0.5, "low_noise_strength": 0.0}
     assert half == "DOWNLOAD_FAILED: the server of low in loras item 1 answered HTTP 404 (loras)"
     elsewhere = endpoint.error(loras=[{"high": "https://example.com/a.safetensors"}], **fields)
     assert elsewhere == (

@@ -108,6 +108,59 @@ def test_a_long_video_whose_segments_come_by_a_link_is_filled_one_by_one(name):
     assert filled(graph, prompt="p").graph["3"]["inputs"]["prompt"] == "p"
 
 
+def long_video(**inputs: Any) -> dict[str, Any]:
+    graph = bundled("wan22_i2v_long")
+    graph["7"]["inputs"] |= {"prompts": "one\ntwo", "seeds": "1, 2", "lengths": "81, 81"} | inputs
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("fields", "cleared"),
+    [
+        ({}, set()),
+        ({"negative_prompt": "blur", "fps": 24}, set()),
+        ({"prompt": "NEW"}, {"prompts"}),
+        ({"seed": 9}, {"seeds"}),
+        ({"length": 33}, {"lengths"}),
+        ({"duration": 2}, {"lengths"}),
+        ({"segment_length": 41}, {"lengths"}),
+        ({"prompt": "NEW", "seed": 9, "length": 33, "segment_length": 41}, {"prompts", "seeds", "lengths"}),
+    ],
+)
+def test_a_field_clears_the_list_of_long_video_that_would_overrule_it(fields, cleared):
+    graph = long_video()
+    expected = graph["7"]["inputs"] | dict.fromkeys(cleared, "")
+    expected["segment_length"] = fields.get("segment_length", 81)
+    assert filled(graph, **fields).graph["7"]["inputs"] == expected
+
+
+def test_segments_of_a_request_replace_all_that_long_video_says_itself():
+    made = filled(long_video(), seed=9, segments=[{"prompt": "a"}, {"prompt": "b", "length": 49}]).graph["7"]["inputs"]
+    assert {name: made[name] for name in ("prompts", "seeds", "lengths")} == {
+        "prompts": "a\nb",
+        "seeds": "9, 10",
+        "lengths": "81, 49",
+    }
+
+
+def test_a_field_clears_that_list_also_where_fields_are_filled_one_by_one():
+    graph = long_video(segment_length=["9", 0])
+    made = filled(graph, prompt="NEW", length=33, segment_length=41)
+    assert made.graph["7"]["inputs"] == graph["7"]["inputs"] | {"prompts": "", "lengths": ""}
+    assert made.warnings == ["segment_length fills no node of this workflow, so it was ignored"]
+
+
+@pytest.mark.parametrize("lengths", ["abc", "81, -5", "81, 300", "8.5"])
+def test_lengths_of_long_video_that_cannot_be_read(lengths):
+    with pytest.raises(JobError) as caught:
+        filled(long_video(lengths=lengths))
+    assert str(caught.value) == (
+        "INVALID_VALUE: lengths of Long Video must be whole numbers from 0 to 257 with commas between, "
+        f"got {lengths.split()[-1]}"
+    )
+    filled(long_video(lengths=lengths), length=33)
+
+
 @pytest.mark.parametrize(
     "change",
     [

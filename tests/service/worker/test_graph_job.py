@@ -6,8 +6,10 @@ import json
 
 import pytest
 from PIL import Image
+from wan_relay.service.worker import progress_updates
 from wan_relay.service.worker.graph_request import own_workflows, read_graph_request
 from wan_relay.service.worker.progress_updates import ProgressUpdates
+from wan_relay.service.worker.workflow import PREPARE
 from wan_relay.tests.service.worker.conftest import png
 
 WORKFLOW_KEYS = {"images", "video", "workflow", "seed", "warnings", "timings"}
@@ -48,6 +50,65 @@ def test_progress_has_the_nodes_title(bench):
     bench.answer(bench.graph_job())
     first = {"stage": "sampling", "step": 1, "steps": 4, "progress": 0.25, "expert": "high_noise"}
     assert bench.progress == [first | {"node": "Wan Relay: Sample"}]
+
+
+@pytest.mark.parametrize("links_its_length", [False, True])
+def test_progress_of_a_long_video_runs_over_all_its_segments(bench, monkeypatch, links_its_length):
+    """Its experts are known where the graph is built like ours."""
+    monkeypatch.setattr(progress_updates, "EVERY_S", 0.0)
+    job = bench.graph_job(prompt="a cat")
+    job["input"]["workflow"] = graph = json.loads((bench.settings.workflows / "wan22_i2v_long.json").read_text())
+    graph["5"]["inputs"] |= {"width": 64, "height": 64}
+    if links_its_length:
+        graph["7"]["inputs"]["segment_length"] = ["9", 0]
+        graph["9"] = {"class_type": "PrimitiveInt", "inputs": {"value": 81}, "_meta": {"title": "Frames"}}
+    bars = [
+        ["7", 0, 2],
+        ["7.0.0.1.6", 2, 4],
+        ["7.0.0.1.6", 3, 4],
+        ["7", 1, 2],
+        ["7.0.0.2.6", 1, 4],
+        ["7.0.0.2.6", 3, 4],
+    ]
+    bench.configure(progress=[*bars, ["7", 2, 2], ["8", 1, 2]])
+    assert "video" in bench.answer(job)[0]
+
+    def told(step: int, expert: str) -> dict:
+        known = {} if links_its_length else {"expert": expert}
+        progress = {"stage": "sampling", "step": step, "steps": 8, "progress": step / 8, **known}
+        return progress | {"node": "Wan Relay: Sample"}
+
+    of_saving = {"stage": "sampling", "step": 1, "steps": 2, "progress": 0.5, "node": "Wan Relay: Save Video"}
+    steps = [told(2, "high_noise"), told(3, "low_noise"), told(5, "high_noise"), told(7, "low_noise")]
+    assert bench.progress == [*steps, of_saving]
+
+
+@pytest.mark.parametrize("loops_itself", [False, True])
+def test_a_loop_that_request_and_workflow_ask_for(bench, loops_itself):
+    """Prepare Latent refuses an end image beside its own loop."""
+    job = bench.graph_job(loop=True, image_base64=base64.b64encode(png()).decode())
+    job["input"]["workflow"]["5"]["inputs"]["loop"] = loops_itself
+    [answer] = bench.answer(job)
+    assert answer["loop"] is True
+    [prepare] = [node["inputs"] for node in bench.graphs()[0].values() if node["class_type"] == PREPARE]
+    assert (prepare["loop"], "end_image" in prepare) == (loops_itself, not loops_itself)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [
+        ({}, {}),
+        ({"frame_order": "ping-pong", "drop_last_frame": True}, {"frame_order": "ping-pong", "loop": True}),
+        ({"frame_order": ["9", 0], "drop_last_frame": ["9", 1]}, {}),
+    ],
+)
+def test_what_save_video_itself_says_is_answered(bench, inputs, told):
+    job = bench.graph_job()
+    graph = job["input"]["workflow"]
+    graph["8"]["inputs"] |= inputs
+    graph["9"] = {"class_type": "PrimitiveInt", "inputs": {"value": 81}, "_meta": {"title": "Frames"}}
+    [answer] = bench.answer(job)
+    assert {name: answer[name] for name in ("frame_order", "loop") if name in answer} == told
 
 
 def test_picture_of_the_volume_and_one_that_no_node_names(bench, volume):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from wan_relay.service.contract.errors import JobError
 from wan_relay.service.contract.video_answer import SegmentLora, SegmentUse
-from wan_relay.service.contract.video_request import parse_request
+from wan_relay.service.contract.video_request import LONG_LENGTH, LONG_SEGMENT_LENGTH, parse_request
 from wan_relay.service.worker.long_video import NODE_ID, frames_made, segment_of
 from wan_relay.service.worker.result import describe_video
 from wan_relay.service.worker.saved_video import Video
@@ -56,7 +56,11 @@ def test_the_long_workflow_has_its_own_node_and_interpolation_comes_after_it() -
     (key,) = [key for key, node in plan.graph.items() if node["class_type"] == "WanRelay_LongVideo"]
     assert plan.graph[key]["inputs"]["lengths"] == "81, 49, 81"
     assert plan.graph["wan_relay_interpolation"]["inputs"]["images"] == [key, 0]
-    assert planned(workflow="wan22_i2v_long").value(PREPARE, "length") == 161
+    own = planned(workflow="wan22_i2v_long")
+    assert (own.value(PREPARE, "length"), own.graph[key]["inputs"]["segment_length"]) == (
+        LONG_LENGTH,
+        LONG_SEGMENT_LENGTH,
+    )
 
 
 def test_colours_are_brought_to_the_first_frame_where_that_is_asked_for() -> None:
@@ -108,6 +112,43 @@ def test_the_limit_of_a_run_holds_for_a_pass_and_that_of_a_file_for_all() -> Non
         with_limits(81 * pixels, 209 * pixels - 1)
 
 
+SIZE_720P = {"width": 1280, "height": 720}
+
+
+@pytest.mark.parametrize(
+    ("fields", "refusal"),
+    [
+        (
+            {"segments": [{"prompt": "a"}] * 11},
+            "1280 x 720 x 881 is 812 million pixels; this worker takes at most 742 million, so lower the size or the "
+            "frames of segments (segments)",
+        ),
+        (
+            {"segments": [{"prompt": "a", "length": 257}] * 2},
+            "1280 x 720 x 257 is 237 million pixels; this worker takes at most 148 million, so lower the size or the "
+            "frames of segments (segments)",
+        ),
+        (
+            {"segments": [{"prompt": "a"}] * 11, "interpolation": "film"},
+            "1280 x 720 x 1761 is 1623 million pixels; this worker takes at most 742 million, so lower the size or "
+            "interpolation_factor (interpolation_factor)",
+        ),
+    ],
+)
+def test_what_is_too_much_is_blamed_on_what_asks_for_it(fields: dict[str, Any], refusal: str) -> None:
+    with pytest.raises(JobError) as caught:
+        planned(**SIZE_720P | fields)
+    assert str(caught.value) == f"OUT_OF_RANGE: {refusal}"
+
+
+def test_frames_that_a_graph_itself_asks_for_are_blamed_on_the_length() -> None:
+    settings = Settings.model_validate({"WAN_RELAY_MAX_SAVED_PIXELS": 100 * 528 * 768})
+    with pytest.raises(JobError) as caught:
+        planned(settings, workflow="wan22_i2v_long")
+    assert caught.value.sentence.endswith("so lower the size or the length")
+    assert caught.value.field == "length"
+
+
 @pytest.mark.parametrize(
     ("node_id", "segment"),
     [("7.0.0.1.6", 1), ("7.0.0.12.6", 12), ("6", None), ("7.0.0.1.16", None), ("9.0.0.1.6", None), ("7.0.0.x.6", None)],
@@ -141,3 +182,40 @@ def test_the_answer_has_seed_and_seconds_of_each_segment() -> None:
     assert (answer.timings.high_noise_s, answer.timings.low_noise_s) == (3.0, 3.0)
     assert answer.warnings == ["slow", "overlap was snapped."]
     assert answer.to_wire()["segments"][1]["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "warnings"),
+    [
+        ({"prompt": "zzz"}, ["prompt has no effect beside segments, which all have their own"]),
+        ({"prompt": "a"}, []),
+        ({"prompt": None, "segments": [{"prompt": "<lora:pan:0.5> a"}]}, []),
+        ({"prompt": "zzz", "segments": [{"prompt": "a"}, {"prompt": "<lora:pan:0.5>"}]}, []),
+        ({"prompt": "a", "seed": 5}, []),
+        ({"prompt": None, "seed": 5, "segments": [{"prompt": "a", "seed": 5}]}, []),
+        ({"prompt": None, "seed": -1, "segments": [{"prompt": "a", "seed": 7}]}, []),
+        (
+            {"prompt": None, "seed": 5, "segments": [{"prompt": "a", "seed": 7}]},
+            ["seed has no effect, because the first of segments has its own"],
+        ),
+        (
+            {"prompt": None, "seeds": [5], "segments": [{"prompt": "a", "seed": 7}]},
+            ["seeds has no effect, because the first of segments has its own"],
+        ),
+        ({"prompt": None, "num_videos": 1, "segments": [{"prompt": "a", "seed": 7}]}, []),
+    ],
+)
+def test_what_has_no_effect_beside_segments_is_said(fields: dict[str, Any], warnings: list[str]) -> None:
+    assert planned(**{"segments": SEGMENTS} | fields).warnings == warnings
+
+
+def test_the_prompt_of_the_answer_is_that_of_the_first_segment() -> None:
+    request, _ = parse_request({"image_url": "https://example.com/a.png", "prompt": "zzz", "segments": SEGMENTS})
+    plan = build_plan(request, 7, "a.png", None, "prefix", Settings())
+
+    def answered(*segments: dict[str, Any]) -> str | None:
+        outputs = {NODE_ID: {"wan_relay": [{"segments": list(segments)}]}}
+        return describe_video(Video(b"", ".mp4"), outputs, plan, request).prompt
+
+    assert answered({"length": 81, "seed": 7, "prompt": "a"}, {"length": 81, "seed": 8, "prompt": "b"}) == "a"
+    assert answered({"length": 81, "seed": 7, "prompt": None}, {"length": 81, "seed": 8, "prompt": "b"}) == "zzz"

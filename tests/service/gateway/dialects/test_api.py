@@ -56,6 +56,7 @@ def refusal(**fields: Any) -> Failure:
         ({"interpolation": "rife"}, {"interpolation": "rife"}),
         ({"interpolation": "film", "interpolation_factor": 4}, {"interpolation": "film", "interpolation_factor": 4}),
         ({"task_type": "t2v", "image_url": None}, {"workflow": "wan22_t2v_4step"}),
+        ({"task_type": "t2v", "image_url": None, "model": "5b"}, {"workflow": "wan22_ti2v_5b"}),
         (
             {"loras": [{"high": "https://example.com/a.safetensors", "low": "b.safetensors", "low_strength": 2}]},
             {"loras": [{"high": "https://example.com/a.safetensors", "low": "b.safetensors", "low_strength": 2.0}]},
@@ -76,7 +77,12 @@ def test_the_fields_of_the_common_json(fields: dict[str, Any], expected: dict[st
         ({"prompt": 3}, "INVALID_TYPE", "prompt"),
         ({"task_type": "v2v"}, "INVALID_VALUE", "task_type"),
         ({"image_url": None}, "MISSING_FIELD", "image_url"),
-        ({"task_type": "t2v"}, "CONFLICT", "workflow"),
+        ({"image_url": None, "model": "5b"}, "MISSING_FIELD", "image_url"),
+        ({"image_url": None, "end_image_url": PICTURE, "model": "5b"}, "MISSING_FIELD", "image_url"),
+        ({"end_image_url": PICTURE, "model": "5b"}, "CONFLICT", "end_image_url"),
+        ({"task_type": "t2v"}, "CONFLICT", "task_type"),
+        ({"task_type": "t2v", "model": "5b"}, "CONFLICT", "task_type"),
+        ({"task_type": "t2v", "image_url": None, "end_image_url": PICTURE}, "CONFLICT", "task_type"),
         ({"loop": True, "end_image_url": PICTURE}, "CONFLICT", "loop"),
         ({"loop": True, "model": "5b"}, "CONFLICT", "loop"),
         ({"interpolation": "blend"}, "INVALID_VALUE", "interpolation"),
@@ -106,6 +112,11 @@ def test_a_bad_field_is_one_sentence(fields: dict[str, Any], code: str, field: s
 
 def test_sentences_name_the_fields_of_the_common_json() -> None:
     assert refusal(image_url=None).sentence == "image_url is needed"
+    assert refusal(task_type="t2v").sentence == "task_type t2v takes no picture, and image_url was sent"
+    no_picture = refusal(task_type="t2v", model="5b", image_url=None, end_image_url=PICTURE)
+    assert no_picture.sentence == "task_type t2v takes no picture, and end_image_url was sent"
+    no_end = refusal(end_image_url=PICTURE, model="5b")
+    assert no_end.sentence == "model 5b takes no end picture, and end_image_url was sent"
     _, body = api.reject(refusal(loop=True, end_image_url=PICTURE), "")
     assert body["error"]["message"] == "loop and end_image_url exclude each other: a loop ends with its start image"
     failure = Failure(code="INVALID_IMAGE", sentence="image_base64 is no image", field="image_base64")

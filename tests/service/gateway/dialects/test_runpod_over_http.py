@@ -77,6 +77,12 @@ def test_runsync_waits(client: httpx.Client) -> None:
     assert client.get(f"/status/{job['id']}").json() == job
 
 
+def test_no_seed_is_drawn_where_the_first_segment_has_its_own(client: httpx.Client) -> None:
+    segments = [{"prompt": "x", "length": 5, "seed": 7}, {"prompt": "y", "length": 5}]
+    sent = {name: value for name, value in INPUT.items() if name not in ("prompt", "length")} | {"segments": segments}
+    assert client.post("/runsync", json={"input": sent}).json()["output"]["seed"] == 7
+
+
 def test_runsync_waits_no_longer_than_it_was_told(client: httpx.Client) -> None:
     began = time.monotonic()
     answer = client.post("/runsync?wait=1000", json=body("slow 6"))

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from wan_relay.service.worker.comfyui.failures import failed_execution, node_title, refused_prompt
 
-GRAPH = json.loads((Path(__file__).resolve().parents[4] / "workflows" / "api" / "wan22_i2v_4step.json").read_text())
+WORKFLOWS = Path(__file__).resolve().parents[4] / "workflows" / "api"
+GRAPH = json.loads((WORKFLOWS / "wan22_i2v_4step.json").read_text())
 IDS = {node["class_type"]: key for key, node in GRAPH.items()}
 
 
@@ -219,6 +220,27 @@ def test_check_of_a_whole_node_counts_once():
     faults = [fault("custom_validation_failed", name, f"{name} - {said}") for name in ("low_noise", "high_noise")]
     assert refused("WanRelay_LoadExperts", *faults) == (
         "MODEL_MISSING: n.safetensors is not on this worker (node Wan Relay: Load Experts, input high_noise)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("length", "inputs", "size"),
+    [
+        (161, {}, "528 x 768 x 81"),
+        (161, {"lengths": "49, 113"}, "528 x 768 x 113"),
+        (33, {}, "528 x 768 x 33"),
+        (161, {"lengths": ["9", 0]}, "this job"),
+        (161, {"segment_length": ["9", 0]}, "this job"),
+        (["9", 0], {"lengths": "49, 113"}, "528 x 768 x 113"),
+    ],
+)
+def test_size_of_a_long_video_is_that_of_one_pass(length: Any, inputs: dict[str, Any], size: str) -> None:
+    graph = json.loads((WORKFLOWS / "wan22_i2v_long.json").read_text())
+    graph["5"]["inputs"]["length"] = length
+    graph["7"]["inputs"] |= inputs
+    message = {"node_id": "7.0.0.2.6", "exception_type": "torch.OutOfMemoryError", "exception_message": "x"}
+    assert failed_execution(message, graph).sentence == (
+        f"{size} does not fit the GPU; lower the size or the length (node Wan Relay: Sample)"
     )
 
 

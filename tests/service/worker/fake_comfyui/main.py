@@ -1,15 +1,16 @@
 """Stands in for ComfyUI where a test needs a fault at a chosen point: the same HTTP and websocket protocol.
 
 Reads `fake.json` in its output folder's parent: {"video": path, "step_s": seconds, "steps": n,
-"faults": {point: [kind, times]}, "unknown": classes that are not there, "extra": classes that are there once all packs
-may load}. Points: boot, upload, queued, sampling, saving, finished. Kinds: kill, stop,
+"progress": [[node id, step, steps], ...] in place of the sampler's own, "faults": {point: [kind, times]},
+"unknown": classes that are not there, "extra": classes that are there once all packs may load}.
+Points: boot, upload, queued, sampling, saving, finished. Kinds: kill, stop,
 hang (waits for an interrupt), deaf (waits and ignores it), error:<type>:<message>, forget, empty, absent, child (starts
 one that ignores SIGTERM), cut (ends the websocket, and goes on once the client is back).
 A call such as "POST /prompt" or "GET /history/{prompt_id}" is a point too. Its kinds: slow:<seconds>, status:<code>,
 refused (the connection ends before the call is heard), lost (it ends in place of an answer). Any kind may come later:
 after:<times>:<kind>.
 `log.json` beside it lists what clients asked for; `calls.jsonl` every call that arrived, every prompt that was heard,
-and the process ids of children.
+with its graph, and the process ids of children.
 """
 
 import argparse
@@ -148,7 +149,8 @@ class Fake:
         sampler, inputs = by_class["WanRelay_Sample"]
         _, latent = by_class["WanRelay_PrepareLatent"]
         saver, save = by_class["WanRelay_SaveVideo"]
-        for step in range(inputs["steps"]):
+        own_steps = [[sampler, step, inputs["steps"]] for step in range(1, inputs["steps"] + 1)]
+        for node, step, steps in config.get("progress", own_steps):
             kind = self.fault("sampling")
             if kind == "cut":
                 await self.cut(client_id)
@@ -156,7 +158,7 @@ class Fake:
             if self.interrupted == prompt_id:
                 raise InterruptedRunError
             await asyncio.sleep(config.get("step_s", 0))
-            progress = {"value": step + 1, "max": inputs["steps"], "prompt_id": prompt_id, "node": sampler}
+            progress = {"value": step, "max": steps, "prompt_id": prompt_id, "node": node}
             await self.send(client_id, "progress", progress)
         subfolder, _, name = save["filename_prefix"].rpartition("/")
         folder = options.output_directory / subfolder
@@ -250,7 +252,7 @@ async def main() -> None:
     @routes.post("/prompt")
     async def prompt(request: web.Request) -> web.Response:
         body = await request.json()
-        fake.note("prompt", body["prompt_id"])
+        fake.note("prompt", body["prompt_id"], body["prompt"])
         assert str(uuid.UUID(body["prompt_id"])) == body["prompt_id"]
         fake.pending.append((time.time(), body["prompt_id"], body["prompt"], {"client_id": body["client_id"]}, []))
         fake.wake.set()

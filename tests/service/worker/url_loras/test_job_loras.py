@@ -13,6 +13,8 @@ import pytest
 from aiohttp import web
 from wan_relay.service.contract.errors import JobError
 from wan_relay.service.contract.lora_request import lora_requests
+from wan_relay.service.contract.video_answer import SegmentLora, SegmentUse, Timings, VideoAnswer
+from wan_relay.service.contract.video_request import parse_request
 from wan_relay.service.worker.url_loras import download as download_module
 from wan_relay.service.worker.url_loras.access import LoraAccess
 from wan_relay.service.worker.url_loras.cache import LoraCache
@@ -20,6 +22,9 @@ from wan_relay.service.worker.url_loras.job_loras import JobLoras
 from wan_relay.tests.service.worker.url_loras.lora_server import LoraServer, lora, lora_server, sha256
 
 A, B = lora(1), lora(2)
+ANSWER = VideoAnswer(
+    seed=7, width=8, height=8, length=9, fps=16, duration=1, workflow="w", format="f", warnings=[], timings=Timings()
+)
 HIGH = "high in loras item 1"
 
 
@@ -72,6 +77,42 @@ def test_each_url_becomes_a_name_that_comfyui_lists(tmp_path: Path) -> None:
         assert left(tmp_path) == {"files": 2, "urls": 2, "partial": 0}
 
     play(work, a=A, b=B)
+
+
+def test_tags_in_prompts_of_segments_name_a_file_by_its_name_at_the_url(tmp_path: Path) -> None:
+    async def work(server: LoraServer) -> None:
+        high, low, nameless = (server.url(path) for path in ("/Pan_high.safetensors", "/Pan_low.safetensors", "/c"))
+        server.files["/c"] = lora(3)
+        loras = job(
+            server.access(), tmp_path, {"high": high, "low": low}, {"high": "f/zoom_v2.safetensors", "low": nameless}
+        )
+        a, b = (f"{sha256(content)}.safetensors" for content in (A, B))
+        tags = {
+            "she <lora:pan_high:0.8> turns": f"she <lora:{a}:0.8> turns",
+            "<LoRA: PAN_LOW.safetensors :0.8:0.5>": f"<LoRA:{b}:0.8:0.5>",
+            "<lora:pan>, <lora:an_l>": f"<lora:{a}>, <lora:{b}>",
+            "<lora:zoom_v2>": "<lora:zoom_v2>",
+            "<lora:_:1>": "<lora:_:1>",
+            "<lora:>": "<lora:>",
+            "<lora:other> pan <lora:f/zoom_v2:0>": "<lora:other> pan <lora:f/zoom_v2:0>",
+        }
+        segments = [{"prompt": prompt} for prompt in tags]
+        await loras.fetch()
+        named = loras.with_file_names(parse_request({"prompt": "p", "image_url": high, "segments": segments})[0])
+        assert [segment.prompt for segment in named.segments or ()] == list(tags.values())
+        assert named.loras == loras.named
+        names = [SegmentLora(name=name, high_noise_strength=1, low_noise_strength=0) for name in (a, "zoom_v2")]
+        used = [SegmentUse(length=81, seed=7, loras=names), SegmentUse(length=81, seed=8)]
+        answer = loras.answer_in_words(ANSWER.model_copy(update={"segments": used, "warnings": [f"{b} is large"]}))
+        assert [[lora.name for lora in segment.loras or ()] for segment in answer.segments or ()] == [
+            ["Pan_high.safetensors", "zoom_v2"],
+            [],
+        ]
+        assert answer.warnings == ["Pan_low.safetensors is large"]
+        assert loras.with_file_names(parse_request({"prompt": "p", "image_url": high})[0]).segments is None
+        loras.release()
+
+    play(work, Pan_high=A, Pan_low=B)
 
 
 def test_a_second_job_asks_and_downloads_nothing(tmp_path: Path) -> None:
