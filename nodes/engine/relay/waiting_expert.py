@@ -97,6 +97,10 @@ class WaitingExpert(comfy.samplers.CFGGuider):
     def predict(self, x: torch.Tensor, timestep: torch.Tensor, model_options: dict, seed: int | None) -> torch.Tensor:
         """The denoised latent for x, (batch, channels, frames, height, width), at sigma `timestep`, (batch,)."""
         device = self.model_patcher.load_device
+        told = model_options.get("transformer_options", {})
+        if "sample_sigmas" in told:  # context windows look for the timestep among them
+            told = told | {"sample_sigmas": told["sample_sigmas"].to(device)}
+            model_options = model_options | {"transformer_options": told}
         with comfy.model_management.cuda_device_context(device):
             denoised = self.outer_predict_noise(x.to(device), timestep.to(device), model_options, seed)
         return denoised.to(x.device)

@@ -72,7 +72,7 @@ def test_the_weights_go_with_the_model_and_at_once() -> None:
 
 
 def still_there(shift: float) -> bool:
-    """Whether weights are in memory after a run, when the graph has let go of the models and Python collects nothing."""
+    """Whether weights are in memory after a run, once the graph lets go of the models and Python collects nothing."""
     pair = [tiny_wan(seed=1), tiny_wan(seed=2)]
     weights = weakref.ref(pair[0].model)
     run(*pair, conditioning(3), shift)
