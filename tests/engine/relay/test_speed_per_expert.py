@@ -6,6 +6,7 @@ Caches (EasyCache, LazyCache) are in test_patches_per_expert.py.
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import comfy.ldm.modules.attention
@@ -17,6 +18,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_multigpu import SelectModelDeviceNode, _apply_patcher_device, _retarget_patcher
 from safetensors.torch import save_file
 from wan_relay.nodes.engine.relay.shifted_model import with_shift
+from wan_relay.nodes.engine.relay.waiting_expert import WaitingExpert
 from wan_relay.tests.engine.relay.relay_runs import Pair, largest_difference
 from wan_relay.tests.engine.tiny_wan import TEXT_DIM, tiny_wan
 
@@ -130,6 +132,24 @@ def test_each_expert_on_a_device_of_its_own(
     assert torch.equal(pair.relay("euler", sigmas), plain)
     assert pair.asked == asked
     assert loads == [SECOND if name in names else torch.device("cpu") for name in ("high", "low")]
+
+
+def test_the_noise_levels_are_on_the_card_of_the_expert_that_hears_them() -> None:
+    """A CPU has no second device, so here it is PyTorch's "meta", to which everything that is told must have gone."""
+    expert = WaitingExpert.__new__(WaitingExpert)
+    expert.model_patcher = SimpleNamespace(load_device=torch.device("meta"))
+    heard: list[torch.Tensor] = []
+
+    def predict(x: torch.Tensor, timestep: torch.Tensor, options: dict[str, Any], seed: int) -> torch.Tensor:
+        heard.extend([x, timestep, options["transformer_options"]["sample_sigmas"]])
+        return torch.ones(2)
+
+    expert.outer_predict_noise = predict
+    levels = torch.tensor([1.0, 0.5, 0.0])
+    options = {"transformer_options": {"sample_sigmas": levels, "own": 1}, "other": 2}
+    assert torch.equal(expert.predict(torch.zeros(2), torch.ones(1), options, 0), torch.ones(2))
+    assert {each.device.type for each in heard} == {"meta"}
+    assert options["transformer_options"]["sample_sigmas"] is levels, "those of the first expert stay where they are"
 
 
 def test_a_device_that_is_not_there_changes_nothing(tmp_path: Path) -> None:
