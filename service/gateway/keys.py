@@ -71,7 +71,8 @@ class Keys:
     def __init__(self, engine: sa.Engine, fixed: Sequence[str] = ()) -> None:
         """`fixed` are keys of the settings, which are never stored."""
         self._engine = engine
-        self._fixed = [(_digest(key), Caller(f"fixed-{n}", "settings", KeyLimits())) for n, key in enumerate(fixed)]
+        digests = {_digest(key) for key in fixed}
+        self._fixed = [(digest, Caller(f"fixed-{digest[:16]}", "settings", KeyLimits())) for digest in digests]
         self._known: list[tuple[str, Caller]] = []
         self._had_any = False
         make_tables(engine, _METADATA)
