@@ -67,6 +67,18 @@ def test_who_revokes_the_last_key_opens_no_door(keys: Keys) -> None:
     assert keys.caller(None) is None
 
 
+def test_a_revoked_key_keeps_its_limits(keys: Keys) -> None:
+    key = keys.add("team", KeyLimits(running=1))
+    keys.refresh()
+    caller = keys.caller(key)
+    assert caller is not None
+    keys.revoke("team")
+    keys.refresh()
+    assert keys.caller(key) is None
+    assert keys.limits_of(caller.id) == KeyLimits(running=1)
+    assert keys.limits_of("key-of-nobody") == KeyLimits()
+
+
 @pytest.mark.parametrize("name", ["", " ", "x" * 65, "a\nb"])
 def test_a_key_has_a_name(keys: Keys, name: str) -> None:
     with pytest.raises(KeyNameError, match="1 to 64 printable characters"):
