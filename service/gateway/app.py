@@ -80,6 +80,7 @@ class Gateway:
             settings.expander_key,
             settings.expander_language,
             settings.expander_sees_pictures,
+            self.store,
         )
         toy_size = functools.partial(at_toy_size, max_frames=settings.toy_frames)
         adapt = toy_size if settings.toy_size else lambda draft: draft
