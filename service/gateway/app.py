@@ -24,6 +24,7 @@ from ..tasks.heartbeats import Heartbeats
 from ..tasks.names import GATEWAY_QUEUE, LOCAL_QUEUE, RUNPOD_QUEUE
 from ..tasks.task import Task
 from .board import Board
+from .cross_origin import OwnCallers
 from .desk import Desk
 from .dialects import api, cerebrium, fal, modelverse, openai, replicate, runpod, runway
 from .duplicates import KEY_WINDOW_S, MAX_KNOWN
@@ -79,6 +80,7 @@ class Gateway:
             settings.expander_key,
             settings.expander_language,
             settings.expander_sees_pictures,
+            self.store,
         )
         toy_size = functools.partial(at_toy_size, max_frames=settings.toy_frames)
         adapt = toy_size if settings.toy_size else lambda draft: draft
@@ -191,7 +193,8 @@ def application(gateway: Gateway) -> ASGIApp:
                 return refused(dialect, failure, request.scope)
         return JSONResponse({"error": failure.sentence}, error.status_code)
 
-    return Visits(WatchDelivery(app), gateway.metrics)
+    own_callers = OwnCallers(WatchDelivery(app), lambda: gateway.keys.is_open, gateway.settings.public_url)
+    return Visits(own_callers, gateway.metrics)
 
 
 def _not_ready(gateway: Gateway) -> Iterable[str]:

@@ -42,8 +42,10 @@ T = TypeVar("T")
 
 
 class Expander(Protocol):
-    async def expand(self, draft: Draft) -> tuple[str | None, str | None]:
-        """The longer prompt, or a sentence that says why there is none."""
+    async def expand(self, draft: Draft, stored: str | None = None) -> tuple[str | None, str | None]:
+        """The longer prompt, and a sentence that says why there is none or what it lacks. `stored` is the start
+        picture's key where the store has it.
+        """
 
 
 class Desk:
@@ -136,10 +138,10 @@ class Desk:
     ) -> Task:
         draft = self._adapt(draft)
         expanded = None
-        if draft.is_expansion_wanted:
-            expanded, why_not = await self._expander.expand(draft)
-            draft = draft.warned(*([why_not] if why_not else []))
         wire, pictures = await self._without_pictures(task_id, draft.request, submit.base_url)
+        if draft.is_expansion_wanted:
+            expanded, why_not = await self._expander.expand(draft, pictures.get("image_base64"))
+            draft = draft.warned(*([why_not] if why_not else []))
         if expanded:
             wire["prompt"] = expanded
         if draft.request.seed < 0:

@@ -71,8 +71,10 @@ class Keys:
     def __init__(self, engine: sa.Engine, fixed: Sequence[str] = ()) -> None:
         """`fixed` are keys of the settings, which are never stored."""
         self._engine = engine
-        self._fixed = [(_digest(key), Caller(f"fixed-{n}", "settings", KeyLimits())) for n, key in enumerate(fixed)]
+        digests = {_digest(key) for key in fixed}
+        self._fixed = [(digest, Caller(f"fixed-{digest[:16]}", "settings", KeyLimits())) for digest in digests]
         self._known: list[tuple[str, Caller]] = []
+        self._limits: dict[str, KeyLimits] = {}
         self._had_any = False
         make_tables(engine, _METADATA)
         self.refresh()
@@ -135,8 +137,8 @@ class Keys:
         return found
 
     def limits_of(self, caller_id: str) -> KeyLimits:
-        """Of a key that may be revoked meanwhile, whose tasks go on without limit."""
-        return next((caller.limits for _, caller in self._known if caller.id == caller_id), KeyLimits())
+        """Of a key that may be revoked meanwhile: what waits of its tasks goes on within the limits that it had."""
+        return self._limits.get(caller_id, KeyLimits())
 
     def name_of(self, caller_id: str) -> str:
         """The name of a key, for the log; its id where it is none any more."""
@@ -148,10 +150,9 @@ class Keys:
         with self._engine.connect() as connection:
             rows = connection.execute(sa.select(KEYS)).all()
         self._had_any = bool(rows)  # who revokes the last key opens no door
+        self._limits = {row.id: KeyLimits.model_validate(row.limits) for row in rows}
         self._known = [
-            (row.digest, Caller(row.id, row.name, KeyLimits.model_validate(row.limits)))
-            for row in rows
-            if row.revoked_at_s is None
+            (row.digest, Caller(row.id, row.name, self._limits[row.id])) for row in rows if row.revoked_at_s is None
         ]
 
 

@@ -316,7 +316,7 @@ def routes(desk: Desk) -> APIRouter:
         caller = caller_of(request, desk)
         body = await read_body(request)
         task = await desk.submit(NAME, parse(json_object(body)), caller, submit_of(request, body))
-        location = f"{base_url(request)}{PREFIX}/videos/{task.id}"
+        location = f"{desk.links.base(base_url(request))}{PREFIX}/videos/{task.id}"
         return JSONResponse(shown(task, request), 202, {"Location": location})
 
     @router.get("/videos", response_model=VideoList, summary="The newest videos of this key")

@@ -283,7 +283,7 @@ def routes(desk: Desk) -> APIRouter:
             raise Refusal("INVALID_INPUT", f"The X-Runway-Version header is required, such as {VERSION}")
 
     def upload_url(request: Request, uri: str) -> str | None:
-        base = base_url(request)
+        base = desk.links.base(base_url(request))
         url = f"{base}/files/{uri.removeprefix('runway://')}"
         return url if desk.links.key_of(url, [base.partition("://")[2]]) else None
 
@@ -334,7 +334,7 @@ def routes(desk: Desk) -> APIRouter:
         if body.get("type") != "ephemeral":
             return JSONResponse(_invalid([_issue("invalid_enum_value", ["type"], "`type` must be ephemeral")]), 400)
         key = f"{FOLDER}/{new_upload_id()}/{safe_name(name, '')}"
-        here = base_url(request)
+        here = desk.links.base(base_url(request))
         _, _, query = desk.links.upload_link(key, UPLOAD_S, here).partition("?")
         read = desk.links.link(key, UPLOAD_S, here).partition("/files/")[2]
         return JSONResponse(

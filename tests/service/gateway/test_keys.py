@@ -1,5 +1,6 @@
 """Keys: hashed at rest, known by any usual scheme, refused when revoked."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,18 @@ def test_who_revokes_the_last_key_opens_no_door(keys: Keys) -> None:
     assert keys.caller(None) is None
 
 
+def test_a_revoked_key_keeps_its_limits(keys: Keys) -> None:
+    key = keys.add("team", KeyLimits(running=1))
+    keys.refresh()
+    caller = keys.caller(key)
+    assert caller is not None
+    keys.revoke("team")
+    keys.refresh()
+    assert keys.caller(key) is None
+    assert keys.limits_of(caller.id) == KeyLimits(running=1)
+    assert keys.limits_of("key-of-nobody") == KeyLimits()
+
+
 @pytest.mark.parametrize("name", ["", " ", "x" * 65, "a\nb"])
 def test_a_key_has_a_name(keys: Keys, name: str) -> None:
     with pytest.raises(KeyNameError, match="1 to 64 printable characters"):
@@ -78,6 +91,21 @@ def test_keys_of_the_settings_are_never_stored(tmp_path: Path) -> None:
     assert keys.caller("Bearer sesame") is not None
     assert keys.caller("Bearer sesam") is None
     assert keys.list() == []
+
+
+def test_who_a_key_of_the_settings_is_hangs_on_the_key_alone(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'keys.sqlite'}")
+
+    def ids(*fixed: str) -> list[str | None]:
+        keys = Keys(engine, fixed)
+        return [caller and caller.id for caller in map(keys.caller, ("sesame", "poppy"))]
+
+    sesame, poppy = ids("sesame", "poppy")
+    assert (sesame, poppy) == ("fixed-d0c04f4b1951e4ae", "fixed-" + sha256(b"poppy").hexdigest()[:16])
+    assert ids("poppy", "sesame") == [sesame, poppy]
+    assert ids("poppy") == [None, poppy]
+    assert ids("sesame", "poppy", "sesame") == [sesame, poppy]
+    assert Keys(engine, ["sesame", "poppy", "sesame"]).count == 2
 
 
 def test_a_bare_key_may_hold_blanks_only_after_a_scheme() -> None:

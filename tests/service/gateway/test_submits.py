@@ -75,7 +75,7 @@ def test_a_body_that_never_ends_is_no_task(stand: Stand) -> None:
 
 def test_what_is_too_large_is_refused_unread(stand: Stand) -> None:
     with socket.create_connection(("127.0.0.1", stand.port), timeout=20) as connection:
-        connection.sendall(b"POST /api/v1/videos HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n{")
+        connection.sendall(b"POST /api/v1/videos HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000000\r\n\r\n{")
         answer = ""
         while "}}" not in answer and (read := connection.recv(4096)):
             answer += read.decode()

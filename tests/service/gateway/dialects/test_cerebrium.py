@@ -466,7 +466,7 @@ def test_a_client_that_goes_does_not_lose_its_job(client: httpx.Client, stand: S
         query = {"webhookEndpoint": receiver.url}
         path = str(httpx.URL(PATH, params=query))
         content = json.dumps(body).encode()
-        head = f"POST /cerebrium/v4{path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
+        head = f"POST /cerebrium/v4{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n"
         with socket.create_connection(("127.0.0.1", stand.port)) as connection:
             connection.sendall(head.encode() + content)
             time.sleep(1)
