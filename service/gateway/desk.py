@@ -17,6 +17,7 @@ from ..contract.errors import JobError
 from ..contract.seeds import MAX_DRAWN_SEED
 from ..contract.video_request import VideoRequest
 from ..media.base64_text import decode_base64
+from ..media.guarded_http import BadUrl, dialled_url
 from ..store.object_store import Content, ObjectNotFoundError, ObjectStore, StoredObject, StoreError, StoreFullError
 from ..store.signed_paths import SignatureError
 from ..tasks.task import Order, Task
@@ -35,9 +36,13 @@ DATABASE_S = 8.0
 TAKE_BACK_PAUSES_S = (0.5, 1, 2, 5, 10, 30, 60, 60, 120, 300)
 DATABASE_ERRORS = (TimeoutError, OSError, SQLAlchemyError, dbos_error.DBOSException)
 MAX_PICTURE_BYTES = 40_000_000
-PICTURE_FIELDS = ("image_base64", "end_image_base64")
-URL_FIELDS = {"image_url": "image_base64", "end_image_url": "end_image_base64"}
-
+# field of a request -> that of a picture which lies in the store
+PICTURE_FIELDS = {
+    "image_base64": "image_base64",
+    "image_url": "image_base64",
+    "end_image_base64": "end_image_base64",
+    "end_image_url": "end_image_base64",
+}
 
 T = TypeVar("T")
 
@@ -205,15 +210,21 @@ class Desk:
         """The request without what is too large for a queue, and where that lies now."""
         wire = request.to_wire()
         pictures: dict[str, str] = {}
-        for field in PICTURE_FIELDS:
-            if text := wire.pop(field, None):
+        for field, stored_as in PICTURE_FIELDS.items():
+            text = wire.get(field)
+            if not text:
+                continue
+            if not field.endswith("url") or text.lstrip()[:5].lower() == "data:":
                 content = decode_base64(text, MAX_PICTURE_BYTES, field)
-                pictures[field] = f"inputs/{task_id}/{hashlib.sha256(content).hexdigest()[:16]}.bin"
-                await self.keep(pictures[field], content, "application/octet-stream")
-        for field, stored_as in URL_FIELDS.items():
-            if (url := wire.get(field)) and (key := self.links.key_of(url, [base_url.partition("://")[2]])):
-                del wire[field]
-                pictures[stored_as] = key
+                key = f"inputs/{task_id}/{hashlib.sha256(content).hexdigest()[:16]}.bin"
+                await self.keep(key, content, "application/octet-stream")
+            elif own_key := self.links.key_of(text, [base_url.partition("://")[2]]):
+                key = own_key
+            else:
+                _check_url(text, field)
+                continue
+            del wire[field]
+            pictures[stored_as] = key
         return wire, pictures
 
     def check_upload(self, key: str, query: str) -> None:
@@ -398,6 +409,14 @@ class Desk:
         now = time.time()
         for task in tasks:
             self._duplicates.recall(task.order.owner, task.order.digest, task.id, max(0.0, now - task.created_at_s))
+
+
+def _check_url(url: str, field: str) -> None:
+    """Raises JobError where a worker would refuse it unread."""
+    try:
+        dialled_url(url)
+    except BadUrl as error:
+        raise JobError("INVALID_URL", f"{field} {error}", field) from None
 
 
 def _store_unavailable() -> Refusal:

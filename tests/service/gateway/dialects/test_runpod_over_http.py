@@ -2,6 +2,7 @@
 
 import base64
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from wan_relay.tests.service.gateway.stand import PICTURE, Stand
 from wan_relay.tests.service.gateway.webhook_receiver import Receiver, receiving
+from wan_relay.tests.service.worker.conftest import png
 from wan_relay.tests.waiting import wait_until
 
 INPUT = {"prompt": "x", "image_base64": PICTURE.partition(",")[2], "width": 64, "height": 64, "length": 5}
@@ -182,6 +184,32 @@ def test_a_link_for_whom_wants_one(client: httpx.Client) -> None:
     output = client.post("/runsync", json={"input": {**INPUT, "delivery": "url"}}).json()["output"]
     assert "video" not in output
     assert httpx.get(output["video_url"]).content[4:8] == b"ftyp"
+
+
+def test_a_picture_in_a_data_uri_lies_in_the_store_whatever_its_field(client: httpx.Client, stand: Stand) -> None:
+    pictures = {png((64, 48)), png((48, 48))}
+    first, last = (f" data:image/png;base64,{base64.b64encode(picture).decode()}" for picture in pictures)
+    small = {"prompt": "x", "width": 64, "height": 64, "length": 5}
+    sent = {**small, "workflow": "wan22_flf2v_4step", "image_url": first, "end_image_url": last}
+    job_id = started(client, {"input": sent})
+    assert {file.read_bytes() for file in (stand.folder / "objects" / "inputs" / job_id).iterdir()} == pictures
+    assert ended(client, job_id)["status"] == "COMPLETED"
+    with sqlite3.connect(stand.folder / "tasks.sqlite") as database:
+        [[order]] = database.execute("SELECT inputs FROM workflow_input WHERE workflow_uuid = ?", [job_id])
+    assert "base64," not in order
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://example.com/" + "a" * 8000, "INVALID_URL: image_url must be at most 8000 characters, got 8020"),
+        ("file:///etc/passwd", "INVALID_URL: image_url must be an http or https URL"),
+        ("data:image/png,AAAA", "INVALID_IMAGE: image_url is a data URI that is not base64"),
+    ],
+)
+def test_an_image_url_that_no_worker_takes_is_not_queued(client: httpx.Client, url: str, said: str) -> None:
+    answer = client.post("/run", json={"input": {"prompt": "x", "image_url": url}})
+    assert (answer.status_code, answer.json()) == (400, {"error": f"{said} (image_url)"})
 
 
 @pytest.mark.parametrize("call", ["run", "runsync"])
