@@ -308,7 +308,7 @@ class Desk:
         return sum(task.state == "cancelled" for task in now)
 
     async def again(self, task: Task, caller: Caller) -> Task:
-        """A task that has ended, queued anew under its id; its webhook is told again.
+        """A task that has ended, queued anew under its id, with all its time again; its webhook is told again.
 
         Raises Refusal, NOT_FOUND where its pictures are kept no longer.
         """
@@ -320,10 +320,10 @@ class Desk:
             except StoreError:
                 raise _store_unavailable() from None
         is_held = self._must_hold(caller)
-        order = task.order.model_copy(update={"attempt": task.order.attempt + 1})
-        await self._engine.delete([task.id])
-        await self._engine.submit(task.id, order, is_held=is_held)
-        [task] = await self._engine.get([task.id])
+        anew = {"attempt": task.order.attempt + 1, "ordered_at_s": round(time.time(), 3)}
+        order = task.order.model_copy(update=anew)
+        await self._ask(self._engine.submit_again(task.id, order, is_held=is_held))
+        [task] = await self._ask(self._engine.get([task.id]))
         self._board.put(task)
         return task
 

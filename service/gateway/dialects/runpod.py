@@ -144,7 +144,7 @@ def render(task: Task, video: str | None = None, video_url: str | None = None) -
     started, finished = task.started_at_s, task.finished_at_s
     body: dict[str, Any] = {"id": job_id(task), "status": _status(task)}
     if started is not None:
-        body["delayTime"] = round(1000 * (started - task.created_at_s))
+        body["delayTime"] = max(0, round(1000 * (started - task.created_at_s)))  # a database may keep whole seconds
         body["workerId"] = task.executor
         if finished is not None:
             # by the executor's own clock where it said so: a database may keep whole seconds

@@ -121,6 +121,20 @@ def test_an_idempotency_key_outlives_the_gateway(killed: Stand) -> None:
     assert ids[0] == ids[1]
 
 
+def test_a_job_is_not_lost_while_it_is_queued_again(killed: Stand) -> None:
+    restart(killed)
+    sent = {"input": {"prompt": "fail GPU_ERROR", "workflow": "wan22_t2v_4step"}}
+    with killed.client(prefix="/runpod/v2/ep") as client:
+        failed = client.post("/runsync", json=sent).json()
+        restart(killed, DIE_AT="before_enqueue")
+        with pytest.raises(httpx.TransportError):
+            client.post(f"/retry/{failed['id']}")
+        assert killed.gateway.wait(20) == -9
+        restart(killed)
+        assert client.get(f"/status/{failed['id']}").json() == failed
+        assert client.post(f"/retry/{failed['id']}").json() == {"id": failed["id"], "status": "IN_QUEUE"}
+
+
 def test_ended_by_a_signal_it_answers_who_waits_and_leaves(killed: Stand) -> None:
     restart(killed)
     with killed.client(prefix="/api/v1") as client:

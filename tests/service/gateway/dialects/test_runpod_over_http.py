@@ -145,6 +145,18 @@ def test_a_failed_job_is_retried_under_its_id_and_told_again(client: httpx.Clien
     assert client.get("/health").json()["jobs"]["retried"] == retried + 1
 
 
+def test_a_job_that_timed_out_has_its_whole_time_again(client: httpx.Client) -> None:
+    before = started(client, body("hang"))
+    job_id = started(client, body(policy={"ttl": 10_000}))
+    assert ended(client, job_id)["status"] == "TIMED_OUT"
+    assert client.post(f"/retry/{job_id}").json() == {"id": job_id, "status": "IN_QUEUE"}
+    time.sleep(1.5)  # deadlines are looked at twice a second
+    assert status_of(client, job_id)["status"] == "IN_QUEUE"
+    client.post(f"/cancel/{before}")
+    job = ended(client, job_id)
+    assert (job["status"], job["delayTime"] < 10_000) == ("COMPLETED", True)
+
+
 def test_purge_queue_leaves_what_runs(client: httpx.Client, stand: Stand) -> None:
     running = started(client, body("hang"))
     wait_until(lambda: status_of(client, running)["status"] == "IN_PROGRESS")
