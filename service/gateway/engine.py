@@ -15,7 +15,7 @@ from ..contract.failure import Failure
 from ..contract.progress import Progress
 from ..tasks.database import dbos_config
 from ..tasks.names import APPLICATION, GATEWAY_QUEUE, LOG, PROGRESS, RENDER_QUEUES, RENDER_WORKFLOW
-from ..tasks.task import LogLine, Order, Outcome, Task, TaskState
+from ..tasks.task import LOST_TOO_OFTEN, LogLine, Order, Outcome, Task, TaskState
 
 POLL_S = 0.1
 ENDED = "ended"  # attribute: the failure that the gateway itself ended a task with, before it cancelled it
@@ -31,9 +31,6 @@ _STATES: dict[str, TaskState] = {
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
     "CANCELLED": "cancelled",
 }
-LOST_TOO_OFTEN = Failure(
-    code="INTERNAL_ERROR", sentence="every machine that took the task was lost; it is not given to another"
-)
 
 
 class Engine:
