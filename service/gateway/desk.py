@@ -14,6 +14,7 @@ from dbos import error as dbos_error
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..contract.errors import JobError
+from ..contract.failure import Failure
 from ..contract.seeds import MAX_DRAWN_SEED
 from ..contract.video_request import VideoRequest
 from ..media.base64_text import decode_base64
@@ -352,6 +353,13 @@ class Desk:
             if task.is_final or left <= 0 or self._board.is_closing:
                 return task
             await self._board.news(task_id, left)
+
+    def why_no_end(self, timeout_s: float) -> Failure:
+        """Of a task that was waited for so long and has not ended."""
+        if self._board.is_closing:
+            sentence = "the gateway is stopping; the task goes on without this call"
+            return Failure(code="QUEUE_UNAVAILABLE", sentence=sentence)
+        return Failure(code="TIMEOUT", sentence=f"the video was not there after {timeout_s:g} s")
 
     def follow(self, task_id: str) -> AsyncIterator[Task]:
         """The task now and after each change, to its end; again every 15 s when nothing changes."""
