@@ -342,8 +342,8 @@ def routes(desk: Desk) -> APIRouter:
         task = await job_of(request, endpoint, job_id)
         if _status(task) not in ("FAILED", "TIMED_OUT"):
             raise JobError("CONFLICT", "only FAILED and TIMED_OUT jobs can be retried")
-        task = await desk.again(task, caller_of(request, desk))
-        return JSONResponse({"id": job_id, "status": _status(task)})
+        await desk.again(task, caller_of(request, desk))
+        return JSONResponse({"id": job_id, "status": "IN_QUEUE"})
 
     @router.post("/{endpoint}/purge-queue")
     async def purge_queue(request: Request, endpoint: str) -> JSONResponse:

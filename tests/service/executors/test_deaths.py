@@ -172,6 +172,7 @@ def test_job_of_a_task_that_is_given_up_is_cancelled_at_runpod(site: Site) -> No
     task = site.here.wait(task_id)
     assert (task.state, task.outcome.failure) == ("failed", LOST_TOO_OFTEN)
     wait_until(lambda: jobs_at(site.machine)["inProgress"] == 0, limit_s=20)
+    wait_until(lambda: site.machine.left_files() == [], limit_s=20)
 
 
 def test_store_that_is_away_when_the_video_is_there(site: Site) -> None:
