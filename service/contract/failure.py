@@ -77,7 +77,12 @@ CODES: dict[str, Code] = {
     "BODY_TOO_LARGE": Code(413, "The request's body is larger than the gateway takes.", is_the_gateways=True),
     "RATE_LIMITED": Code(429, "This key made too many requests in a minute.", is_the_gateways=True),
     "QUEUE_FULL": Code(429, "This key has as many tasks waiting as it may have.", is_the_gateways=True),
-    "QUEUE_UNAVAILABLE": Code(503, "The gateway's database does not answer.", is_retryable=True, is_the_gateways=True),
+    "QUEUE_UNAVAILABLE": Code(
+        503,
+        "The gateway's database does not answer, or the gateway is stopping.",
+        is_retryable=True,
+        is_the_gateways=True,
+    ),
     "STORE_FULL": Code(507, "The gateway's object store is full.", is_retryable=True, is_the_gateways=True),
     "STORE_UNAVAILABLE": Code(
         503, "The gateway's object store does not answer.", is_retryable=True, is_the_gateways=True

@@ -15,10 +15,12 @@ T = TypeVar("T")
 class Attempt:
     """`has_ended` once nothing of it runs in this process any more."""
 
-    def __init__(self, record: Record, task_id: str, order: Order) -> None:
+    def __init__(self, record: Record, task_id: str, order: Order, *, is_one_too_many: bool) -> None:
+        """`is_one_too_many` after the last try that a task has: it is given up."""
         self.record = record
         self.task_id = task_id
         self.order = order
+        self.is_one_too_many = is_one_too_many
         self.reason: Reason | None = None
         self.has_ended = asyncio.Event()
         self._started = time.monotonic()

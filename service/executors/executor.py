@@ -22,11 +22,11 @@ from ..contract.failure import Failure
 from ..tasks.database import dbos_config, own_engine
 from ..tasks.heartbeats import BEAT_S, Heartbeats
 from ..tasks.names import APPLICATION, RENDER_WORKFLOW
-from ..tasks.task import Order, Outcome
+from ..tasks.task import LOST_TOO_OFTEN, Order, Outcome
 from .attempt import Attempt, Reason
 from .backend import Backend, Begun
 from .record import Record
-from .standing import Standings
+from .standing import Said, Standings
 
 WATCH_S = 0.3
 STOP_S = 25.0  # ComfyUI is given 15 s to hear an interrupt
@@ -106,7 +106,7 @@ class Executor:
     def _launch(self) -> None:
         DBOS(config=dbos_config(self._url, self._id))
 
-        @DBOS.workflow(name=RENDER_WORKFLOW, max_recovery_attempts=MAX_TRIES - 1)
+        @DBOS.workflow(name=RENDER_WORKFLOW, max_recovery_attempts=None)
         def render_video(order: dict[str, Any]) -> dict[str, Any]:
             assert DBOS.workflow_id is not None
             return self._try(DBOS.workflow_id, Order.model_validate(order)).model_dump(mode="json", exclude_unset=True)
@@ -128,7 +128,7 @@ class Executor:
         known = self._outcomes.get(task_id)
         if known is not None and known[0] == order:
             return known[1]
-        attempt = self._on_loop(self._enter(task_id, order, self._standings.attributes(task_id)))
+        attempt = self._on_loop(self._enter(task_id, order, self._standings.said_of(task_id)))
         try:
             outcome = self._outcome_of(attempt)
         except sa.exc.DBAPIError:
@@ -142,7 +142,7 @@ class Executor:
         return outcome
 
     def _outcome_of(self, attempt: Attempt) -> Outcome:
-        """What `begin` did is remembered by the task: another try does not do it again."""
+        """What `begin` did is remembered by the task: another try does not do it again, the last one undoes it."""
         begun: list[Begun] = []
 
         def begin() -> Begun:
@@ -155,22 +155,25 @@ class Executor:
             if begun:  # the task was cancelled, or taken away, before this was remembered
                 self._on_loop(self._discard(attempt.task_id, begun[0]))
             raise
+        if attempt.is_one_too_many:
+            self._on_loop(self._discard(attempt.task_id, remembered))
+            return Outcome(failure=LOST_TOO_OFTEN)
         outcome = self._on_loop(self._render(attempt, remembered))
-        self._standings.attributes(attempt.task_id)  # waits for a database that is away
+        self._standings.said_of(attempt.task_id)  # waits for a database that is away
         return outcome
 
     def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _enter(self, task_id: str, order: Order, attributes: dict[str, Any]) -> Attempt:
+    async def _enter(self, task_id: str, order: Order, said: Said) -> Attempt:
         if self._is_stopping:
             await asyncio.Event().wait()
         before = self._attempts.get(task_id)
         if before is not None:  # this executor was thought to be lost, and has it again
             before.end("taken away")
             await before.has_ended.wait()
-        record = Record(self._client, task_id, attributes)
-        attempt = Attempt(record, task_id, order)
+        record = Record(self._client, task_id, said.attributes)
+        attempt = Attempt(record, task_id, order, is_one_too_many=said.num_tries > MAX_TRIES)
         self._attempts[task_id] = attempt
         return attempt
 
@@ -181,6 +184,8 @@ class Executor:
 
     async def _begin(self, attempt: Attempt) -> Begun:
         """Plain JSON: what the backend began, or the failure that it met."""
+        if attempt.is_one_too_many:
+            return {"failure": LOST_TOO_OFTEN.model_dump(mode="json")}
         begun: list[Begun] = []
 
         async def work() -> Outcome:
@@ -242,7 +247,7 @@ class Executor:
 
     def _give_back(self) -> None:
         DBOS.destroy()
-        self._standings.put_back(self._standings.ours())
+        self._standings.give_back()
 
     async def _watch(self) -> None:
         """DBOS tells the waiters of a cancelled task, and lets the work go on (reference/engine.md)."""

@@ -3,31 +3,44 @@
 import sys
 import time
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from dbos import DBOSClient, WorkflowStatus
 
-from ..tasks.names import RENDER_WORKFLOW
+from ..tasks.names import GIVEN_BACK, RENDER_WORKFLOW
 
 # `dropped`: ended without this executor's outcome; `elsewhere`: another has it, or will.
 Standing = Literal["ours", "done", "elsewhere", "dropped"]
 RETRY_S = 1.0
 
 
+class Said(NamedTuple):
+    """What is known of a task so far. `num_tries` counts how often it was taken and not given back, now too."""
+
+    attributes: dict[str, Any]
+    num_tries: int
+
+
+def _said(status: WorkflowStatus) -> Said:
+    """DBOS counts every time that it hands a task out."""
+    attributes = status.attributes or {}
+    return Said(attributes, (status.recovery_attempts or 0) - attributes.get(GIVEN_BACK, 0))
+
+
 class Standings:
-    """Calls raise where the database does not answer, but for `attributes`, which waits for it."""
+    """Calls raise where the database does not answer, but for `said_of`, which waits for it."""
 
     def __init__(self, client: DBOSClient, executor_id: str, queue: str) -> None:
         self._client = client
         self._executor_id = executor_id
         self._queue = queue
 
-    def attributes(self, task_id: str) -> dict[str, Any]:
-        """What the task has said so far; nothing of a task that was deleted."""
+    def said_of(self, task_id: str) -> Said:
+        """Nothing of a task that was deleted."""
         while True:
             try:
                 found = self._client.list_workflows(workflow_ids=[task_id], load_input=False, load_output=False)
-                return (found[0].attributes if found else None) or {}
+                return _said(found[0]) if found else Said({}, 0)
             except Exception as error:
                 said = f"task {task_id}: the database does not answer ({type(error).__name__})"
                 print(said, file=sys.stderr, flush=True)
@@ -47,10 +60,19 @@ class Standings:
         return "done" if status.status == "SUCCESS" else "dropped"
 
     def ours(self) -> set[str]:
-        found = self._client.list_workflows(
+        return {status.workflow_id for status in self._ours()}
+
+    def _ours(self) -> list[WorkflowStatus]:
+        return self._client.list_workflows(
             status="PENDING", name=RENDER_WORKFLOW, executor_id=self._executor_id, load_input=False, load_output=False
         )
-        return {status.workflow_id for status in found}
+
+    def give_back(self) -> None:
+        """All that is this executor's, to the queue, as tries that do not count."""
+        for status in self._ours():
+            times = _said(status).attributes.get(GIVEN_BACK, 0) + 1
+            self._client.update_workflow_attributes(status.workflow_id, {GIVEN_BACK: times}, merge=True)
+            self.put_back([status.workflow_id])
 
     def put_back(self, task_ids: Iterable[str]) -> None:
         """To the queue, where another finds them at once. DBOS has no public name for it: recovery is the same call."""

@@ -71,7 +71,7 @@ class Board:
     def put(self, task: Task) -> None:
         """A task as it now is; wakes those who wait for news of it."""
         old = self._live.get(task.id) or self._ended.get(task.id)
-        if old == task or (old is not None and task.created_at_s < old.created_at_s):
+        if old == task or (old is not None and task.order.attempt < old.order.attempt):
             return  # the latter was read before the task was queued again under its id
         if old is not None and old.state == "queued":
             self._leave_line(old)
@@ -83,6 +83,7 @@ class Board:
             while len(self._ended) > MAX_ENDED:
                 self._ended.popitem(last=False)
         else:
+            self._ended.pop(task.id, None)
             self._live[task.id] = task
             self._has_come.set()
             if task.state == "queued":

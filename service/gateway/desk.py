@@ -13,9 +13,11 @@ from dbos import error as dbos_error
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..contract.errors import JobError
+from ..contract.failure import Failure
 from ..contract.seeds import drawn
 from ..contract.video_request import VideoRequest
 from ..media.base64_text import decode_base64
+from ..media.guarded_http import BadUrl, dialled_url
 from ..store.object_store import Content, ObjectNotFoundError, ObjectStore, StoredObject, StoreError, StoreFullError
 from ..store.signed_paths import SignatureError
 from ..tasks.task import Order, Task
@@ -34,9 +36,13 @@ DATABASE_S = 8.0
 TAKE_BACK_PAUSES_S = (0.5, 1, 2, 5, 10, 30, 60, 60, 120, 300)
 DATABASE_ERRORS = (TimeoutError, OSError, SQLAlchemyError, dbos_error.DBOSException)
 MAX_PICTURE_BYTES = 40_000_000
-PICTURE_FIELDS = ("image_base64", "end_image_base64")
-URL_FIELDS = {"image_url": "image_base64", "end_image_url": "end_image_base64"}
-
+# field of a request -> that of a picture which lies in the store
+PICTURE_FIELDS = {
+    "image_base64": "image_base64",
+    "image_url": "image_base64",
+    "end_image_base64": "end_image_base64",
+    "end_image_url": "end_image_base64",
+}
 
 T = TypeVar("T")
 
@@ -206,15 +212,21 @@ class Desk:
         """The request without what is too large for a queue, and where that lies now."""
         wire = request.to_wire()
         pictures: dict[str, str] = {}
-        for field in PICTURE_FIELDS:
-            if text := wire.pop(field, None):
+        for field, stored_as in PICTURE_FIELDS.items():
+            text = wire.get(field)
+            if not text:
+                continue
+            if not field.endswith("url") or text.lstrip()[:5].lower() == "data:":
                 content = decode_base64(text, MAX_PICTURE_BYTES, field)
-                pictures[field] = f"inputs/{task_id}/{hashlib.sha256(content).hexdigest()[:16]}.bin"
-                await self.keep(pictures[field], content, "application/octet-stream")
-        for field, stored_as in URL_FIELDS.items():
-            if (url := wire.get(field)) and (key := self.links.key_of(url, [base_url.partition("://")[2]])):
-                del wire[field]
-                pictures[stored_as] = key
+                key = f"inputs/{task_id}/{hashlib.sha256(content).hexdigest()[:16]}.bin"
+                await self.keep(key, content, "application/octet-stream")
+            elif own_key := self.links.key_of(text, [base_url.partition("://")[2]]):
+                key = own_key
+            else:
+                _check_url(text, field)
+                continue
+            del wire[field]
+            pictures[stored_as] = key
         return wire, pictures
 
     def check_upload(self, key: str, query: str) -> None:
@@ -298,7 +310,7 @@ class Desk:
         return sum(task.state == "cancelled" for task in now)
 
     async def again(self, task: Task, caller: Caller) -> Task:
-        """A task that has ended, queued anew under its id; its webhook is told again.
+        """A task that has ended, queued anew under its id, with all its time again; its webhook is told again.
 
         Raises Refusal, NOT_FOUND where its pictures are kept no longer.
         """
@@ -310,10 +322,10 @@ class Desk:
             except StoreError:
                 raise _store_unavailable() from None
         is_held = self._must_hold(caller)
-        order = task.order.model_copy(update={"attempt": task.order.attempt + 1})
-        await self._engine.delete([task.id])
-        await self._engine.submit(task.id, order, is_held=is_held)
-        [task] = await self._engine.get([task.id])
+        anew = {"attempt": task.order.attempt + 1, "ordered_at_s": round(time.time(), 3)}
+        order = task.order.model_copy(update=anew)
+        await self._ask(self._engine.submit_again(task.id, order, is_held=is_held))
+        [task] = await self._ask(self._engine.get([task.id]))
         self._board.put(task)
         return task
 
@@ -342,6 +354,13 @@ class Desk:
             if task.is_final or left <= 0 or self._board.is_closing:
                 return task
             await self._board.news(task_id, left)
+
+    def why_no_end(self, timeout_s: float) -> Failure:
+        """Of a task that was waited for so long and has not ended."""
+        if self._board.is_closing:
+            sentence = "the gateway is stopping; the task goes on without this call"
+            return Failure(code="QUEUE_UNAVAILABLE", sentence=sentence)
+        return Failure(code="TIMEOUT", sentence=f"the video was not there after {timeout_s:g} s")
 
     def follow(self, task_id: str) -> AsyncIterator[Task]:
         """The task now and after each change, to its end; again every 15 s when nothing changes."""
@@ -399,6 +418,14 @@ class Desk:
         now = time.time()
         for task in tasks:
             self._duplicates.recall(task.order.owner, task.order.digest, task.id, max(0.0, now - task.created_at_s))
+
+
+def _check_url(url: str, field: str) -> None:
+    """Raises JobError where a worker would refuse it unread."""
+    try:
+        dialled_url(url)
+    except BadUrl as error:
+        raise JobError("INVALID_URL", f"{field} {error}", field) from None
 
 
 def _store_unavailable() -> Refusal:

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions, WorkflowStatus
 
 from ..contract.failure import Failure
 from ..contract.progress import Progress
 from ..tasks.database import dbos_config
 from ..tasks.names import APPLICATION, GATEWAY_QUEUE, LOG, PROGRESS, RENDER_QUEUES, RENDER_WORKFLOW
-from ..tasks.task import LogLine, Order, Outcome, Task, TaskState
+from ..tasks.task import LOST_TOO_OFTEN, LogLine, Order, Outcome, Task, TaskState
 
 POLL_S = 0.1
 ENDED = "ended"  # attribute: the failure that the gateway itself ended a task with, before it cancelled it
@@ -30,9 +31,6 @@ _STATES: dict[str, TaskState] = {
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
     "CANCELLED": "cancelled",
 }
-LOST_TOO_OFTEN = Failure(
-    code="INTERNAL_ERROR", sentence="every machine that took the task was lost; it is not given to another"
-)
 
 
 class Engine:
@@ -71,6 +69,27 @@ class Engine:
 
     async def submit(self, task_id: str, order: Order, *, is_held: bool, priority: int = 0) -> None:
         """Queues an order; the same id again changes nothing. A held one waits until `release`."""
+        await self._enqueue(self._options(task_id, order, is_held, priority), _wire(order))
+
+    async def submit_again(self, task_id: str, order: Order, *, is_held: bool) -> None:
+        """Puts an order in the place of a task that has ended, in one transaction: there is always one of them. A task
+        that lives stays as it is.
+        """
+        await asyncio.to_thread(self._replace, task_id, self._options(task_id, order, is_held), _wire(order))
+
+    def _replace(self, task_id: str, options: EnqueueOptions, argument: Any) -> None:
+        """What DBOS's own delete does, and its enqueue, which takes a transaction where that takes none."""
+        tables = self._client._sys_db.tables
+        status = tables.workflow_status
+        with self._client._sys_db.engine.begin() as transaction:
+            has_ended = status.c.workflow_uuid == task_id, status.c.status.not_in(LIVE)
+            if transaction.execute(sa.delete(status).where(*has_ended)).rowcount != 1:
+                return
+            for table in (tables.workflow_input, tables.workflow_output, tables.operation_outputs):
+                transaction.execute(sa.delete(table).where(table.c.workflow_uuid == task_id))
+            self._client.enqueue_in_transaction(transaction, options, argument)
+
+    def _options(self, task_id: str, order: Order, is_held: bool, priority: int = 0) -> EnqueueOptions:
         options: EnqueueOptions = {
             "workflow_name": RENDER_WORKFLOW,
             "queue_name": self._queue,
@@ -81,7 +100,7 @@ class Engine:
             options["priority"] = priority
         if is_held:
             options["delay_seconds"] = HELD_S
-        await self._enqueue(options, order.model_dump(mode="json", exclude_defaults=True))
+        return options
 
     async def tell(self, workflow: str, task: Task) -> None:
         """Queues work of the gateways' own about a task's end, once for each of its attempts."""
@@ -175,6 +194,10 @@ class Engine:
         """
         handles = await asyncio.to_thread(DBOS._recover_pending_workflows, list(executor_ids))
         return len(handles)
+
+
+def _wire(order: Order) -> dict[str, Any]:
+    return order.model_dump(mode="json", exclude_defaults=True)
 
 
 def _telling_id(task_id: str, attempt: int) -> str:

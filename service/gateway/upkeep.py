@@ -142,15 +142,16 @@ class Ages:
     ) -> None:
         self._clock = clock
         self._steady_clock = steady_clock
-        self._ordered_at: dict[str, float] = {}
+        self._ordered_at: dict[tuple[str, int], float] = {}
 
     def see(self, live: Iterable[Task]) -> dict[str, float]:
         """Of all live tasks, which must be all that there are."""
         now, before = self._steady_clock(), self._ordered_at
         self._ordered_at = {
-            task.id: before.get(task.id, now - max(0.0, self._clock() - task.created_at_s)) for task in live
+            (key := (task.id, task.order.attempt)): before.get(key, now - max(0.0, self._clock() - task.created_at_s))
+            for task in live
         }
-        return {task_id: now - ordered_at for task_id, ordered_at in self._ordered_at.items()}
+        return {task_id: now - ordered_at for (task_id, _), ordered_at in self._ordered_at.items()}
 
 
 async def _forever(work: Callable[[], Awaitable[None]], every_s: float) -> None:

@@ -11,18 +11,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
-from dbos import DBOS
+from dbos import DBOS, StepOptions
 
 from ..media.addresses import TrustedHosts
 from ..media.guarded_http import BadUrl, dialled_url, guarded_session, is_blocked
 from ..tasks.task import Task
 from .desk import Desk
 from .engine import Engine
-from .journal import note, warn
+from .journal import note, trace, warn
+from .refusal import Refusal
 
 WORKFLOW = "tell_webhook"
 POST_S = 20.0
 START_S = 300.0
+PAUSES_STEP: StepOptions = {"name": "pauses", "retries_allowed": True, "max_attempts": 10}  # 8 minutes
 
 
 class Webhooks:
@@ -38,7 +40,7 @@ class Webhooks:
 
         @DBOS.workflow(name=WORKFLOW)
         async def tell_webhook(task_id: str) -> str:
-            pauses = await DBOS.run_step_async({"name": "pauses"}, self._pauses, task_id)
+            pauses = await DBOS.run_step_async(PAUSES_STEP, self._pauses, task_id)
             for pause_s in (0.0, *pauses):
                 if pause_s:
                     await DBOS.sleep_async(pause_s)
@@ -82,10 +84,16 @@ class Webhooks:
 
     async def _posted(self, task_id: str) -> str:
         """`told`, `blocked`, `gone`, or what went wrong for this time."""
-        task = await self._on_own_loop(self._desk.find(task_id))
-        if task is None or task.order.webhook is None:
-            return "gone"
-        body, headers = await self._on_own_loop(self._dialects[task.order.dialect].webhook(task, self._desk))
+        try:
+            task = await self._on_own_loop(self._desk.find(task_id))
+            if task is None or task.order.webhook is None:
+                return "gone"
+            body, headers = await self._on_own_loop(self._dialects[task.order.dialect].webhook(task, self._desk))
+        except Refusal as refusal:
+            return refusal.code
+        except Exception as error:
+            warn("fault", task_id=task_id, error=trace(error))
+            return type(error).__name__
         return await self._call(task, task.order.webhook.url, body, headers)
 
     async def tell_once(self, task: Task) -> None:

@@ -12,6 +12,7 @@ GATEWAY_QUEUE = "gateway"
 # Keys of a task's attributes, which its executor writes while it runs.
 PROGRESS = "progress"
 LOG = "log"
+GIVEN_BACK = "given_back"  # how often an executor that was told to stop gave it back
 # Where the gateway serves the object store's files, by signed links.
 FILES_PATH = "/files/"
 

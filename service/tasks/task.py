@@ -59,6 +59,11 @@ class Order(BaseModel):
         return VideoRequest.model_validate({**self.request, **pictures})
 
 
+LOST_TOO_OFTEN = Failure(
+    code="INTERNAL_ERROR", sentence="every machine that took the task was lost; it is not given to another"
+)
+
+
 class LogLine(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

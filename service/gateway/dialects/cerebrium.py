@@ -154,8 +154,6 @@ def _status(failure: Failure) -> int:
 
 
 def _failure(task: Task) -> Failure:
-    if not task.is_final:
-        return Failure(code="TIMEOUT", sentence=f"the video was not there after {WAIT_S:g} s")
     return task.outcome.failure or Failure(code="CANCELLED", sentence="the task was cancelled")
 
 
@@ -173,8 +171,8 @@ def _around(task: Task, inner: bytes) -> tuple[bytes, bytes]:
     return f'{head}, "result": '.encode() + inner, b"}"
 
 
-def _failed(task: Task) -> tuple[int, bytes]:
-    status, body = reject(_failure(task), task.id)
+def _failed(task: Task, failure: Failure) -> tuple[int, bytes]:
+    status, body = reject(failure, task.id)
     head, tail = _around(task, json.dumps(body).encode())
     return status, head + tail
 
@@ -196,7 +194,7 @@ def _body(task: Task, video: bytes) -> tuple[int, AsyncIterator[bytes]]:
 async def webhook(task: Task, desk: Desk) -> tuple[bytes, dict[str, str]]:
     """The body that the caller got, or would have got."""
     if task.state != "succeeded":
-        return _failed(task)[1], {}
+        return _failed(task, _failure(task))[1], {}
     try:
         video = await desk.video_bytes(task)
     except Refusal as refusal:
@@ -229,7 +227,8 @@ def routes(desk: Desk) -> APIRouter:
             return JSONResponse({"run_id": task.id} | ({"warnings": warnings} if warnings else {}), 202)
         task = await desk.wait(task.id, caller, WAIT_S)
         if task.state != "succeeded":
-            status, content = _failed(task)
+            failure = _failure(task) if task.is_final else desk.why_no_end(WAIT_S)
+            status, content = _failed(task, failure)
             return Response(content, status, media_type="application/json")
         size, pieces = _body(task, await desk.video_bytes(task))
         return StreamingResponse(pieces, media_type="application/json", headers={"Content-Length": str(size)})

@@ -289,7 +289,8 @@ def routes(desk: Desk) -> APIRouter:
         known = replace(known, digest=hashlib.sha256(f"{target}{known.digest}".encode()).hexdigest())
         task = await desk.submit(NAME, with_signed_links(draft, desk, known.base_url), caller, known)
         if not is_queued:
-            return result(await desk.wait(task.id, caller, RUN_S), call.request)
+            task = await desk.wait(task.id, caller, RUN_S)
+            return result(task, call.request, None if task.is_final else desk.why_no_end(RUN_S))
         body = (
             render_status(task, False)
             | _urls(task, desk.links.base(base_url(call.request)))
@@ -297,11 +298,13 @@ def routes(desk: Desk) -> APIRouter:
         )
         return JSONResponse(body, headers={"x-fal-request-id": task.id})
 
-    def result(task: Task, request: Request) -> Response:
+    def result(task: Task, request: Request, failure: Failure | None = None) -> Response:
+        """`failure` is why a call that waits has nothing of a task that goes on."""
         headers = {"x-fal-request-id": task.id}
-        if not task.is_final:
+        failure = failure or failure_of(task)
+        if not task.is_final and failure is None:
             return JSONResponse({"detail": NOT_READY}, 400, headers)
-        if (failure := failure_of(task)) is not None:
+        if failure is not None:
             status, body, more = _failed(task, failure)
             return JSONResponse(body, status, headers | more)
         return JSONResponse(render(task, desk.video_url(task, base_url(request))), headers=headers)

@@ -9,7 +9,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from ...contract.errors import JobError
-from ..http import json_object, read_body, read_form
+from ..http import MAX_BODY_BYTES, json_object, read_body, read_form
 
 MAX_REFERENCE_BYTES = 20 * 1024 * 1024
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
@@ -22,7 +22,7 @@ async def fields_of(request: Request) -> tuple[dict[str, Any], bytes]:
     if not kind.lower().startswith(FORMS):
         body = await read_body(request)
         return _with_reference(json_object(body)), body
-    async with read_form(request, max_files=1, max_fields=100, max_part_size=2_000_000) as form:
+    async with read_form(request, max_files=1, max_fields=100, max_part_size=MAX_BODY_BYTES) as form:
         given = [
             (name, value if isinstance(value, str) else await _uploaded(name, value))
             for name, value in form.multi_items()

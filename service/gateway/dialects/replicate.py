@@ -26,6 +26,7 @@ from ..body_fault import body_fault, in_words_of, unknown_fields
 from ..desk import Desk
 from ..draft import Draft
 from ..http import base_url, caller_of, json_object, read_body, submit_of
+from ..picture_field import picture_field
 from ..refusal import Refusal
 from ..webhook_url import webhook_url
 from .replicate_files import file_routes
@@ -65,6 +66,7 @@ TITLES = {
     507: "Service unavailable",
 }
 INPUT_FAULT = "Input validation failed"
+PICTURES = ("image", "last_image")
 FIELDS = {
     "image_url": "image",
     "image_base64": "image",
@@ -100,13 +102,16 @@ def parse(model: Model, body: dict[str, Any], headers: Mapping[str, str]) -> Dra
         webhook=_webhook(body),
         retention_s=RETENTION_S,
         end_deadline_s=deadline_s,
-        extras={"input": {name: _shown(sent[name]) for name in model.input.model_fields if name in sent}},
+        extras={"input": {name: _shown(name, sent[name]) for name in model.input.model_fields if name in sent}},
     )
 
 
-def _shown(value: Any) -> Any:
+def _shown(name: str, value: Any) -> Any:
     """What a prediction tells of its input: no picture's bytes."""
-    return value.partition(",")[0] + ",…" if isinstance(value, str) and value[:5].lower() == "data:" else value
+    if name not in PICTURES or "image_base64" not in picture_field("image", value):
+        return value
+    head, comma, _ = value.strip().partition(",")
+    return f"{head},…" if comma else "…"
 
 
 def _webhook(body: dict[str, Any]) -> Webhook | None:

@@ -144,7 +144,7 @@ def render(task: Task, video: str | None = None, video_url: str | None = None) -
     started, finished = task.started_at_s, task.finished_at_s
     body: dict[str, Any] = {"id": job_id(task), "status": _status(task)}
     if started is not None:
-        body["delayTime"] = round(1000 * (started - task.created_at_s))
+        body["delayTime"] = max(0, round(1000 * (started - task.created_at_s)))  # a database may keep whole seconds
         body["workerId"] = task.executor
         if finished is not None:
             # by the executor's own clock where it said so: a database may keep whole seconds
@@ -342,8 +342,8 @@ def routes(desk: Desk) -> APIRouter:
         task = await job_of(request, endpoint, job_id)
         if _status(task) not in ("FAILED", "TIMED_OUT"):
             raise JobError("CONFLICT", "only FAILED and TIMED_OUT jobs can be retried")
-        task = await desk.again(task, caller_of(request, desk))
-        return JSONResponse({"id": job_id, "status": _status(task)})
+        await desk.again(task, caller_of(request, desk))
+        return JSONResponse({"id": job_id, "status": "IN_QUEUE"})
 
     @router.post("/{endpoint}/purge-queue")
     async def purge_queue(request: Request, endpoint: str) -> JSONResponse:

@@ -6,11 +6,12 @@ import signal
 import sqlite3
 import time
 
+import httpx
 import pytest
 from wan_relay.service.executors.executor import MAX_TRIES
-from wan_relay.service.gateway.engine import LOST_TOO_OFTEN
-from wan_relay.service.tasks.task import Task
+from wan_relay.service.tasks.task import LOST_TOO_OFTEN, Task
 from wan_relay.tests.service.executors.conftest import Site
+from wan_relay.tests.service.executors.deployment import Machine
 from wan_relay.tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -24,6 +25,13 @@ def check_one_outcome(site: Site, task: Task, before: list[str]) -> None:
     assert task.outcome.video is not None
     assert set(site.here.results()) - set(before) == {task.outcome.video.key}
     assert site.here.play(site.here.store.get(task.outcome.video.key)) == site.here.video.read_bytes()
+
+
+def jobs_at(machine: Machine) -> dict[str, int]:
+    """How many jobs an endpoint has, by their states."""
+    url, key = machine.variables["WAN_RELAY_RUNPOD_URL"], machine.variables["WAN_RELAY_RUNPOD_KEY"]
+    jobs: dict[str, int] = httpx.get(f"{url}/health", headers={"Authorization": f"Bearer {key}"}).json()["jobs"]
+    return jobs
 
 
 @pytest.mark.parametrize("point", ["queued", *POINTS, "after the outcome"])
@@ -148,6 +156,23 @@ def test_task_that_takes_every_machine_with_it(site: Site) -> None:
     site.machine.configure()
     assert site.here.wait(site.here.submit()).state == "succeeded", "the machine is free"
     assert len(site.here.results()) == len(before) + 1
+
+
+def test_job_of_a_task_that_is_given_up_is_cancelled_at_runpod(site: Site) -> None:
+    if site.here.kind == "local":
+        pytest.skip("what runs here dies with its executor")
+    site.machine.configure(faults={"sampling": ["hang", 1]})
+    task_id = site.here.submit()
+    site.machine.wait_met("hang")
+    for _ in range(MAX_TRIES):
+        site.here.wait_running(task_id)
+        assert site.machine.executor is not None
+        site.machine.executor.kill()
+        site.machine.start().ready()
+    task = site.here.wait(task_id)
+    assert (task.state, task.outcome.failure) == ("failed", LOST_TOO_OFTEN)
+    wait_until(lambda: jobs_at(site.machine)["inProgress"] == 0, limit_s=20)
+    wait_until(lambda: site.machine.left_files() == [], limit_s=20)
 
 
 def test_store_that_is_away_when_the_video_is_there(site: Site) -> None:

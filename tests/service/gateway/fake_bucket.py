@@ -1,4 +1,4 @@
-"""As much of S3 as one small upload needs, and a way to be full."""
+"""As much of S3 as one small upload needs, and ways to be full and to let nobody read."""
 
 import threading
 from email.utils import formatdate
@@ -10,6 +10,7 @@ FULL = b"<Error><Code>XMinioStorageFull</Code><Message>no room</Message></Error>
 class FakeBucket:
     def __init__(self) -> None:
         self.is_full = False
+        self.is_unreadable = False
         self.objects: dict[str, bytes] = {}
         bucket = self
 
@@ -25,6 +26,9 @@ class FakeBucket:
                     self._answer(200)
 
             def do_GET(self) -> None:
+                if bucket.is_unreadable and self.command == "GET":
+                    self._answer(403)
+                    return
                 found = bucket.objects.get(self.path)
                 self._answer(404 if found is None else 200, found or b"")
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-SUBMIT, ENDED = "submit", "_ended"  # methods that a test replaces
+SUBMIT, SUBMIT_AGAIN, ENDED = "submit", "enqueue_in_transaction", "_ended"  # methods that a test replaces
 
 
 def take_clock_from(path: Path) -> None:
@@ -29,6 +29,8 @@ def take_pauses(pause_s: float) -> None:
 
 
 def die_at(place: str) -> None:
+    from dbos import DBOSClient
+
     from ....service.gateway.app import Gateway
     from ....service.gateway.engine import Engine
 
@@ -43,6 +45,7 @@ def die_at(place: str) -> None:
 
     if place == "before_enqueue":
         setattr(Engine, SUBMIT, just_die)
+        setattr(DBOSClient, SUBMIT_AGAIN, lambda *_, **__: die())
     elif place == "after_enqueue":
         setattr(Engine, SUBMIT, submit_and_die)
     elif place == "before_webhook":

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from wan_relay.service.executors.executor import MAX_TRIES
 from wan_relay.tests.service.gateway.calls import ended, files, order, paused, running_on, video
 from wan_relay.tests.service.gateway.stand import Stand
 from wan_relay.tests.waiting import wait_until
@@ -26,6 +27,21 @@ def test_a_lost_executors_task_goes_to_another(make_stand: MakeStand) -> None:
     [end] = stand.journal("task_ended")
     assert (end["task_id"], end["state"], end["executor"]) == (video_id, "succeeded", "second")
     assert len(files(stand, "results")) == 1
+
+
+def test_a_task_that_is_given_back_often_is_made_all_the_same(make_stand: MakeStand) -> None:
+    """An executor that is told to stop, for an update say, has lost nothing."""
+    stand = make_stand()
+    stand.start_gateway()
+    video_id = order(stand, "hang on first").json()["id"]
+    for _ in range(MAX_TRIES + 1):
+        first = stand.start_executor("first")
+        running_on(stand, video_id)
+        first.terminate()
+        assert first.wait(40) == 0
+        wait_until(lambda: video(stand, video_id)["status"] == "queued")
+    stand.start_executor("second")
+    assert ended(stand, video_id)["status"] == "succeeded"
 
 
 def test_an_executor_that_slept_too_long_gives_its_task_up(make_stand: MakeStand) -> None:

@@ -1,7 +1,8 @@
 """kill -9 of the gateway, and what its clients notice: an error at most, and then one answer and one webhook."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -121,6 +122,20 @@ def test_an_idempotency_key_outlives_the_gateway(killed: Stand) -> None:
     assert ids[0] == ids[1]
 
 
+def test_a_job_is_not_lost_while_it_is_queued_again(killed: Stand) -> None:
+    restart(killed)
+    sent = {"input": {"prompt": "fail GPU_ERROR", "workflow": "wan22_t2v_4step"}}
+    with killed.client(prefix="/runpod/v2/ep") as client:
+        failed = client.post("/runsync", json=sent).json()
+        restart(killed, DIE_AT="before_enqueue")
+        with pytest.raises(httpx.TransportError):
+            client.post(f"/retry/{failed['id']}")
+        assert killed.gateway.wait(20) == -9
+        restart(killed)
+        assert client.get(f"/status/{failed['id']}").json() == failed
+        assert client.post(f"/retry/{failed['id']}").json() == {"id": failed["id"], "status": "IN_QUEUE"}
+
+
 def test_ended_by_a_signal_it_answers_who_waits_and_leaves(killed: Stand) -> None:
     restart(killed)
     with killed.client(prefix="/api/v1") as client:
@@ -135,3 +150,30 @@ def test_ended_by_a_signal_it_answers_who_waits_and_leaves(killed: Stand) -> Non
     with killed.client(prefix="/api/v1") as client:
         assert client.delete(f"/videos/{video_id}").status_code == 204
     assert killed.errors("service.gateway") == ""
+
+
+def test_calls_that_wait_for_their_video_are_told_that_the_gateway_stops(make_stand: Callable[..., Stand]) -> None:
+    stand = make_stand().start_gateway()
+    with stand.client() as client, ThreadPoolExecutor() as threads:
+        fal, cerebrium = (
+            threads.submit(client.post, path, json={"prompt": "x", **fields})
+            for path, fields in (
+                ("/fal/run/fal-ai/wan/v2.2-a14b/image-to-video", {"image_url": PICTURE}),
+                ("/cerebrium/v4/project/app/predict?wrapped=true", {}),
+            )
+        )
+        wait_until(lambda: len(stand.journal("task_ordered")) == 2)
+        stand.gateway.terminate()
+        ids = {line["dialect"]: line["task_id"] for line in stand.journal("task_ordered")}
+        said = "the gateway is stopping; the task goes on without this call"
+        answer = fal.result()
+        assert (answer.status_code, answer.json()) == (
+            503,
+            {"detail": said, "error_type": "runner_scheduling_failure"},
+        )
+        assert (answer.headers["x-fal-retryable"], answer.headers["x-fal-request-id"]) == ("true", ids["fal"])
+        answer = cerebrium.result()
+        result = {"error": f"Internal server error: {said}", "code": "QUEUE_UNAVAILABLE"}
+        assert (answer.status_code, answer.json()["run_id"]) == (500, ids["cerebrium"])
+        assert answer.json()["result"] == result
+    assert stand.gateway.wait(20) == 0

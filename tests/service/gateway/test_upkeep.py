@@ -30,6 +30,12 @@ def test_ages_follow_no_clock_that_is_set() -> None:
     assert ages.see([new, task("future", 990.0 + 7200)]) == {"new": 3.0, "future": 0.0}
 
 
+def test_a_task_that_is_queued_again_is_as_old_as_its_new_order() -> None:
+    ages = Ages(lambda: 1000.0, lambda: 50.0)
+    assert ages.see([task("a", 940.0)]) == {"a": 60.0}
+    assert ages.see([task("a", 999.0, attempt=1)]) == {"a": 1.0}
+
+
 def seen(watch: Watch, **beats: int) -> tuple[list[str], list[str]]:
     alive, silent = watch.see([Executor(name, count, {}) for name, count in beats.items()])
     return [executor.id for executor in alive], [executor.id for executor in silent]

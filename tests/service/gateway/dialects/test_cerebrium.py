@@ -250,8 +250,9 @@ def test_the_platforms_own_wrapping() -> None:
         "run_time_ms": 2250,
         "result": {"video_base64": "bXA0IQ==", "details": SEEDS_BODY},
     }
-    failed = task("failed", is_wrapped=True, outcome=Outcome(failure=Failure(code="GPU_ERROR", sentence="bad state")))
-    status, content = cerebrium._failed(failed)
+    failure = Failure(code="GPU_ERROR", sentence="bad state")
+    failed = task("failed", is_wrapped=True, outcome=Outcome(failure=failure))
+    status, content = cerebrium._failed(failed, failure)
     error = {"error": "Internal server error: bad state", "code": "GPU_ERROR"}
     assert (status, json.loads(content)) == (500, {"run_id": "t-1", "run_time_ms": 4500, "result": error})
 

@@ -185,9 +185,18 @@ def test_unknown_fields_are_said_and_not_kept() -> None:
     assert "secret-token" not in str(made)
 
 
-def test_a_pictures_bytes_are_not_echoed() -> None:
-    made = draft(FAST, image="data:image/png;base64,AAAA")
-    assert made.extras["input"] == {"prompt": "hello", "image": "data:image/png;base64,…"}
+@pytest.mark.parametrize(
+    ("picture", "shown"),
+    [
+        ("data:image/png;base64,AAAA", "data:image/png;base64,…"),
+        (" data:image/png;base64,AAAA", "data:image/png;base64,…"),
+        ("iVBORw0KGgoAAAA", "…"),
+        ("https://example.com/a.png", "https://example.com/a.png"),
+    ],
+)
+def test_a_pictures_bytes_are_not_echoed(picture: str, shown: str) -> None:
+    made = draft(FAST, image=picture, last_image=picture)
+    assert made.extras["input"] == {"prompt": "hello", "image": shown, "last_image": shown}
 
 
 @pytest.mark.parametrize(

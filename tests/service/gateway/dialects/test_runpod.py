@@ -265,6 +265,10 @@ def test_a_job_that_waits(state: str) -> None:
     assert runpod.render(waiting) == {"id": "t-1", "status": "IN_QUEUE"}
 
 
+def test_a_job_whose_start_was_noted_in_whole_seconds_waited_no_less_than_nothing() -> None:
+    assert runpod.render(task("running", started_at_s=999.4))["delayTime"] == 0
+
+
 def test_a_job_that_runs_says_how_far_it_is() -> None:
     progress = Progress(step=1, steps=4, progress=0.25, expert="high_noise")
     assert runpod.render(task("running", finished_at_s=None, progress=progress)) == {

@@ -2,6 +2,7 @@
 
 import base64
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from wan_relay.tests.service.gateway.stand import PICTURE, Stand
 from wan_relay.tests.service.gateway.webhook_receiver import Receiver, receiving
+from wan_relay.tests.service.worker.conftest import png
 from wan_relay.tests.waiting import wait_until
 
 INPUT = {"prompt": "x", "image_base64": PICTURE.partition(",")[2], "width": 64, "height": 64, "length": 5}
@@ -149,6 +151,18 @@ def test_a_failed_job_is_retried_under_its_id_and_told_again(client: httpx.Clien
     assert client.get("/health").json()["jobs"]["retried"] == retried + 1
 
 
+def test_a_job_that_timed_out_has_its_whole_time_again(client: httpx.Client) -> None:
+    before = started(client, body("hang"))
+    job_id = started(client, body(policy={"ttl": 10_000}))
+    assert ended(client, job_id)["status"] == "TIMED_OUT"
+    assert client.post(f"/retry/{job_id}").json() == {"id": job_id, "status": "IN_QUEUE"}
+    time.sleep(1.5)  # deadlines are looked at twice a second
+    assert status_of(client, job_id)["status"] == "IN_QUEUE"
+    client.post(f"/cancel/{before}")
+    job = ended(client, job_id)
+    assert (job["status"], job["delayTime"] < 10_000) == ("COMPLETED", True)
+
+
 def test_purge_queue_leaves_what_runs(client: httpx.Client, stand: Stand) -> None:
     running = started(client, body("hang"))
     wait_until(lambda: status_of(client, running)["status"] == "IN_PROGRESS")
@@ -188,6 +202,32 @@ def test_a_link_for_whom_wants_one(client: httpx.Client) -> None:
     output = client.post("/runsync", json={"input": {**INPUT, "delivery": "url"}}).json()["output"]
     assert "video" not in output
     assert httpx.get(output["video_url"]).content[4:8] == b"ftyp"
+
+
+def test_a_picture_in_a_data_uri_lies_in_the_store_whatever_its_field(client: httpx.Client, stand: Stand) -> None:
+    pictures = {png((64, 48)), png((48, 48))}
+    first, last = (f" data:image/png;base64,{base64.b64encode(picture).decode()}" for picture in pictures)
+    small = {"prompt": "x", "width": 64, "height": 64, "length": 5}
+    sent = {**small, "workflow": "wan22_flf2v_4step", "image_url": first, "end_image_url": last}
+    job_id = started(client, {"input": sent})
+    assert {file.read_bytes() for file in (stand.folder / "objects" / "inputs" / job_id).iterdir()} == pictures
+    assert ended(client, job_id)["status"] == "COMPLETED"
+    with sqlite3.connect(stand.folder / "tasks.sqlite") as database:
+        [[order]] = database.execute("SELECT inputs FROM workflow_input WHERE workflow_uuid = ?", [job_id])
+    assert "base64," not in order
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://example.com/" + "a" * 8000, "INVALID_URL: image_url must be at most 8000 characters, got 8020"),
+        ("file:///etc/passwd", "INVALID_URL: image_url must be an http or https URL"),
+        ("data:image/png,AAAA", "INVALID_IMAGE: image_url is a data URI that is not base64"),
+    ],
+)
+def test_an_image_url_that_no_worker_takes_is_not_queued(client: httpx.Client, url: str, said: str) -> None:
+    answer = client.post("/run", json={"input": {"prompt": "x", "image_url": url}})
+    assert (answer.status_code, answer.json()) == (400, {"error": f"{said} (image_url)"})
 
 
 @pytest.mark.parametrize("call", ["run", "runsync"])

@@ -1,6 +1,8 @@
 """The OpenAI Videos dialect through the official Python SDK, unmodified: the rows of providers.md 12."""
 
+import base64
 import io
+import os
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -99,6 +101,18 @@ def test_an_address_in_an_object(raw: httpx.Client) -> None:
     for answer in (as_json, as_form):
         assert answer.status_code == 200, answer.text
         assert answer.headers["openai-poll-after-ms"] == "1000"
+
+
+@pytest.mark.parametrize("is_multipart", [False, True])
+def test_a_data_uri_in_a_form_may_be_as_large_as_a_file(raw: httpx.Client, stand: Stand, is_multipart: bool) -> None:
+    picture = png() + os.urandom(20 * 1024 * 1024 - len(png()))
+    data_uri = "data:image/png;base64," + base64.b64encode(picture).decode()
+    fields = {"prompt": "hello", "input_reference[image_url]": data_uri}
+    parts = {name: (None, value) for name, value in fields.items()}
+    answer = raw.post("/videos", files=parts) if is_multipart else raw.post("/videos", data=fields)
+    assert answer.status_code == 200, answer.text
+    [kept] = (stand.folder / "objects" / "inputs" / answer.json()["id"].removeprefix("video_")).iterdir()
+    assert kept.read_bytes() == picture
 
 
 def test_the_list_has_pages(client: OpenAI) -> None:
