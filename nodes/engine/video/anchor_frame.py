@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from .colour_match import FLAT, LEAST_CORRELATION, to_light
+from .colour_match import LEAST_CORRELATION, Moments, light_of, sums_of
 
 OUTLIER = 2.0  # times as unlike as the least alike of the others
 NOISE = 0.02  # of correlation
@@ -19,16 +19,7 @@ def num_anchors(frames: torch.Tensor, target: torch.Tensor) -> int:
     theirs; else 0."""
     if len(frames) < 2:
         return 0
-    first, *others = (correlation(frame, wanted) for frame, wanted in zip(frames, target, strict=True))
+    pairs = ((light_of(frame), light_of(wanted)) for frame, wanted in zip(frames, target, strict=True))
+    first, *others = (Moments.of(sums_of(*pair)).correlation for pair in pairs)
     alike = min(others)
     return int(alike >= LEAST_CORRELATION and 1 - first > OUTLIER * (1 - alike) + NOISE)
-
-
-def correlation(frame: torch.Tensor, other: torch.Tensor) -> float:
-    """Of the linear light of two pictures [H, W, 3], that of the channel where it is least; 1 where one is flat."""
-    light, wanted = (to_light(pixels.float().reshape(-1, 3).clamp(0, 1)).double() for pixels in (frame, other))
-    light, wanted = light - light.mean(dim=0), wanted - wanted.mean(dim=0)
-    deviation, wanted_deviation = light.square().mean(dim=0).sqrt(), wanted.square().mean(dim=0).sqrt()
-    is_flat = (deviation < FLAT) | (wanted_deviation < FLAT)
-    product = (light * wanted).mean(dim=0) / (deviation * wanted_deviation).clamp_min(1e-12)
-    return float(torch.where(is_flat, 1.0, product).min())

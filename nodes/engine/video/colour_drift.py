@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 
 from ...rules.errors import InvalidInput
-from .colour_match import FLAT, MAX_GAIN, MAX_OFFSET, ColourChange, changed, match_colour, to_light
+from .colour_match import FLAT, MAX_GAIN, MAX_OFFSET, ColourChange, changed, light_of, match_colour
 
 CLIP_BEFORE, FIRST_FRAME = "clip before", "first frame"
 COLOUR_REFERENCES = (CLIP_BEFORE, FIRST_FRAME)
@@ -34,7 +34,7 @@ class Light(NamedTuple):
     @classmethod
     def of(cls, frame: torch.Tensor) -> Light:
         """Of [H, W, 3]."""
-        light = to_light(frame.float().reshape(-1, 3).clamp(0, 1)).double().cpu()
+        light = light_of(frame).cpu()
         return cls(light.mean(dim=0), light.std(dim=0, correction=0))
 
 

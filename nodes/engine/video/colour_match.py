@@ -41,6 +41,34 @@ def changed(frames: torch.Tensor, gain: torch.Tensor, offset: torch.Tensor) -> t
     return from_light((to_light(frames.float()) * gain + offset).clamp_(0.0, 1.0)).to(frames.dtype)
 
 
+class Moments(NamedTuple):
+    """Of the linear light of one picture and another, a channel each: [3] in float64."""
+
+    mean: torch.Tensor
+    wanted_mean: torch.Tensor
+    variance: torch.Tensor
+    wanted_variance: torch.Tensor
+    covariance: torch.Tensor
+
+    @classmethod
+    def of(cls, sums: torch.Tensor) -> Moments:
+        """`sums` as `sums_of` gives them, of one pair of pictures or of several together."""
+        count, *others = sums
+        mean, wanted_mean, square, wanted_square, product = (each / count for each in others)
+        variance, wanted_variance = square - mean**2, wanted_square - wanted_mean**2
+        return cls(mean, wanted_mean, variance, wanted_variance, product - mean * wanted_mean)
+
+    @property
+    def is_flat(self) -> torch.Tensor:
+        return (self.variance < FLAT**2) | (self.wanted_variance < FLAT**2)
+
+    @property
+    def correlation(self) -> float:
+        """Of the channel where it is least; 1 where one is flat, NaN where one holds NaN."""
+        deviations = (self.variance * self.wanted_variance).sqrt().clamp_min(1e-12)
+        return float(torch.where(self.is_flat, 1.0, self.covariance / deviations).min())
+
+
 def match_colour(frames: torch.Tensor, target: torch.Tensor) -> ColourChange:
     """What brings `frames` [N, H, W, 3] closest to `target` of the same shape: least squares over all their pixels.
 
@@ -49,26 +77,27 @@ def match_colour(frames: torch.Tensor, target: torch.Tensor) -> ColourChange:
     """
     of_all, of_inside = torch.zeros(6, 3, dtype=torch.float64), torch.zeros(6, 3, dtype=torch.float64)
     for pair in zip(frames, target, strict=True):
-        light, wanted = (to_light(pixels.float().reshape(-1, 3).clamp(0, 1)).double() for pixels in pair)
+        light, wanted = map(light_of, pair)
         inside = ((light > 0.002) & (light < 0.98) & (wanted > 0.002) & (wanted < 0.98)).all(dim=1)  # not clipped
-        of_all += _sums(light, wanted)
-        of_inside += _sums(light[inside], wanted[inside])
-    count, *sums = of_inside if of_inside[0, 0] >= of_all[0, 0] // 10 else of_all
-    mean, wanted_mean, square, wanted_square, product = (each / count for each in sums)
-    variance, wanted_variance = square - mean**2, wanted_square - wanted_mean**2
-    covariance = product - mean * wanted_mean
-    is_flat = (variance < FLAT**2) | (wanted_variance < FLAT**2)
-    correlation = torch.where(is_flat, 1.0, covariance / (variance * wanted_variance).sqrt().clamp_min(1e-12))
-    if not product.isfinite().all() or correlation.min() < LEAST_CORRELATION:
+        of_all += sums_of(light, wanted)
+        of_inside += sums_of(light[inside], wanted[inside])
+    moments = Moments.of(of_inside if of_inside[0, 0] >= of_all[0, 0] // 10 else of_all)
+    if not moments.correlation >= LEAST_CORRELATION:  # not so for NaN
         return ColourChange(
             note="The frames that two clips share do not show the same, so their colours were not matched."
         )
-    gain = torch.where(is_flat, 1.0, covariance / variance.clamp_min(1e-12)).clamp(1 / MAX_GAIN, MAX_GAIN)
-    offset = (wanted_mean - gain * mean).clamp(-MAX_OFFSET, MAX_OFFSET)
+    steepness = moments.covariance / moments.variance.clamp_min(1e-12)
+    gain = torch.where(moments.is_flat, 1.0, steepness).clamp(1 / MAX_GAIN, MAX_GAIN)
+    offset = (moments.wanted_mean - gain * moments.mean).clamp(-MAX_OFFSET, MAX_OFFSET)
     return ColourChange(tuple(gain.tolist()), tuple(offset.tolist()))
 
 
-def _sums(light: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+def light_of(frame: torch.Tensor) -> torch.Tensor:
+    """Linear light of [H, W, 3], as [pixels, 3] in float64."""
+    return to_light(frame.float().reshape(-1, 3).clamp(0, 1)).double()
+
+
+def sums_of(light: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """[6, 3] of two [pixels, 3]: how many pixels, both sums, both sums of squares, the sum of products.
 
     Light is 0 to 1, so that what float64 loses in these is far below FLAT.

@@ -12,7 +12,8 @@ from .clip_file import AT_ONCE, ClipFile
 from .colour_drift import CLIP_BEFORE, FIRST_FRAME, NOT_MATCHED, ColourRun, Light, check_colour_reference, colour_run
 from .video_file import check_images
 
-JOINS = ("drop", "cross-fade")
+CROSS_FADE = "cross-fade"
+JOINS = ("drop", CROSS_FADE)
 
 
 class JoinedClip(NamedTuple):
@@ -34,7 +35,7 @@ class JoinedClip(NamedTuple):
         cls, frames: torch.Tensor, overlap: int, matches_colour: bool = False, colour_reference: str = CLIP_BEFORE
     ) -> JoinedClip:
         """A first clip [N, H, W, 3]. Its colours change with colour_reference `first frame` alone."""
-        _check(frames, overlap, max(1, overlap), "The first clip")
+        _check(frames, overlap, overlap, "The first clip")
         check_colour_reference(colour_reference)
         first = Light.of(frames[0])
         reference = first if colour_reference == FIRST_FRAME else None
@@ -60,16 +61,14 @@ class JoinedClip(NamedTuple):
         colour_drift). Raises InvalidInput for another size, or for fewer than twice as many frames as are shared.
         """
         overlap = len(self.tail)
-        _check(frames, overlap, max(1, 2 * overlap), "A clip")
+        _check(frames, overlap, 2 * overlap, "A clip")
         if frames.shape[1:] != self.tail.shape[1:]:
             sizes = ["x".join(map(str, (image.shape[2], image.shape[1]))) for image in (self.tail, frames)]
             raise InvalidInput(f"All clips must have one size; one of {sizes[0]} is followed by one of {sizes[1]}.")
         check_colour_reference(colour_reference)
         reference = self.first if colour_reference == FIRST_FRAME else None
-        anchors = num_anchors(frames[:overlap], self.tail)
-        colours = _unmatched(colour_reference)
-        if matches_colour:
-            colours = colour_run(frames, self.tail, reference, anchors)
+        anchors = num_anchors(frames[:overlap], self.tail) if matches_colour or join == CROSS_FADE else 0
+        colours = colour_run(frames, self.tail, reference, anchors) if matches_colour else _unmatched(colour_reference)
         file = self.file if self.file.num_frames == self.num_frames else self.file.copy(self.num_frames)
         file.append(_seam(self.tail, colours.apply(frames[:overlap], 0), join, anchors))
         num_settled = len(frames) - overlap
