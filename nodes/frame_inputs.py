@@ -1,7 +1,10 @@
-"""The inputs of Prepare Latent that go beyond a start and an end image, and the link that keyframes travel on."""
+"""The inputs of Prepare Latent that go beyond a start and an end image, the link that keyframes travel on, and the
+input of nodes that must know where a video ends.
+"""
 
 from comfy_api.latest import io
 
+from .rules.frames.batch_videos import MAX_VIDEOS
 from .rules.frames.timeline import DEFAULT_OVERLAP, PADDINGS
 
 Keyframes = io.Custom("WAN_RELAY_KEYFRAMES")
@@ -60,3 +63,16 @@ def known_frame_inputs() -> list[io.Input]:
             "by decoding and encoding.",
         ),
     ]
+
+
+def videos_input(of_each: str) -> io.Input:
+    """`of_each` says what the node does with each video."""
+    return io.Int.Input(
+        "videos",
+        default=1,
+        min=1,
+        max=MAX_VIDEOS,
+        optional=True,
+        advanced=True,
+        tooltip=f"How many videos the frames are, one after the other: the batch_size of Prepare Latent. {of_each}",
+    )

@@ -9,6 +9,7 @@ from .engine.video.frame_interpolation import interpolate_videos, method_of
 from .engine.video.frame_progress import frame_progress
 from .engine.video.video_file import check_images
 from .engine.video.video_format import frame_rate
+from .frame_inputs import videos_input
 from .rules.errors import InvalidInput
 from .rules.frames.batch_videos import frames_of_videos
 from .rules.frames.frame_count import MAX_FPS
@@ -47,16 +48,7 @@ class InterpolateFrames(io.ComfyNode):
                     optional=True,
                     tooltip="FILM or RIFE, from Load Frame Interpolation Model. Without it FFmpeg's minterpolate runs.",
                 ),
-                io.Int.Input(
-                    "videos",
-                    default=1,
-                    min=1,
-                    max=16,
-                    optional=True,
-                    advanced=True,
-                    tooltip="How many videos the frames are, one after the other: the batch_size of Prepare Latent. "
-                    "Each is interpolated alone.",
-                ),
+                videos_input("Each is interpolated alone."),
             ],
             outputs=[
                 io.Image.Output(

@@ -26,6 +26,7 @@ from .engine.video.video_format import (
     video_format,
 )
 from .engine.video.video_tags import file_tags
+from .frame_inputs import videos_input
 from .rules.errors import InvalidInput
 from .rules.files.save_name import check_name, fill_name
 from .rules.files.widget_value import widget_value
@@ -119,16 +120,7 @@ class SaveVideo(io.ComfyNode):
                     force_input=True,
                     tooltip="The report of Wan Relay: Sample. Its seed and settings go into the file and the history.",
                 ),
-                io.Int.Input(
-                    "videos",
-                    default=1,
-                    min=1,
-                    max=16,
-                    optional=True,
-                    advanced=True,
-                    tooltip="How many videos the frames are, one after the other: the batch_size of Prepare Latent. "
-                    "Each is a file of its own.",
-                ),
+                videos_input("Each is a file of its own."),
             ],
             outputs=[
                 io.Video.Output("video", display_name="video", tooltip="The saved file; of several, the first."),

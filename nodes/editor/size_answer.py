@@ -9,6 +9,7 @@ from ..engine.files.model_files import expert_file, maps_files
 from ..rules.errors import FileRefused
 from ..rules.files.safetensors_header import read_header
 from ..rules.files.vae_file import is_ti2v_5b_vae
+from ..rules.frames.batch_videos import MAX_VIDEOS
 from ..rules.frames.frame_count import MAX_FPS, NATIVE_FPS, plan_length
 from ..rules.frames.frame_size import (
     A14B_MULTIPLE,
@@ -20,7 +21,7 @@ from ..rules.frames.frame_size import (
     plan_size,
 )
 from ..rules.frames.interpolated_frames import MAX_FACTOR
-from ..rules.frames.timeline import FramePlan, Given, Span, plan_frames
+from ..rules.frames.timeline import FramePlan, Given, Span, linked_frames, plan_frames
 from ..rules.long_video.segment_plan import (
     LONGEST_SEGMENT,
     MAX_SEED,
@@ -29,7 +30,7 @@ from ..rules.long_video.segment_plan import (
     plan_long_video,
     whole_numbers,
 )
-from ..rules.long_video.segment_timeline import MANY, plan_segments
+from ..rules.long_video.segment_timeline import plan_segments
 from ..rules.relay.mistakes import latent_mistakes
 from .questions import Query, kind_of, listed, number, read_inputs, required
 
@@ -53,9 +54,9 @@ def size(query: Query) -> dict[str, Any]:
     """
     names = ("sizing", "width", "height", "fit", "length", "batch_size", "crop_position")
     asked = read_inputs({"crop_position": "center", **query}, "WanRelay_PrepareLatent", names)
-    videos = number(query.get("videos", "1"), "videos", int, 1, 16)
+    videos = number(query.get("videos", "1"), "videos", int, 1, MAX_VIDEOS)
     interpolated = query.get("interpolated_videos")
-    interpolated_videos = number(interpolated, "interpolated_videos", int, 1, 16) if interpolated else None
+    interpolated_videos = number(interpolated, "interpolated_videos", int, 1, MAX_VIDEOS) if interpolated else None
     fps = number(query.get("fps", str(NATIVE_FPS)), "fps", float, 1 / MAX_FACTOR, MAX_FPS)
     image_size = None
     if "image_width" in query or "image_height" in query:
@@ -113,14 +114,12 @@ def size(query: Query) -> dict[str, Any]:
 
 
 def _given(query: Query) -> Given:
-    """What Prepare Latent is given, as far as the editor can tell: one image a link, and all that overlap takes."""
-    counts: dict[str, Any] = {name: 1 for name in ("start_image", "end_image", "anchor") if name in query}
-    counts |= {name: MANY for name in ("previous", "previous_latent") if name in query}
+    """What Prepare Latent is given, as far as the editor can tell."""
     asked = query["keyframes"].split(",")[:MAX_KEYFRAMES] if query.get("keyframes") else []
     keyframes = tuple(int(number(frame, "keyframes", int, -MAX_IMAGE_SIDE, MAX_IMAGE_SIDE)) for frame in asked)
     names = tuple(name for name in ("overlap", "padding") if name in query)
-    settings = read_inputs(query, "WanRelay_PrepareLatent", names)
-    return Given(keyframes=keyframes, loop=query.get("loop") == "true", **counts, **settings)
+    settings = read_inputs(query, "WanRelay_PrepareLatent", names) | linked_frames(query)
+    return Given(keyframes=keyframes, loop=query.get("loop") == "true", **settings)
 
 
 def _planned(

@@ -1,5 +1,7 @@
 """A batch of videos comes out of VAE Decode as one row of frames: which of them belong to which video."""
 
+MAX_VIDEOS = 16
+
 
 def frames_of_videos(num_frames: int, videos: int) -> tuple[list[slice], list[str]]:
     """The frames of each of `videos` videos of equal length, which follow each other.

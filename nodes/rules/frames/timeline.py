@@ -1,5 +1,6 @@
 """What is known of a clip before it is made, frame by frame, and what of that cannot be."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -9,6 +10,7 @@ from .frame_count import FRAMES_PER_LATENT, snap_length, whole_frames
 PADDINGS = ("grey", "zero", "reference")
 DEFAULT_OVERLAP = 1  # what Wan2.2 was trained with: one known first frame
 ANCHORED_OVERLAP = 1 + FRAMES_PER_LATENT  # at least: behind an anchor the clip before goes on in whole latents
+MANY = 65536  # frames: more than any overlap takes
 UNKNOWN, KNOWN, OVERLAP, ANCHOR, KEYFRAME = "unknown", "known", "overlap", "anchor", "keyframe"
 
 LOOSE = "A14B learned first and last frames; a keyframe between them holds loosely."
@@ -43,6 +45,12 @@ class Given:
     def is_anchored(self) -> bool:
         """Whether the anchor is the first latent frame, as in SVI 2.0 Pro's layout, and not padding alone."""
         return bool(self.anchor) and (self.padding != "reference" or not (self.start_image or self.has_previous))
+
+
+def linked_frames(linked: Container[str]) -> dict[str, int]:
+    """Fields of `Given`, by the inputs that are linked: one image each, of the clip before all that overlap takes."""
+    counts = {name: 1 for name in ("start_image", "end_image", "anchor") if name in linked}
+    return counts | {name: MANY for name in ("previous", "previous_latent") if name in linked}
 
 
 class Span(TypedDict):

@@ -7,11 +7,9 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..frames.frame_count import FRAMES_PER_LATENT
-from ..frames.timeline import ANCHORED_OVERLAP, FramePlan, Given, Span, check_loop, plan_frames
+from ..frames.timeline import ANCHORED_OVERLAP, FramePlan, Given, Span, check_loop, linked_frames, plan_frames
 from .segment_graph import is_link
 from .segment_plan import LongVideoPlan
-
-MANY = 65536  # frames: more than any overlap takes
 
 
 class SegmentSpan(Span):
@@ -21,16 +19,11 @@ class SegmentSpan(Span):
 
 
 def given_of(inputs: Mapping[str, Any]) -> Given | None:
-    """What Prepare Latent is given, by its inputs in a graph: one image a link; None where a link says how it is used.
-
-    Of the clip before there is as much as overlap takes.
-    """
+    """What Prepare Latent is given, by its inputs in a graph; None where a link says how it is used."""
     settings = {name: inputs[name] for name in ("overlap", "padding", "loop") if name in inputs}
     if any(is_link(value) for value in settings.values()):
         return None
-    counts: dict[str, Any] = {name: 1 for name in ("start_image", "end_image", "anchor") if name in inputs}
-    counts |= {name: MANY for name in ("previous", "previous_latent") if name in inputs}
-    return Given(**settings, **counts)
+    return Given(**(settings | linked_frames(inputs)))
 
 
 def plan_segments(plan: LongVideoPlan, given: Given, is_5b: bool = False) -> tuple[FramePlan, list[SegmentSpan]]:
