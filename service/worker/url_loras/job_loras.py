@@ -162,8 +162,8 @@ def _is_name(name: str, file: str) -> bool:
 
 
 def _is_part(name: str, file: str) -> bool:
-    part = _comparable(name)
-    return bool(part) and part in _without_ending(_known_as(file)).rpartition("/")[2]
+    part, path = _comparable(name), _without_ending(_known_as(file))
+    return bool(part) and part in (path if "/" in part else path.rpartition("/")[2])
 
 
 def _known_as(file: str) -> str:
