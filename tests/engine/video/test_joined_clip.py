@@ -91,6 +91,14 @@ def test_a_cut_changes_no_colour_and_says_so() -> None:
     assert change.note == NOT_THE_SAME
 
 
+def test_pictures_that_differ_in_one_channel_do_not_show_the_same() -> None:
+    frames, target = scene(1).repeat(3, 1, 1, 1), scene(1).repeat(3, 1, 1, 1)
+    frames[..., 2] = scene(2)[..., 2]
+    assert match_colour(frames, target).note == NOT_THE_SAME
+    frames[1:] = target[1:]
+    assert num_anchors(frames, target) == 1
+
+
 def test_a_broken_frame_at_a_clips_end_does_not_break_the_next_clip() -> None:
     _, (first, second) = clips(2, 9, 1)
     first[-1] = math.nan
